@@ -1,0 +1,22 @@
+"""How far values can go: one method per file, each written once for all operators of a family."""
+
+from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substitute
+from verifier.bounds.crown import CrownResult, HiddenRows, crown
+from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.interval import interval
+from verifier.bounds.objective import Objective, ObjectiveBounds, bound_objective
+
+__all__ = [
+    "DOUBLE_ROUNDOFF",
+    "CrownResult",
+    "Enclosure",
+    "HiddenRows",
+    "LowerForm",
+    "Objective",
+    "ObjectiveBounds",
+    "Trace",
+    "back_substitute",
+    "bound_objective",
+    "crown",
+    "interval",
+]

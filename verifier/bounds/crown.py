@@ -1,0 +1,157 @@
+"""CROWN: boxes of all values by back-substitution, only for neurons that are still unstable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from verifier.bounds.back import LowerForm, back_substitute, unit_start
+from verifier.bounds.enclosure import Enclosure
+from verifier.families import Nonlinear
+from verifier.graph import Graph
+from verifier.sets import Box, Owner
+from verifier.settings import BoundSettings
+from verifier.tensors import Array, Bool, Float, Int
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenRows:
+    """The linear forms found for the neurons of one value that stayed unstable.
+
+    ``influence[r]`` is the mean of |coefficients| of neuron r's lower and upper forms: how much each
+    input moves the neuron.
+    """
+
+    value: int
+    batch: Int[Array, " rows"]
+    neuron: Int[Array, " rows"]
+    influence: Float[Array, "rows n"]
+
+
+@dataclass(eq=False)
+class CrownResult:
+    """An enclosure, and the forms that made it."""
+
+    enclosure: Enclosure
+    hidden: list[HiddenRows] = field(default_factory=list)
+
+
+def crown(
+    graph: Graph,
+    region: Box,
+    settings: BoundSettings,
+    inherited: Mapping[int, Box] | None = None,
+    *,
+    keep_hidden: bool = False,
+) -> CrownResult:
+    """Boxes of all values over a batch of regions, tightened by back-substitution where it helps.
+
+    ``inherited`` are boxes known to be valid on these regions (a parent's).
+    """
+    result = CrownResult(Enclosure.over(graph, region))
+    enclosure = result.enclosure
+    tight = set(graph.relaxed_inputs)
+    for _ in graph.nodes:
+        value = enclosure.step(inherited)
+        if isinstance(graph.node(value).operator, Nonlinear):
+            enclosure.relax(value)
+            # The relaxation's own reading of its input may be tighter than nothing more: keep the box.
+        if value in tight and not graph.affine_of_input[value]:
+            rows = tighten(enclosure, value, settings)
+            if keep_hidden and rows is not None:
+                result.hidden.append(rows)
+    return result
+
+
+def unstable_mask(enclosure: Enclosure, value: int) -> Bool[Array, "batch n"]:
+    """Where some reader of a value would relax better over a tighter box."""
+    graph, box = enclosure.graph, enclosure.boxes[value]
+    mask = box.lower > box.upper
+    for reader in graph.consumers[value]:
+        node = graph.node(reader)
+        if not isinstance(node.operator, Nonlinear):
+            continue
+        for which, i in enumerate(node.inputs):
+            if i == value:
+                mask = mask | node.operator.unstable(which, box)
+    return mask
+
+
+def tighten(enclosure: Enclosure, value: int, settings: BoundSettings) -> HiddenRows | None:
+    """Back-substitute the unstable neurons of a value and narrow its box; None if there are none.
+
+    The bound that may settle a neuron comes first; the other one is computed only where it did not.
+    """
+    xp = enclosure.graph.xp
+    mask = unstable_mask(enclosure, value)
+    batch, neuron = xp.nonzero(mask)
+    if batch.shape[0] == 0:
+        return None
+    box = enclosure.boxes[value]
+    one = xp.full((1,), 1.0)
+    first = xp.where(box.upper[batch, neuron] > -box.lower[batch, neuron], one, -one)
+    forms = _rows(enclosure, value, (batch, neuron, first), settings)
+    left = xp.nonzero(unstable_mask(enclosure, value)[batch, neuron])[0]
+    if left.shape[0] == 0:
+        return None
+    batch, neuron, second = batch[left], neuron[left], -first[left]
+    others = _rows(enclosure, value, (batch, neuron, second), settings)
+    influence = (abs(forms[left]) + abs(others)) / 2
+    return HiddenRows(value, batch, neuron, influence)
+
+
+def _rows(
+    enclosure: Enclosure, value: int, which: tuple[Array, Array, Array], settings: BoundSettings
+) -> Float[Array, "rows n"]:
+    """Bound ``sign * neuron`` for (batch, neuron, sign), narrow the box, and give the coefficients."""
+    xp = enclosure.graph.xp
+    chunk = settings.rows_at_once(enclosure.graph, xp)
+    count = which[0].shape[0]
+    parts = []
+    for start in range(0, count, chunk):
+        piece = tuple(x[start : start + chunk] for x in which)
+        parts.append(_chunk(enclosure, value, piece))
+    return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
+
+
+def _chunk(
+    enclosure: Enclosure, value: int, which: tuple[Array, ...]
+) -> Float[Array, "rows n"]:
+    batch, neuron, sign = which
+    form, owner = unit_rows_form(enclosure, value, (batch, neuron, sign))
+    least = form.least(enclosure.boxes[0], owner, enclosure)
+    narrow(enclosure, value, (batch, neuron, sign), least)
+    return form.coefficients
+
+
+def unit_rows_form(
+    enclosure: Enclosure, value: int, which: tuple[Array, Array, Array]
+) -> tuple[LowerForm, Owner]:
+    """The lower forms of ``sign * neuron`` under the relaxations' default slopes."""
+    batch, neuron, sign = which
+    owner = Owner.of(batch, enclosure.batch)
+    start, constant = unit_start(enclosure, value, neuron, sign)
+    form = back_substitute(enclosure, start, owner)
+    constant = form.constant + constant
+    if value in enclosure.noise:
+        constant = constant - enclosure.noise[value][batch, neuron]
+    return LowerForm(form.coefficients, constant), owner
+
+
+def narrow(
+    enclosure: Enclosure, value: int, which: tuple[Array, Array, Array], least: Float[Array, " rows"]
+) -> None:
+    """Cut a value's box with ``sign * neuron >= least``; NaN and looser bounds change nothing."""
+    xp = enclosure.graph.xp
+    batch, neuron, sign = which
+    box = enclosure.boxes[value]
+    # Rounded to the working precision, downward.
+    bound = xp.floats(least)
+    bound = bound - 2 * xp.unit_roundoff * abs(bound) - xp.tiny
+    lower, upper = xp.copy(box.lower), xp.copy(box.upper)
+    old_lower, old_upper = lower[batch, neuron], upper[batch, neuron]
+    better_lower = (sign > 0) & (bound > old_lower)
+    better_upper = (sign < 0) & (-bound < old_upper)
+    lower[batch, neuron] = xp.where(better_lower, bound, old_lower)
+    upper[batch, neuron] = xp.where(better_upper, -bound, old_upper)
+    enclosure.boxes[value] = Box(lower, upper)

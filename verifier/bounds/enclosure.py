@@ -1,0 +1,101 @@
+"""Boxes and relaxations of every value of a graph, over a batch of input boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from verifier.families import Affine, Nonlinear, Planes, Relaxation
+from verifier.graph import Graph
+from verifier.sets import Box
+from verifier.tensors import Array, Float, gamma
+
+EXTRA_TERMS = 10
+"""Roundings in each bound besides those of a node's own sums: boxes' centres and radii, the input's
+decimals, signs, and the few terms that are added up per node."""
+
+
+@dataclass(eq=False)
+class Enclosure:
+    """What is known about the values of a graph over a batch of input boxes, built in value order.
+
+    ``boxes[v]`` contains every value v reachable from the batch entry's region. ``noise[v]`` bounds, per
+    unit of |coefficient| on an affine value v, the rounding error of the step back through v:
+    gamma (|M| |x|max + |b|), so that a row's error is concretised at once and never propagates.
+    ``fused`` are the values whose noise is part of the relaxation that reads them.
+    """
+
+    graph: Graph
+    boxes: list[Box]
+    noise: dict[int, Float[Array, "batch n"]] = field(default_factory=dict)
+    relaxations: dict[int, Relaxation] = field(default_factory=dict)
+    fused: set[int] = field(default_factory=set)
+
+    @staticmethod
+    def over(graph: Graph, region: Box) -> Enclosure:
+        """Nothing known yet but the input's region."""
+        return Enclosure(graph, [region])
+
+    @property
+    def batch(self) -> int:
+        """How many input boxes there are."""
+        return self.boxes[0].lower.shape[0]
+
+    def step(self, inherited: Mapping[int, Box] | None = None) -> int:
+        """Interval arithmetic for the next value, cut with an inherited box; its number."""
+        value = len(self.boxes)
+        node = self.graph.node(value)
+        boxes = [self.boxes[i] for i in node.inputs]
+        if isinstance(node.operator, Affine):
+            box = self._affine(value, node.operator, boxes)
+        else:
+            assert isinstance(node.operator, Nonlinear)
+            box = node.operator.interval(*boxes)
+        if inherited is not None and value in inherited:
+            box = box.intersect(inherited[value], self.graph.xp)
+        self.boxes.append(box)
+        return value
+
+    def _affine(self, value: int, operator: Affine, boxes: list[Box]) -> Box:
+        xp = self.graph.xp
+        centers = [(b.lower + b.upper) / 2 for b in boxes]
+        radii = [(b.upper - b.lower) / 2 for b in boxes]
+        magnitude = operator.magnitude(*(b.magnitude(xp) for b in boxes))
+        own = gamma(operator.terms + EXTRA_TERMS, xp.unit_roundoff)
+        dot = gamma(min(operator.size, xp.dot_terms), xp.unit_roundoff)
+        self.noise[value] = (own + dot) * magnitude
+        middle, spread = operator.evaluate(*centers), operator.absolute(*radii)
+        spread = spread + 2 * own * magnitude
+        return Box(middle - spread, middle + spread)
+
+    def relax(self, value: int) -> None:
+        """Relax the nonlinear node ``value`` over the present boxes of its inputs."""
+        node = self.graph.node(value)
+        assert isinstance(node.operator, Nonlinear)
+        relaxation = node.operator.relax(*(self.boxes[i] for i in node.inputs))
+        if isinstance(relaxation, Planes) and len(node.inputs) == 1:
+            relaxation = self._fuse(node.inputs[0], relaxation)
+        self.relaxations[value] = relaxation
+
+    def _fuse(self, source: int, planes: Planes) -> Planes:
+        """Charge the noise of a value that only this node reads along with the node's own."""
+        if source not in self.noise or len(self.graph.consumers[source]) > 1:
+            return planes
+        if source == self.graph.output:
+            return planes
+        xp = self.graph.xp
+        steepest = xp.maximum(abs(planes.below[0]), abs(planes.above[0]))
+        if planes.gain is not None and planes.untilted is not None:
+            steepest = xp.maximum(steepest, abs(planes.untilted) + abs(planes.gain))
+        self.fused.add(source)
+        return replace(planes, noise=planes.noise + steepest * self.noise[source])
+
+    def take(self, index: Array) -> Enclosure:
+        """What is known for some batch entries."""
+        return Enclosure(
+            self.graph,
+            [box[index] for box in self.boxes],
+            {v: x[index] for v, x in self.noise.items()},
+            {v: r.take(index) for v, r in self.relaxations.items()},
+            set(self.fused),
+        )

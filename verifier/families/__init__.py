@@ -1,0 +1,22 @@
+"""What kinds of operator there are: the narrow waist between operators and methods."""
+
+from verifier.families.affine import Affine
+from verifier.families.bilinear import Product
+from verifier.families.elementwise import Elementwise
+from verifier.families.maximum import Maximum
+from verifier.families.nonlinear import Nonlinear
+from verifier.families.operator import Operator
+from verifier.families.rearrange import Rearrange
+from verifier.families.relaxation import Planes, Relaxation
+
+__all__ = [
+    "Affine",
+    "Elementwise",
+    "Maximum",
+    "Nonlinear",
+    "Operator",
+    "Planes",
+    "Product",
+    "Rearrange",
+    "Relaxation",
+]

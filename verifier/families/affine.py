@@ -1,0 +1,64 @@
+"""Affine operators: y = sum_i M_i x_i + b."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from verifier.families.operator import Operator
+from verifier.tensors import Array, Float, Int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Affine(Operator):
+    """y = sum_i M_i x_i + b.
+
+    Law: ``<a, M x> == <adjoint(a), x>`` in exact arithmetic; the computed values of ``evaluate`` and of
+    ``adjoint`` err by at most gamma(terms) times ``absolute`` of the magnitudes (plus the bias's), where
+    gamma_n = n u / (1 - n u), in whatever order sums are taken (Higham 2002, 3.5). The constants
+    themselves may differ from the exact ones by a few roundings; ``terms`` counts them.
+    """
+
+    terms: int
+    bias: Array | None = None
+    bias_magnitude: Array | None = None
+    """At least |bias|, and larger where the bias is the result of a cancellation; None: |bias|."""
+
+    @abstractmethod
+    def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows n"], ...]:
+        """a -> (a M_1, a M_2, ...)."""
+
+    @abstractmethod
+    def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        """sum_i |M_i| x_i, without the bias."""
+
+    def unit_rows(self, index: Int[Array, " rows"]) -> tuple[Float[Array, "rows n"], ...]:
+        """The rows ``index`` of (M_1, M_2, ...): the adjoint of unit vectors."""
+        xp = self.xp
+        unit = xp.zeros(index.shape[0], self.size)
+        unit[xp.arange(index.shape[0]), index] = 1.0
+        return self.adjoint(unit)
+
+    def magnitude(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        """An upper bound (up to rounding) of sum_i |M_i||x_i| + |b|, given max |x_i|."""
+        total = self.absolute(*inputs)
+        if self.bias_magnitude is not None:
+            return total + self.bias_magnitude
+        return total if self.bias is None else total + abs(self.bias)
+
+    @property
+    def is_identity(self) -> bool:
+        """Does it give back its one input as it is?"""
+        return False
+
+    def absorb_next(self, following: Affine) -> Affine | None:
+        """One operator that does this one and then ``following`` (both of one input), or None.
+
+        Law: the result keeps the law above for the composed exact function, and costs no more than
+        the two. Both are on no backend yet; constants are NumPy's.
+        """
+        return None
+
+    def absorb_previous(self, preceding: Affine) -> Affine | None:
+        """One operator that does ``preceding`` and then this one, under the same law, or None."""
+        return None

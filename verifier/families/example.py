@@ -1,0 +1,72 @@
+"""Small ONNX models of one node, for the tests of every operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One node: its inputs are shapes (variables), arrays (constants), or None (left out)."""
+
+    op_type: str
+    inputs: tuple[Any, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    opset: int = 17
+    outputs: int = 1
+    low: float = -2.0
+    high: float = 2.0
+    """The range of the variables that the tests sample."""
+
+    @property
+    def name(self) -> str:
+        """A readable label."""
+        shapes = ",".join(_label(x) for x in self.inputs)
+        options = ",".join(f"{k}={v}" for k, v in self.attributes.items())
+        return f"{self.op_type}({shapes};{options};{self.opset})"
+
+    def model(self) -> onnx.ModelProto:
+        """The model: float32 variables x0, x1, ..., outputs y0, y1, ..."""
+        from onnx import TensorProto, helper, numpy_helper
+
+        names, variables, constants = [], [], []
+        for i, given in enumerate(self.inputs):
+            names.append("" if given is None else f"x{i}")
+            if isinstance(given, np.ndarray):
+                constants.append(numpy_helper.from_array(given, f"x{i}"))
+            elif given is not None:
+                shape = list(given)
+                variables.append(helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape))
+        results = [f"y{i}" for i in range(self.outputs)]
+        node = helper.make_node(self.op_type, names, results, "the_node", **self.attributes)
+        outputs = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in results]
+        graph = helper.make_graph([node], "example", variables, outputs, constants)
+        opsets = [helper.make_opsetid("", self.opset)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def _label(given: Any) -> str:
+    if given is None:
+        return "-"
+    if isinstance(given, np.ndarray):
+        kind = "" if given.dtype.kind == "f" else str(given.reshape(-1).tolist())
+        return "c" + "x".join(map(str, given.shape)) + kind
+    return "x".join(map(str, given)) or "scalar"
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    """Float32 constants, none of them small."""
+    generator = np.random.default_rng([seed, *shape])
+    signs = generator.choice([-1.0, 1.0], size=shape)
+    return (signs * generator.uniform(0.25, 1.5, size=shape)).astype(np.float32)
+
+
+def integers(*values: int) -> np.ndarray:
+    """A vector of int64 constants."""
+    return np.array(values, dtype=np.int64)

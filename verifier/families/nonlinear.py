@@ -1,0 +1,45 @@
+"""What elementwise, bilinear and maximum operators have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from verifier.families.operator import Operator
+from verifier.families.relaxation import Relaxation
+from verifier.sets import Box
+from verifier.tensors import Array, Bool, Float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Nonlinear(Operator):
+    """An operator that methods must relax; it needs a box for each of its inputs."""
+
+    @abstractmethod
+    def interval(self, *boxes: Box) -> Box:
+        """A box around the image of the boxes, rounding included."""
+
+    @abstractmethod
+    def relax(self, *boxes: Box) -> Relaxation:
+        """Sound linear bounds over the boxes."""
+
+    @abstractmethod
+    def unstable(self, which: int, box: Box) -> Bool[Array, "batch n"]:
+        """Where a tighter box of input ``which`` would give a tighter relaxation."""
+
+    @abstractmethod
+    def partials(
+        self, *inputs: Float[Array, "batch n"]
+    ) -> tuple[tuple[Array, Array | None], ...]:
+        """For each input (d y_j / d x_k, k): derivatives [batch m] and the index k of each output j
+        ([batch m]), None where k = j. At a kink any one-sided value. Used by attacks only."""
+
+    @abstractmethod
+    def sensitivity(
+        self, positive: Float[Array, "batch m"], negative: Float[Array, "batch m"], *boxes: Box
+    ) -> tuple[Float[Array, "batch n"], ...]:
+        """For each input, how fast the relaxation's error falls as the input's half-width shrinks.
+
+        ``positive`` and ``negative`` are the absolute coefficients of the rows on the output, by sign. A
+        heuristic for branching (gap-smear): nothing rests on it.
+        """

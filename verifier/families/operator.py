@@ -1,0 +1,54 @@
+"""What every operator of a graph can do."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from verifier.tensors import Array, Backend, Float, ScatterPlan
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Operator(ABC):
+    """A function of one or several flat vectors, with its constants; immutable.
+
+    Constants are NumPy arrays (float64, int64) until the operator is put on a backend with ``on``,
+    which every other method needs.
+    """
+
+    convolves: ClassVar[bool] = False
+    """Does it need a backend with ``supports_convolution``?"""
+
+    sizes: tuple[int, ...]
+    """The lengths of the inputs."""
+    size: int
+    """The length of the output."""
+    backend: Backend | None = None
+
+    @property
+    def xp(self) -> Backend:
+        """The backend that the constants are on."""
+        if self.backend is None:
+            message = f"{type(self).__name__} is on no backend yet: call on()"
+            raise ValueError(message)
+        return self.backend
+
+    def on(self, backend: Backend) -> Self:
+        """The same operator with its constants on a backend, rounded to its precision."""
+        changes: dict[str, Any] = {"backend": backend}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, ScatterPlan):
+                changes[field.name] = value.on(backend)
+            elif isinstance(value, np.ndarray):
+                convert = {"f": backend.floats, "i": backend.ints, "b": backend.bools}
+                changes[field.name] = convert[value.dtype.kind](value)
+        return dataclasses.replace(self, **changes)
+
+    @abstractmethod
+    def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        """The operator's value at points."""

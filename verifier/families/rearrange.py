@@ -1,0 +1,59 @@
+"""Data movement: every output is one input, or a constant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from verifier.families.affine import Affine
+from verifier.tensors import Array, Float, ScatterPlan
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rearrange(Affine):
+    """y_j = x[index_j] where ``index_j >= 0``, else ``bias_j``.
+
+    Slice, Transpose, Gather, Expand, Split, Pad and the embedding of the free inputs among fixed ones are
+    all this: the index table is found by applying the ONNX operator to the numbers 0..n-1.
+    """
+
+    index: Array
+    """The source of each output; 0 where ``kept`` is false."""
+    kept: Array | None
+    """Which outputs come from an input; None: all."""
+    plan: ScatterPlan
+    """Where the kept outputs go in the adjoint."""
+    positions: Array
+    """The indices of the kept outputs."""
+
+    @staticmethod
+    def of(index: np.ndarray, size_in: int, fill: np.ndarray | None = None) -> Rearrange:
+        """From a flat index table (-1: the constant of ``fill`` there)."""
+        index = index.astype(np.int64)
+        kept = index >= 0
+        return Rearrange(
+            sizes=(size_in,),
+            size=len(index),
+            terms=int(np.bincount(index[kept], minlength=1).max(initial=1)) + 1,
+            bias=None if kept.all() or fill is None else np.where(kept, 0.0, fill),
+            index=np.where(kept, index, 0),
+            kept=None if kept.all() else kept,
+            plan=ScatterPlan.of(index[kept], size_in),
+            positions=np.nonzero(kept)[0],
+        )
+
+    def _gather(self, x: Array) -> Array:
+        y = x[:, self.index]
+        return y if self.kept is None else self.xp.where(self.kept, y, self.xp.zeros(1))
+
+    def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        y = self._gather(inputs[0])
+        return y if self.bias is None else y + self.bias
+
+    def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows n"], ...]:
+        kept = rows if self.kept is None else rows[:, self.positions]
+        return (self.xp.scatter_columns(kept, self.plan),)
+
+    def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        return self._gather(inputs[0])

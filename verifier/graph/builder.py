@@ -1,0 +1,75 @@
+"""Make a graph node by node, as importers do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from verifier.families import Operator, Rearrange
+from verifier.graph.graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of the graph under construction, as an array of some shape.
+
+    Reshaping makes another ``Value`` of the same number: shapes are views, and cost nothing.
+    """
+
+    number: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    def reshape(self, shape: Sequence[int]) -> Value:
+        """The same elements in C order under another shape of the same size."""
+        shape = tuple(int(n) for n in shape)
+        if math.prod(shape) != self.size:
+            message = f"cannot view {self.size} elements of shape {self.shape} as {shape}"
+            raise ValueError(message)
+        return Value(self.number, shape)
+
+    def table(self) -> np.ndarray:
+        """The numbers 0..size-1 in the value's shape: apply a data movement to these, then rearrange."""
+        return np.arange(self.size).reshape(self.shape)
+
+
+@dataclass
+class Builder:
+    """Collects nodes; ``finish`` gives the graph."""
+
+    input_size: int
+    nodes: list[Node] = field(default_factory=list)
+
+    def add(
+        self, name: str, operator: Operator, inputs: Sequence[Value], shape: Sequence[int] | None = None
+    ) -> Value:
+        """A node's value, of the given shape (default: the first input's)."""
+        node = Node(name, operator, tuple(v.number for v in inputs))
+        self.nodes.append(node)
+        result = Value(len(self.nodes), (operator.size,))
+        return result.reshape(inputs[0].shape if shape is None else shape)
+
+    def rearrange(
+        self, name: str, value: Value, index: np.ndarray, fill: np.ndarray | None = None
+    ) -> Value:
+        """Elements of a value under a new shape: ``index`` holds element numbers, -1 where ``fill`` is.
+
+        Nothing is added where the elements stay as they are.
+        """
+        flat = np.asarray(index).reshape(-1)
+        if len(flat) == value.size and np.array_equal(flat, np.arange(value.size)):
+            return value.reshape(index.shape)
+        constant = None if fill is None else np.asarray(fill, dtype=np.float64).reshape(-1)
+        operator = Rearrange.of(flat, value.size, constant)
+        return self.add(name, operator, [value], index.shape)
+
+    def finish(self, output: Value) -> Graph:
+        """The graph with this output."""
+        return Graph(self.input_size, tuple(self.nodes), output.number)

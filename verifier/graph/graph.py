@@ -1,0 +1,123 @@
+"""The network as an immutable graph of operators on flat vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from verifier.families import Affine, Nonlinear, Operator
+from verifier.tensors import Array, Backend, Float
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operator; its value has the number of its place in the graph, the input being 0."""
+
+    name: str
+    operator: Operator
+    inputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in evaluation order: ``nodes[i]`` computes value i + 1; value 0 is the input vector.
+
+    Every value is a flat vector of static length and depends on the input: constants live in operators.
+    Several inputs of a network are slices of value 0, several outputs are one concatenated value.
+    Checked when made: inputs come earlier, and lengths fit.
+    """
+
+    input_size: int
+    nodes: tuple[Node, ...]
+    output: int
+    backend: Backend | None = None
+
+    def __post_init__(self) -> None:
+        for place, node in enumerate(self.nodes, start=1):
+            lengths = tuple(self.size(i) for i in node.inputs if i < place)
+            if lengths != node.operator.sizes:
+                message = (
+                    f"node {node.name!r} takes values of lengths {node.operator.sizes}, "
+                    f"but is given {node.inputs} of lengths {lengths}"
+                )
+                raise ValueError(message)
+        if not 0 <= self.output <= len(self.nodes):
+            message = f"output {self.output} is no value of a graph of {len(self.nodes)} nodes"
+            raise ValueError(message)
+
+    def size(self, value: int) -> int:
+        """The length of a value."""
+        return self.input_size if value == 0 else self.nodes[value - 1].operator.size
+
+    def node(self, value: int) -> Node:
+        """The node that computes a value (not the input)."""
+        return self.nodes[value - 1]
+
+    @property
+    def output_size(self) -> int:
+        """The length of the output."""
+        return self.size(self.output)
+
+    @property
+    def xp(self) -> Backend:
+        """The backend that the constants are on."""
+        if self.backend is None:
+            message = "the graph is on no backend yet: call on()"
+            raise ValueError(message)
+        return self.backend
+
+    def on(self, backend: Backend) -> Graph:
+        """The same graph with its constants on a backend."""
+        nodes = tuple(replace(node, operator=node.operator.on(backend)) for node in self.nodes)
+        return replace(self, nodes=nodes, backend=backend)
+
+    def evaluate(self, x: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        """The network's outputs at points."""
+        return self.values(x)[self.output]
+
+    def values(self, x: Float[Array, "batch n"]) -> list[Array]:
+        """All values at points, by number."""
+        values = [x]
+        for node in self.nodes:
+            values.append(node.operator.evaluate(*(values[i] for i in node.inputs)))
+        return values
+
+    @cached_property
+    def consumers(self) -> tuple[tuple[int, ...], ...]:
+        """For each value the values computed from it."""
+        users: list[list[int]] = [[] for _ in range(len(self.nodes) + 1)]
+        for place, node in enumerate(self.nodes, start=1):
+            for i in dict.fromkeys(node.inputs):
+                users[i].append(place)
+        return tuple(tuple(u) for u in users)
+
+    @cached_property
+    def nonlinear(self) -> tuple[int, ...]:
+        """The values computed by nonlinear operators, in order."""
+        return tuple(
+            i for i, n in enumerate(self.nodes, start=1) if isinstance(n.operator, Nonlinear)
+        )
+
+    @cached_property
+    def relaxed_inputs(self) -> tuple[int, ...]:
+        """The values that nonlinear operators read, in order: the ones that need tight boxes."""
+        return tuple(sorted({i for v in self.nonlinear for i in self.node(v).inputs}))
+
+    @cached_property
+    def ancestors(self) -> tuple[frozenset[int], ...]:
+        """For each value all values that it is computed from, itself included."""
+        result = [frozenset({0})]
+        for place, node in enumerate(self.nodes, start=1):
+            result.append(frozenset({place}).union(*(result[i] for i in node.inputs)))
+        return tuple(result)
+
+    @cached_property
+    def affine_of_input(self) -> tuple[bool, ...]:
+        """For each value: is it the input, or one affine operator away from it?
+
+        Interval arithmetic is exact on these, up to rounding.
+        """
+        direct = [True]
+        for node in self.nodes:
+            direct.append(isinstance(node.operator, Affine) and node.inputs == (0,))
+        return tuple(direct)

@@ -1,0 +1,1 @@
+"""Files and modules in: networks and properties."""

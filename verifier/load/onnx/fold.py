@@ -1,0 +1,58 @@
+"""Nodes that depend on no input are computed once, when the network is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from verifier.errors import UnsupportedModel
+from verifier.families.onnx_node import OnnxNode
+
+RANDOM = frozenset(
+    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split()
+)
+"""Operators whose output is no function of their inputs."""
+
+
+def constant(node: OnnxNode) -> np.ndarray:
+    """The value of a Constant node."""
+    given = dict(node.attributes)
+    if "value" in given:
+        return np.asarray(given["value"])
+    if "value_float" in given or "value_floats" in given:
+        return np.asarray(given.get("value_float", given.get("value_floats")), dtype=np.float32)
+    if "value_int" in given or "value_ints" in given:
+        return np.asarray(given.get("value_int", given.get("value_ints")), dtype=np.int64)
+    if "value_string" in given or "value_strings" in given:
+        return np.asarray(given.get("value_string", given.get("value_strings")), dtype=object)
+    message = "a sparse constant"
+    raise UnsupportedModel(message)
+
+
+def fold(proto: Any, node: OnnxNode) -> tuple[np.ndarray, ...]:
+    """The outputs of a node of constants, by ONNX's own reference implementation.
+
+    It computes in the constants' own types, as ONNX Runtime does. Importing it is slow, so common
+    arithmetic on shapes is done by the readers instead.
+    """
+    if node.op_type in RANDOM:
+        message = "a random operator"
+        raise UnsupportedModel(message)
+    import onnx
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    kept = {name: x for name, x in zip(proto.input, node.inputs, strict=True) if name}
+    none = onnx.TensorProto.UNDEFINED
+    inputs = [helper.make_tensor_value_info(name, none, None) for name in kept]
+    outputs = [helper.make_tensor_value_info(name, none, None) for name in proto.output if name]
+    graph = helper.make_graph([proto], "fold", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.opset)])
+    try:
+        results = ReferenceEvaluator(model).run(None, kept)
+    except Exception as error:
+        message = f"a node of constants that cannot be computed: {type(error).__name__}: {error}"
+        raise UnsupportedModel(message.split("\n", 1)[0]) from None
+    computed = iter(np.asarray(x) for x in results)
+    return tuple(next(computed) if name else np.zeros(0) for name in proto.output)

@@ -1,0 +1,91 @@
+"""The import gate: our graph and ONNX Runtime must agree before anything is proved."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verifier.errors import ImportMismatch
+from verifier.graph import Graph, Value
+from verifier.load.onnx import runtime
+from verifier.load.onnx.load import import_again
+from verifier.load.onnx.model import Model
+from verifier.tensors import Backend, numpy_backend, torch_backend
+
+TOLERANCES = {2: 5e-2, 4: 1e-4, 8: 1e-9}
+"""Allowed differences, relative to the largest value inside the network, by the bytes of the coarsest
+type that ONNX Runtime computes in: some hundred roundings, far below what a misread node would do."""
+
+
+def verify_import(
+    model: Model, lower: np.ndarray, upper: np.ndarray, points: int = 8, seed: int = 0
+) -> None:
+    """Compare the graph, in float64, with ONNX Runtime at random points of a box of flat inputs.
+
+    Raises:
+        ImportMismatch: they differ; the message names the first node that does, and by how much.
+        ModelError: ONNX Runtime refuses the network.
+    """
+    x = model.rounded(_sample(lower, upper, points, seed))
+    graph = model.graph.on(_backend(model))
+    values = [graph.xp.numpy(v) for v in graph.values(graph.xp.floats(x))]
+    scale = np.max([abs(v).max(axis=1, initial=0.0) for v in values], axis=0)
+    expected = runtime.run(model, x)
+    difference = abs(values[graph.output] - expected).max(axis=1, initial=0.0)
+    tolerance = TOLERANCES[model.precision.itemsize]
+    # NaN and infinity compare as false, and so count as differences.
+    agrees = difference <= tolerance * scale
+    if agrees.all():
+        return
+    if not np.isfinite(values[graph.output]).all() and not np.isfinite(expected).all():
+        message = f"{model.path.name} gives NaN or infinity inside the region, need finite outputs"
+        raise ImportMismatch(message)
+    worst = int(np.argmin(agrees))
+    raise ImportMismatch(_explain(model, x[worst], difference[worst], tolerance))
+
+
+def _backend(model: Model) -> Backend:
+    return torch_backend("float64") if model.convolves else numpy_backend("float64")
+
+
+def _sample(lower: np.ndarray, upper: np.ndarray, points: int, seed: int) -> np.ndarray:
+    """Uniform points; an infinite bound counts as one unit away from the other or from 0."""
+    low = np.where(np.isfinite(lower), lower, np.minimum(np.nan_to_num(upper, posinf=1.0), 1.0) - 1)
+    high = np.where(np.isfinite(upper), upper, np.maximum(low, -1.0) + 1)
+    generator = np.random.default_rng(seed)
+    return low + generator.random((points, len(low))) * (high - low)
+
+
+def _explain(model: Model, x: np.ndarray, difference: float, tolerance: float) -> str:
+    """Run ONNX Runtime with every tensor as an output, and find the first that differs."""
+    import onnx
+
+    imported = import_again(model)
+    proto = onnx.ModelProto.FromString(model.data)
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    watched = [name for name, t in imported.tensors.items() if name in makers and _is_value(t)]
+    known = {info.name for info in proto.graph.output}
+    proto.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in watched if name not in known
+    )
+    judge = runtime.session(proto.SerializeToString())
+    expected = runtime.outputs(judge, watched, model.feeds(x))
+    values = _values(imported.graph, _backend(model), x)
+    whole = f"{model.path.name}: our outputs differ from ONNX Runtime's by {difference:.3g}"
+    scale = abs(x).max(initial=0.0)
+    for name, theirs in zip(watched, expected, strict=True):
+        ours = values[imported.tensors[name].number]
+        off = abs(ours - np.asarray(theirs, dtype=np.float64).reshape(-1)).max(initial=0.0)
+        scale = max(scale, abs(ours).max(initial=0.0))
+        if not off <= tolerance * scale:
+            node = makers[name]
+            return f"{whole}; the first node that differs is {node.name or name!r} ({node.op_type}): {off:.3g}"
+    return f"{whole}; no single node differs, which points at a simplification of the graph"
+
+
+def _is_value(tensor: object) -> bool:
+    return isinstance(tensor, Value)
+
+
+def _values(graph: Graph, backend: Backend, x: np.ndarray) -> list[np.ndarray]:
+    placed = graph.on(backend)
+    return [backend.numpy(v)[0] for v in placed.values(backend.floats(x[None]))]

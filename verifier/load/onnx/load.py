@@ -1,0 +1,48 @@
+"""Read a network from an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from verifier.errors import ModelError, UnsupportedModel
+from verifier.graph.passes import simplify
+from verifier.load.onnx.importer import Imported, import_graph, operator_counts
+from verifier.load.onnx.model import Model
+from verifier.load.onnx.read import read_model
+
+OPSETS = range(7, 27)
+"""The versions of the operator set whose operators are read as they are meant."""
+
+
+def load_model(path: str | Path) -> Model:
+    """The network in an ``.onnx`` or ``.onnx.gz`` file, its graph simplified and on no backend.
+
+    Raises:
+        ModelError: the file is missing, cut off, not ONNX, or holds a broken network.
+        UnsupportedModel: one error that lists every node that has no rule here.
+    """
+    path = Path(path)
+    data, proto = read_model(path)
+    try:
+        imported = import_graph(proto)
+    except (ModelError, UnsupportedModel) as error:
+        message = f"{path.name}: {error}"
+        raise type(error)(message) from error
+    return Model(
+        path=path,
+        data=data,
+        graph=simplify(imported.graph),
+        inputs=imported.inputs,
+        outputs=imported.outputs,
+        opset=imported.opset,
+        producer=f"{proto.producer_name} {proto.producer_version}".strip(),
+        operators=operator_counts(proto),
+        precision=imported.precision,
+    )
+
+
+def import_again(model: Model) -> Imported:
+    """The graph before any pass, with the names of its tensors: to find the node that is at fault."""
+    import onnx
+
+    return import_graph(onnx.ModelProto.FromString(model.data))

@@ -1,0 +1,107 @@
+"""From a file to an ONNX protocol buffer."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verifier.errors import ModelError
+
+GZIP = b"\x1f\x8b"
+
+
+def read_model(path: Path) -> tuple[bytes, Any]:
+    """The decompressed bytes, with external data inside, and the ModelProto.
+
+    Raises:
+        ModelError: the file cannot be read, or holds no ONNX model.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    data = _bytes(path)
+    try:
+        proto = onnx.ModelProto.FromString(data)
+    except DecodeError as error:
+        message = f"{path.name} is not ONNX, or is cut off: {error}"
+        raise ModelError(message) from None
+    if not proto.graph.output or not proto.opset_import:
+        message = f"{path.name} is not ONNX: it holds no network with outputs and an opset"
+        raise ModelError(message)
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(proto)):
+        data = _with_external_data(path, proto)
+    return data, proto
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data[:2] == GZIP else data
+    except (OSError, EOFError, zlib.error) as error:
+        message = f"{path} cannot be read: {error}"
+        raise ModelError(message) from None
+
+
+def _tensors(proto: Any) -> Iterator[Any]:
+    yield from proto.graph.initializer
+    for node in proto.graph.node:
+        yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
+
+
+def _with_external_data(path: Path, proto: Any) -> bytes:
+    from onnx import external_data_helper
+
+    try:
+        external_data_helper.load_external_data_for_model(proto, str(path.parent))
+        return proto.SerializeToString()
+    except (OSError, ValueError, onnx_errors()) as error:
+        message = f"external data of {path.name} cannot be read: {_first_line(error)}"
+        raise ModelError(message) from None
+
+
+def onnx_errors() -> type[Exception]:
+    """What the ``onnx`` package raises on models that break its rules."""
+    from onnx import checker
+
+    return checker.ValidationError
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def array(tensor: Any) -> np.ndarray:
+    """A TensorProto's numbers in their own type."""
+    from onnx import numpy_helper
+
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        message = f"constant {tensor.name!r} cannot be read: {_first_line(error)}"
+        raise ModelError(message) from None
+
+
+def attribute(proto: Any) -> Any:
+    """An attribute as a Python or NumPy value; graphs stay protocol buffers."""
+    from onnx import AttributeProto as Kinds
+
+    if proto.type == Kinds.FLOAT:
+        return proto.f
+    if proto.type == Kinds.INT:
+        return proto.i
+    if proto.type == Kinds.STRING:
+        return proto.s.decode("utf-8", errors="replace")
+    if proto.type == Kinds.TENSOR:
+        return array(proto.t)
+    if proto.type == Kinds.FLOATS:
+        return tuple(proto.floats)
+    if proto.type == Kinds.INTS:
+        return tuple(proto.ints)
+    if proto.type == Kinds.STRINGS:
+        return tuple(s.decode("utf-8", errors="replace") for s in proto.strings)
+    return proto

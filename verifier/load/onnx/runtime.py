@@ -1,0 +1,72 @@
+"""ONNX Runtime on the CPU: the judge of what a network computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from verifier.errors import ModelError
+from verifier.load.onnx.model import Model
+
+_SESSIONS: WeakKeyDictionary[Model, Any] = WeakKeyDictionary()
+
+
+def runtime_session(model: Model) -> Any:
+    """The model's ``InferenceSession``: one thread, CPU, default optimisations; made once per model.
+
+    Raises:
+        ModelError: ONNX Runtime does not take the model.
+    """
+    if model not in _SESSIONS:
+        _SESSIONS[model] = session(model.data)
+    return _SESSIONS[model]
+
+
+def session(data: bytes) -> Any:
+    """An ``InferenceSession`` for a serialised model."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise _refused(error) from None
+
+
+def run(model: Model, x: np.ndarray) -> np.ndarray:
+    """The network's outputs ``[points, m]`` in float64 at flat points ``[points, n]``.
+
+    Points are rounded to the inputs' types and run one by one: the file's shapes are kept.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model or fails on it.
+    """
+    judge = runtime_session(model)
+    names = [port.name for port in model.outputs]
+    rows = [_flat(outputs(judge, names, model.feeds(point))) for point in np.asarray(x)]
+    return np.stack(rows) if rows else np.zeros((0, sum(port.size for port in model.outputs)))
+
+
+def outputs(
+    judge: Any, names: Sequence[str], feeds: dict[str, np.ndarray]
+) -> list[np.ndarray]:
+    """The named outputs for one set of inputs."""
+    try:
+        return judge.run(list(names), feeds)
+    except Exception as error:
+        raise _refused(error) from None
+
+
+def _flat(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.asarray(a, dtype=np.float64).reshape(-1) for a in arrays])
+
+
+def _refused(error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())
+    return ModelError(f"ONNX Runtime refuses the network: {reason}")

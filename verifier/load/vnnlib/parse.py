@@ -1,0 +1,165 @@
+"""From the text of a property to a query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from verifier.load.vnnlib.declarations import (
+    FLAT_HEADS,
+    FlatDeclarations,
+    NetworkReader,
+    version_of,
+)
+from verifier.load.vnnlib.formula import Collector
+from verifier.load.vnnlib.general import AssertionReader
+from verifier.load.vnnlib.names import Names
+from verifier.load.vnnlib.regular import Outline
+from verifier.load.vnnlib.scan import Comparisons, scan
+from verifier.load.vnnlib.table import Table, assertions_of, join
+from verifier.load.vnnlib.text import Form, Text, read_bytes, shown
+from verifier.load.vnnlib.vocabulary import (
+    FIRST_OUTPUT,
+    NO_VARIABLE,
+    Vocabulary,
+    flat_vocabulary,
+    tensor_vocabulary,
+)
+from verifier.spec.query import Booleans, Query
+
+Variables = npt.NDArray[np.int32]
+
+
+def read_query(path: Path | str) -> Query:
+    """Read a property file, VNN-LIB 1.0 or 2.0, plain or gzip.
+
+    Raises:
+        PropertyError: `source:line:column: what we met; what we need`.
+    """
+    return parse_query(read_bytes(Path(path)), str(path))
+
+
+def parse_query(data: bytes, source: str, *, fast: bool = True) -> Query:
+    """Read a property from its (decompressed) bytes.
+
+    Args:
+        data: the text
+        source: what messages call it
+        fast: read regular forms by array operations; the result is the same without
+
+    Raises:
+        PropertyError: `source:line:column: what we met; what we need`.
+    """
+    text = Text.of(data, source)
+    header = text.first_form()
+    if header and text.head(header) == b"vnnlib-version":
+        return _parse_2(text, header, fast=fast)
+    return _parse_1(text, fast=fast)
+
+
+@dataclass(frozen=True)
+class _Forms:
+    """The forms of a text from a place on: the regular ones, if any, and all others."""
+
+    regular: Outline | None
+    others: list[Form]
+
+    @classmethod
+    def of(cls, text: Text, start: int, vocabulary: Vocabulary | None) -> _Forms:
+        outline = Outline.of(scan(text, start, vocabulary)) if vocabulary else None
+        if outline is None:
+            return cls(None, text.forms(start))
+        return cls(outline, outline.irregular_forms(text))
+
+
+def _parse_1(text: Text, *, fast: bool) -> Query:
+    forms = _Forms.of(text, 0, flat_vocabulary() if fast else None)
+    declarations = FlatDeclarations(text)
+    if forms.regular:
+        declared = forms.regular.declared().astype(np.int64)
+        inputs, outputs = declared[declared >= 0], FIRST_OUTPUT - declared[declared < 0]
+        if not declarations.add_all(inputs, outputs):
+            return _parse_1(text, fast=False)
+    asserts = []
+    for form in forms.others:
+        head = text.head(form)
+        if head in FLAT_HEADS:
+            declarations.add(form)
+        elif head == b"assert":
+            asserts.append(form)
+        else:
+            raise text.error(form.start, f"met {shown(head)}; need declare-const or assert")
+    names = declarations.names()
+    tables = []
+    if forms.regular:
+        regular, rows = _renumbered(forms.regular, names)
+        if regular is not forms.regular:
+            others = regular.irregular_forms(text)
+            asserts = [form for form in others if text.head(form) == b"assert"]
+        tables.append(regular.table(rows))
+    return _query("1.0", text, names, [*tables, _general(text, names, asserts)])
+
+
+def _renumbered(outline: Outline, names: Names) -> tuple[Outline, Comparisons]:
+    """Number the outputs after the inputs, now that these are counted; unknown ones are irregular."""
+    rows = outline.scan.comparisons
+    first, first_unknown = _flat_numbers(rows.first, names)
+    second, second_unknown = _flat_numbers(rows.second, names)
+    unknown = first_unknown | (second_unknown & (rows.second != NO_VARIABLE))
+    if unknown.any():
+        outline = outline.without(unknown)
+    return outline, replace(rows, first=first, second=second)
+
+
+def _flat_numbers(codes: Variables, names: Names) -> tuple[Variables, Booleans]:
+    """The numbers of flat variables, and which are not declared."""
+    (inputs,), (outputs,) = names.network.inputs, names.network.outputs
+    output = codes < 0
+    place = np.where(output, FIRST_OUTPUT - codes, codes)
+    unknown = place >= np.where(output, outputs.size, inputs.size)
+    numbers = np.where(output, inputs.size + place, place)
+    return np.where(unknown, NO_VARIABLE, numbers).astype(np.int32), unknown
+
+
+def _parse_2(text: Text, header: Form, *, fast: bool) -> Query:
+    version = version_of(text, header)
+    networks, start = [], len(text.data)
+    for form in text.each_form(header.stop):
+        head = text.head(form)
+        if head == b"assert":
+            start = form.start
+            break
+        if head != b"declare-network":
+            raise text.error(form.start, f"met {shown(head)}; need declare-network or assert")
+        networks.append(form)
+    if not networks:
+        raise text.error(header.stop, "no network is declared; need (declare-network ...)")
+    network = NetworkReader(text).read(networks[0])
+    if len(networks) > 1:
+        raise text.error(networks[1].start, "several networks; one is supported")
+    names = Names(network, flat=False)
+    forms = _Forms.of(text, start, tensor_vocabulary(names) if fast else None)
+    for form in forms.others:
+        head = text.head(form)
+        if head != b"assert":
+            raise text.error(form.start, f"met {shown(head)}; need assert, up to the end")
+    tables = [_general(text, names, forms.others)]
+    if forms.regular:
+        tables.append(forms.regular.table(forms.regular.scan.comparisons))
+    return _query(version, text, names, tables)
+
+
+def _general(text: Text, names: Names, asserts: list[Form]) -> Table:
+    reader = AssertionReader(text, names.resolver())
+    collector = Collector()
+    for form in asserts:
+        collector.disjunctions.extend(reader.read(form))
+    return collector.table()
+
+
+def _query(version: str, text: Text, names: Names, tables: list[Table]) -> Query:
+    filled = [table for table in tables if len(table.key)] or tables[:1]
+    return Query(version, names.network, assertions_of(join(filled)), text.source)

@@ -1,0 +1,138 @@
+"""Clip with constant bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from verifier.errors import UnsupportedModel
+from verifier.families.elementwise import Elementwise
+from verifier.families.example import Example
+from verifier.families.onnx_node import OnnxNode, Operand
+from verifier.families.registry import examples, reads
+from verifier.graph import Builder
+from verifier.ops.relu import Relu
+from verifier.sets import Box
+from verifier.tensors import Array, Bool, Float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clip(Elementwise):
+    """y = min(max(x, low), high), with finite or infinite low <= high."""
+
+    low: float
+    high: float
+
+    @staticmethod
+    def of(size: int, low: float, high: float) -> Clip:
+        """Over vectors of the given length."""
+        return Clip(sizes=(size,), size=size, low=low, high=high)
+
+    def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        return inputs[0].clip(min=self.low, max=self.high)
+
+    def derivative(self, x: Float[Array, "batch n"]) -> Float[Array, "batch n"]:
+        return self.xp.floats((x > self.low) & (x < self.high))
+
+    def interval(self, *boxes: Box) -> Box:
+        (box,) = boxes
+        return Box(self.evaluate(box.lower), self.evaluate(box.upper))
+
+    def unstable(self, which: int, box: Box) -> Bool[Array, "batch n"]:
+        crosses_low = (box.lower < self.low) & (box.upper > self.low)
+        crosses_high = (box.lower < self.high) & (box.upper > self.high)
+        return crosses_low | crosses_high
+
+    def split_point(self, box: Box) -> Array:
+        xp = self.xp
+        crosses_low = (box.lower < self.low) & (box.upper > self.low)
+        low, high = xp.full((1,), self.low), xp.full((1,), self.high)
+        return xp.where(crosses_low, low, high) + box.lower * 0
+
+    def slopes(self, box: Box) -> tuple[Array, Array]:
+        """The function is convex up to ``high`` and concave from ``low`` on.
+
+        Below: the chord to the upper end from where the function leaves ``low``, or the better of flat
+        and steep where it is convex; above: the mirror image.
+        """
+        xp = self.xp
+        lower, upper = box.lower, box.upper
+        one, zero = xp.full((1,), 1.0), xp.zeros(1)
+        wide = upper > lower
+        chord = (self.evaluate(upper) - self.evaluate(lower)) / xp.where(wide, upper - lower, one)
+        inside = (lower >= self.low) & (upper <= self.high)
+        chord = xp.where(wide, chord, zero)
+        # Convex part (upper <= high): the lower line turns about (low, low): flat or steep.
+        turn_below = xp.where(upper - self.low > self.low - lower, one, zero)
+        turn_above = xp.where(self.high - lower > upper - self.high, one, zero)
+        over = xp.where(upper > self.low, upper - self.low, one)
+        under = xp.where(self.high > lower, self.high - lower, one)
+        rise_below = xp.where(
+            turn_below > 0, (self.high - self.low) / over if self.high < float("inf") else one, zero
+        )
+        rise_above = xp.where(
+            turn_above > 0, (self.high - self.low) / under if self.low > -float("inf") else one, zero
+        )
+        below = xp.where(upper <= self.high, turn_below, xp.where(lower >= self.low, chord, rise_below))
+        above = xp.where(lower >= self.low, turn_above, xp.where(upper <= self.high, chord, rise_above))
+        flat = (upper <= self.low) | (lower >= self.high)
+        below = xp.where(inside, one, xp.where(flat, zero, below))
+        above = xp.where(inside, one, xp.where(flat, zero, above))
+        return below, above
+
+    def gap(self, slope: Array, box: Box) -> tuple[Array, Array]:
+        xp = self.xp
+        at_lower = self.evaluate(box.lower) - slope * box.lower
+        at_upper = self.evaluate(box.upper) - slope * box.upper
+        least, greatest = xp.minimum(at_lower, at_upper), xp.maximum(at_lower, at_upper)
+        for corner in (self.low, self.high):
+            if abs(corner) < float("inf"):
+                inside = (box.lower < corner) & (corner < box.upper)
+                value = corner - slope * corner
+                least = xp.where(inside, xp.minimum(least, value), least)
+                greatest = xp.where(inside, xp.maximum(greatest, value), greatest)
+        error = 8 * xp.unit_roundoff * (
+            (1 + abs(slope)) * box.magnitude(xp) + abs(self.evaluate(box.lower) * 0 + at_lower)
+        )
+        corners = max(abs(c) for c in (self.low, self.high, 0.0) if abs(c) < float("inf"))
+        error = error + 8 * xp.unit_roundoff * corners * (1 + abs(slope))
+        return least - error, greatest + error
+
+
+@reads("Clip")
+def read_clip(node: OnnxNode, builder: Builder) -> Operand:
+    """min(max(x, low), high); bounds beyond the largest float32 count as none."""
+    value = node.value(0)
+    low = _bound(node, "min", 1, -float("inf"))
+    high = _bound(node, "max", 2, float("inf"))
+    if low > high:
+        message = f"min {low:.6g} above max {high:.6g}"
+        raise UnsupportedModel(message)
+    if low == 0.0 and high == float("inf"):
+        return builder.add(node.name, Relu.of(value.size), [value])
+    if low == -high == -float("inf"):
+        return value
+    return builder.add(node.name, Clip.of(value.size, low, high), [value])
+
+
+def _bound(node: OnnxNode, name: str, place: int, absent: float) -> float:
+    given = node.weights(place, name)
+    if given is not None and given.size:
+        bound = float(given.reshape(-1)[0])
+    else:
+        bound = float(np.float32(node.number(name, absent)))
+    return bound if abs(bound) < np.finfo(np.float32).max else float(np.copysign(np.inf, bound))
+
+
+@examples("Clip")
+def _examples() -> Iterator[Example]:
+    low, high = np.float32(-0.6).reshape(()), np.float32(1.1).reshape(())
+    yield Example("Clip", ((2, 3),), {"min": -0.5, "max": 0.75}, opset=8)
+    yield Example("Clip", ((2, 3),), {"min": 0.25}, opset=8)
+    yield Example("Clip", ((2, 3), low, high))
+    yield Example("Clip", ((5,), low))
+    yield Example("Clip", ((5,), None, high))
+    yield Example("Clip", ((5,), np.float32(0).reshape(())))
+    yield Example("Clip", ((5,), np.float32(0).reshape(()), np.float32(6).reshape(())), high=9.0)

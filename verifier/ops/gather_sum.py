@@ -1,0 +1,50 @@
+"""Weighted sums of few inputs: reductions and average pooling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from verifier.families.affine import Affine
+from verifier.tensors import Array, Float, ScatterPlan
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GatherSum(Affine):
+    """y_j = weight_j sum_k x[index_jk], over the entries with ``index_jk >= 0``."""
+
+    index: Array
+    """[m, k], 0 where not kept."""
+    kept: Array
+    """[m, k], 1 or 0, in the working precision."""
+    weight: Array
+    plan: ScatterPlan
+    positions: Array
+
+    @staticmethod
+    def of(index: np.ndarray, weight: np.ndarray, size_in: int) -> GatherSum:
+        """From an index table [m, k] (-1: nothing) and a float64 weight for each output."""
+        kept = index >= 0
+        flat = index[kept]
+        most = int(np.bincount(flat, minlength=1).max(initial=1))
+        return GatherSum(
+            sizes=(size_in,),
+            size=len(index),
+            terms=max(index.shape[1], most) + 4,
+            index=np.where(kept, index, 0).astype(np.int64),
+            kept=kept.astype(np.float64),
+            weight=weight,
+            plan=ScatterPlan.of(flat, size_in),
+            positions=np.nonzero(kept)[0].astype(np.int64),
+        )
+
+    def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        return (inputs[0][:, self.index] * self.kept).sum(-1) * self.weight
+
+    def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows n"], ...]:
+        weighted = (rows * self.weight)[:, self.positions]
+        return (self.xp.scatter_columns(weighted, self.plan),)
+
+    def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        return (inputs[0][:, self.index] * self.kept).sum(-1) * abs(self.weight)

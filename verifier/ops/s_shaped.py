@@ -1,0 +1,166 @@
+"""Sigmoid and Tanh."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from verifier.families.elementwise import Elementwise
+from verifier.families.example import Example
+from verifier.families.onnx_node import OnnxNode, Operand
+from verifier.families.registry import examples, reads
+from verifier.graph import Builder
+from verifier.sets import Box
+from verifier.tensors import Array, Float
+
+TANGENT_STEPS = 12
+"""Bisections for a tangent point: they aim the slope only; any slope is sound."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SShaped(Elementwise):
+    """A bounded increasing function, convex below 0 and concave above, with phi' even.
+
+    Where the box lies on one side of 0 the lines are the chord and the tangent at the middle; where it
+    crosses 0, a line starts at one end and touches the curve on the other side, or is the chord if it
+    cannot touch inside the box (Singh et al. 2019, section 4.3; Zhang et al. 2018, section 3.3).
+    """
+
+    @abstractmethod
+    def touch(self, slope: Array) -> Array:
+        """x >= 0 with phi'(x) = slope, for slopes in (0, phi'(0)]; anything else: any number."""
+
+    @property
+    def value_error(self) -> float:
+        """Absolute error of computed values of phi (|phi| <= 1)."""
+        return 16 * self.xp.unit_roundoff
+
+    def interval(self, *boxes: Box) -> Box:
+        (box,) = boxes
+        return Box(
+            self.evaluate(box.lower) - self.value_error, self.evaluate(box.upper) + self.value_error
+        )
+
+    def split_point(self, box: Box) -> Array:
+        middle = (box.lower + box.upper) / 2
+        return self.xp.where((box.lower < 0) & (box.upper > 0), middle * 0, middle)
+
+    def _tangent(self, end: Array, limit: Array) -> Array:
+        """The point between 0 and ``limit`` whose tangent passes through (end, phi(end)).
+
+        Where even the tangent at ``limit`` passes on the near side, it is ``limit``.
+        """
+        xp = self.xp
+        value = self.evaluate(end)
+        near, far = limit * 0, limit
+        side = xp.function("sign", limit)
+        for _ in range(TANGENT_STEPS):
+            middle = (near + far) / 2
+            # Above 0 for a tangent that passes end too steeply: the touching point is further out.
+            excess = (value - self.evaluate(middle) - self.derivative(middle) * (end - middle)) * side
+            further = excess > 0
+            near = xp.where(further, middle, near)
+            far = xp.where(further, far, middle)
+        return far
+
+    def slopes(self, box: Box) -> tuple[Array, Array]:
+        xp = self.xp
+        lower, upper = box.lower, box.upper
+        one = xp.full((1,), 1.0)
+        wide = upper > lower
+        width = xp.where(wide, upper - lower, one)
+        chord = (self.evaluate(upper) - self.evaluate(lower)) / width
+        chord = xp.where(wide, chord, self.derivative(lower))
+        middle = self.derivative((lower + upper) / 2)
+        below_touch = self._tangent(upper, lower.clip(max=0))
+        above_touch = self._tangent(lower, upper.clip(min=0))
+        # The touching point at the box's end means that no tangent touches inside: take the chord.
+        below_mixed = xp.maximum(chord, self.derivative(below_touch))
+        above_mixed = xp.maximum(chord, self.derivative(above_touch))
+        below = xp.where(upper <= 0, middle, xp.where(lower >= 0, chord, below_mixed))
+        above = xp.where(lower >= 0, middle, xp.where(upper <= 0, chord, above_mixed))
+        return below, above
+
+    def gap(self, slope: Array, box: Box) -> tuple[Array, Array]:
+        xp = self.xp
+        at_lower = self.evaluate(box.lower) - slope * box.lower
+        at_upper = self.evaluate(box.upper) - slope * box.upper
+        least, greatest = xp.minimum(at_lower, at_upper), xp.maximum(at_lower, at_upper)
+        turn = self.touch(slope)
+        for point in (turn, -turn):
+            inside = (box.lower < point) & (point < box.upper)
+            value = self.evaluate(point) - slope * point
+            least = xp.where(inside, xp.minimum(least, value), least)
+            greatest = xp.where(inside, xp.maximum(greatest, value), greatest)
+        error = self.value_error + 8 * xp.unit_roundoff * abs(slope) * box.magnitude(xp)
+        return least - error, greatest + error
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sigmoid(SShaped):
+    """y = 1 / (1 + exp(-x))."""
+
+    @staticmethod
+    def of(size: int) -> Sigmoid:
+        """Over vectors of the given length."""
+        return Sigmoid(sizes=(size,), size=size)
+
+    def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        return self.xp.function("sigmoid", inputs[0])
+
+    def derivative(self, x: Float[Array, "batch n"]) -> Float[Array, "batch n"]:
+        y = self.evaluate(x)
+        return y * (1 - y)
+
+    def touch(self, slope: Array) -> Array:
+        # y (1 - y) = s with y <= 1/2, in the form that does not cancel; then x = log((1 - y) / y).
+        xp = self.xp
+        safe = slope.clip(min=xp.tiny, max=0.25)
+        y = 2 * safe / (1 + xp.function("sqrt", 1 - 4 * safe))
+        return xp.function("log", (1 - y) / y)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Tanh(SShaped):
+    """y = tanh(x)."""
+
+    @staticmethod
+    def of(size: int) -> Tanh:
+        """Over vectors of the given length."""
+        return Tanh(sizes=(size,), size=size)
+
+    def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        return self.xp.function("tanh", inputs[0])
+
+    def derivative(self, x: Float[Array, "batch n"]) -> Float[Array, "batch n"]:
+        y = self.evaluate(x)
+        return 1 - y * y
+
+    def touch(self, slope: Array) -> Array:
+        # 1 - tanh(x)^2 = s, so with r = sqrt(1 - s): x = log((1 + r) / (1 - r)) / 2, 1 - r = s / (1 + r).
+        xp = self.xp
+        safe = slope.clip(min=xp.tiny, max=1.0)
+        root = 1 + xp.function("sqrt", 1 - safe)
+        return xp.function("log", root * root / safe) / 2
+
+
+@reads("Sigmoid")
+def read_sigmoid(node: OnnxNode, builder: Builder) -> Operand:
+    """1 / (1 + exp(-x))."""
+    value = node.value(0)
+    return builder.add(node.name, Sigmoid.of(value.size), [value])
+
+
+@reads("Tanh")
+def read_tanh(node: OnnxNode, builder: Builder) -> Operand:
+    """tanh(x)."""
+    value = node.value(0)
+    return builder.add(node.name, Tanh.of(value.size), [value])
+
+
+@examples("Sigmoid", "Tanh")
+def _examples() -> Iterator[Example]:
+    for op_type in ("Sigmoid", "Tanh"):
+        yield Example(op_type, ((2, 3),))
+        yield Example(op_type, ((4,),), low=-9.0, high=12.0)

@@ -1,0 +1,187 @@
+"""Branch and bound over the input: bound a batch of boxes, close what is proved, bisect the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from verifier.bounds import (
+    CrownResult,
+    Objective,
+    ObjectiveBounds,
+    bound_objective,
+    crown,
+)
+from verifier.graph import Graph
+from verifier.search.clip import clip
+from verifier.search.frontier import Frontier
+from verifier.search.proof_tree import ProofTree
+from verifier.search.split import gap_smear
+from verifier.search.subproblems import Subproblems
+from verifier.sets import Box
+from verifier.settings import BoundSettings, SearchSettings
+from verifier.tensors import Array, Float
+
+
+@dataclass(frozen=True, eq=False)
+class InputProblem:
+    """What the search over the input works on."""
+
+    graph: Graph
+    objective: Objective
+    bounds: BoundSettings
+    settings: SearchSettings
+
+    @property
+    def hidden_values(self) -> tuple[int, ...]:
+        """The values whose boxes children inherit."""
+        graph = self.graph
+        total = 0
+        values = []
+        for value in graph.relaxed_inputs:
+            total += graph.size(value)
+            if not graph.affine_of_input[value] and total <= self.settings.inherited_neurons:
+                values.append(value)
+        return tuple(values)
+
+    def roots(
+        self, lower: Float[Array, "batch n"], upper: Float[Array, "batch n"], thresholds: Array, node: Array
+    ) -> Subproblems:
+        """Open boxes of which nothing is known."""
+        xp, batch = self.graph.xp, lower.shape[0]
+        size = self.objective.size
+        hidden = sum(self.graph.size(v) for v in self.hidden_values)
+        infinity = float("inf")
+        return Subproblems(
+            lower,
+            upper,
+            xp.bools(xp.zeros(batch, self.objective.clauses) == 0),
+            thresholds,
+            xp.doubles(xp.zeros(batch, size, lower.shape[1])),
+            xp.doubles(xp.zeros(batch, size)) - infinity,
+            xp.zeros(batch, hidden) - infinity,
+            xp.zeros(batch, hidden) + infinity,
+            xp.doubles(xp.zeros(batch)) - infinity,
+            node,
+            xp.ints(xp.zeros(batch)),
+        )
+
+
+@dataclass(eq=False)
+class Round:
+    """What one round found out about a batch."""
+
+    open: Subproblems
+    """The rows that stay open, with their new bounds."""
+    closed: Array
+    """The proof-tree numbers of the rows that were closed."""
+    scores: Float[Array, "batch n"]
+    """For the open rows: which input to split."""
+    candidates: Float[Array, "points n"]
+    """Points that may be unsafe."""
+    candidate_thresholds: Float[Array, "points rows"]
+
+
+def bound_round(problem: InputProblem, batch: Subproblems) -> Round:
+    """Clip, bound and score a batch of boxes."""
+    xp = problem.graph.xp
+    batch, empty = _clip(problem, batch)
+    result = crown(
+        problem.graph,
+        Box(batch.lower, batch.upper),
+        problem.bounds,
+        _inherited(problem, batch),
+        keep_hidden=True,
+    )
+    asked = batch.live[:, problem.objective.clause]
+    found = bound_objective(result.enclosure, problem.objective, batch.thresholds, asked)
+    best = problem.objective.best_of_clauses(found.least)
+    live = batch.live & ~(best > 0)
+    infinity = xp.doubles(xp.zeros(1)) + float("inf")
+    margin = xp.amin(xp.where(live, best, infinity), 1)
+    margin = xp.maximum(margin, batch.margin)
+    still = live.any(1)
+    keep = xp.nonzero(still)[0]
+    closed = xp.cat([empty, batch.node[~still]], 0)
+    batch = _with_bounds(problem, batch, result, found)
+    batch = replace(batch, live=live, margin=margin)
+    scores = gap_smear(result, found)[keep] if keep.shape[0] else batch.lower[keep]
+    points, thresholds = _minimisers(problem, batch[keep], found.coefficients[keep])
+    return Round(batch[keep], closed, scores, points, thresholds)
+
+
+def _clip(problem: InputProblem, batch: Subproblems) -> tuple[Subproblems, Array]:
+    """The batch with its boxes cut by its planes, less the rows that nothing is left of."""
+    xp, objective = problem.graph.xp, problem.objective
+    if objective.clauses > problem.settings.clip_clauses:
+        return batch, batch.node[:0]
+    box = Box(xp.astype_double(batch.lower), xp.astype_double(batch.upper))
+    cut = clip(box, batch.coefficients, batch.constant, objective, batch.live)
+    alive = cut.live.any(1)
+    lower, upper = xp.outward_cast(cut.box.lower, cut.box.upper)
+    batch = replace(
+        batch,
+        lower=xp.maximum(lower, batch.lower),
+        upper=xp.minimum(upper, batch.upper),
+        live=cut.live,
+    )
+    keep = xp.nonzero(alive)[0]
+    return batch[keep], batch.node[~alive]
+
+
+def _inherited(problem: InputProblem, batch: Subproblems) -> dict[int, Box]:
+    boxes, start = {}, 0
+    for value in problem.hidden_values:
+        stop = start + problem.graph.size(value)
+        boxes[value] = Box(batch.hidden_lower[:, start:stop], batch.hidden_upper[:, start:stop])
+        start = stop
+    return boxes
+
+
+def _with_bounds(
+    problem: InputProblem, batch: Subproblems, result: CrownResult, found: ObjectiveBounds
+) -> Subproblems:
+    xp, boxes = problem.graph.xp, result.enclosure.boxes
+    values = problem.hidden_values
+    if values:
+        lower = xp.cat([boxes[v].lower for v in values], 1)
+        upper = xp.cat([boxes[v].upper for v in values], 1)
+        batch = replace(batch, hidden_lower=lower, hidden_upper=upper)
+    return replace(batch, coefficients=found.coefficients, constant=found.constant)
+
+
+def _minimisers(
+    problem: InputProblem, batch: Subproblems, coefficients: Float[Array, "batch rows n"]
+) -> tuple[Array, Array]:
+    """Each row's minimiser over its box, and the boxes' centres."""
+    xp = problem.graph.xp
+    count, rows, size = coefficients.shape
+    low, high = batch.lower[:, None, :], batch.upper[:, None, :]
+    points = xp.where(coefficients > 0, low, high).reshape(count * rows, size)
+    centers = (batch.lower + batch.upper) / 2
+    thresholds = xp.repeat(batch.thresholds, rows)
+    return xp.cat([points, centers], 0), xp.cat([thresholds, batch.thresholds], 0)
+
+
+def bisect(problem: InputProblem, rows: Subproblems, scores: Array, tree: ProofTree) -> Subproblems:
+    """Split each box in its best-scored input; boxes too thin to split are left out."""
+    xp = problem.graph.xp
+    width = rows.upper - rows.lower
+    middle = rows.lower + width / 2
+    splittable = (middle > rows.lower) & (middle < rows.upper)
+    none = xp.full((1,), -1.0)
+    scores = xp.where(splittable, scores, none)
+    # Where every score is 0 the widest input is as good as any.
+    flat = ~(scores > 0).any(1)[:, None]
+    scores = xp.where(flat & splittable, width, scores)
+    choice = scores.argmax(1)
+    batch = xp.arange(len(rows))
+    able = xp.nonzero(splittable[batch, choice])[0]
+    rows, choice, batch = rows[able], choice[able], xp.arange(able.shape[0])
+    point = middle[able][batch, choice]
+    children = tree.split(rows.node, choice, point)
+    lower, upper = xp.copy(rows.lower), xp.copy(rows.upper)
+    lower[batch, choice], upper[batch, choice] = point, point
+    below = replace(rows, upper=upper, node=children[: len(rows)], depth=rows.depth + 1)
+    above = replace(rows, lower=lower, node=children[len(rows) :], depth=rows.depth + 1)
+    return Subproblems.cat([below, above], xp)

@@ -1,0 +1,57 @@
+"""Every number that shapes a run, in frozen dataclasses passed explicitly.
+
+Nothing here needs to be set by anybody: the strategy chooses from the network, the property, the device
+and the time. At most 40 knobs in all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from verifier.graph import Graph
+    from verifier.tensors import Backend
+
+
+@dataclass(frozen=True)
+class BoundSettings:
+    """How bounds are computed."""
+
+    chunk_bytes_cpu: int = 3_000_000
+    """Bytes of one array of rows on a CPU: a few of them should stay in the cache."""
+    chunk_bytes_gpu: int = 400_000_000
+    """Bytes of one array of rows on a GPU."""
+    hidden_steps: int = 6
+    """Steps of the slope optimisation for each hidden neuron at the root."""
+    objective_steps: int = 20
+    """Steps of the slope optimisation for the property's rows at the root."""
+    split_steps: int = 10
+    """Steps for a subproblem of the neuron-splitting search."""
+    learning_rate: float = 0.25
+    """Adam's first step, in units of the slope's range."""
+    learning_rate_decay: float = 0.98
+    """Factor on the learning rate after each step."""
+
+    def rows_at_once(self, graph: Graph, xp: Backend) -> int:
+        """How many rows to sweep together so that an array of them has the size wanted."""
+        width = max(graph.size(v) for v in range(len(graph.nodes) + 1))
+        budget = self.chunk_bytes_cpu if xp.device == "cpu" else self.chunk_bytes_gpu
+        item = 4 if xp.dtype == "float32" else 8
+        return max(16, budget // (item * width))
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How the complete search runs."""
+
+    batch_bytes_cpu: int = 6_000_000
+    """Bytes of the rows of one round on a CPU, which set the batch."""
+    batch_bytes_gpu: int = 2_000_000_000
+    """The same on a GPU."""
+    frontier_bytes: int = 2_000_000_000
+    """Above this much memory the newest boxes go first."""
+    inherited_neurons: int = 4000
+    """How many hidden neurons' boxes a child takes over from its parent."""
+    clip_clauses: int = 64
+    """With more clauses than this, boxes are not clipped."""

@@ -1,0 +1,22 @@
+"""Arrays for the engine: one small interface, with NumPy and torch behind it.
+
+Axes, in order: ``batch`` (subproblems), ``rows`` (objectives, flattened over subproblems), then the
+flat values of one node, ``n``. A value of a network is a flat vector; its ONNX shape is known to the
+operators alone.
+"""
+
+from verifier.tensors.annotations import Array, Bool, Float, Int
+from verifier.tensors.backend import Backend, ScatterPlan, gamma
+from verifier.tensors.choose import numpy_backend, torch_backend
+
+__all__ = [
+    "Array",
+    "Backend",
+    "Bool",
+    "Float",
+    "Int",
+    "ScatterPlan",
+    "gamma",
+    "numpy_backend",
+    "torch_backend",
+]

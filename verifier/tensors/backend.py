@@ -1,0 +1,190 @@
+"""What the engine asks of an array library."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verifier.tensors.annotations import Array
+
+
+def gamma(terms: int, unit_roundoff: float) -> float:
+    """The bound gamma_n = n u / (1 - n u) on the relative error of n roundings (Higham 2002, 3.1)."""
+    product = terms * unit_roundoff
+    return product / (1 - product) if product < 1 else float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class ScatterPlan:
+    """Where columns are added to: column j goes to ``index[j]`` of ``size``.
+
+    ``order`` sorts the columns by target; ``targets`` are the distinct ones and ``starts`` their
+    first positions in that order. ``unique``: no target is met twice.
+    """
+
+    index: Array
+    order: Array
+    targets: Array
+    starts: Array
+    size: int
+    unique: bool
+
+    @staticmethod
+    def of(index: np.ndarray, size: int) -> ScatterPlan:
+        """A plan for NumPy's integer ``index`` (all in ``[0, size)``)."""
+        order = np.argsort(index, kind="stable")
+        targets, starts = np.unique(index[order], return_index=True)
+        return ScatterPlan(index, order, targets, starts, size, len(targets) == len(index))
+
+    def on(self, backend: Backend) -> ScatterPlan:
+        """The same plan with the backend's arrays."""
+        parts = (backend.ints(x) for x in (self.index, self.order, self.targets, self.starts))
+        return ScatterPlan(*parts, self.size, self.unique)
+
+
+class Backend(ABC):
+    """An array library, a working precision and a device.
+
+    Arrays support arithmetic, comparison, indexing, ``@``, ``abs``, ``.shape``, ``.reshape``,
+    ``.clip(min=, max=)``, ``.sum(axis)``, ``.any(axis)``, ``.all(axis)`` and ``.argmax(axis)`` in both
+    libraries; whatever differs between them is here.
+    """
+
+    name: str
+    dtype: str
+    device: str
+    supports_convolution: bool
+
+    @property
+    def unit_roundoff(self) -> float:
+        """Half the distance from 1 to the next number of the working precision."""
+        return 2.0**-24 if self.dtype == "float32" else 2.0**-53
+
+    @property
+    def tiny(self) -> float:
+        """More than the sum of all underflow errors of one bound."""
+        return 1e-30 if self.dtype == "float32" else 1e-280
+
+    # making arrays
+    @abstractmethod
+    def floats(self, x: Any) -> Array:
+        """An array in the working precision (rounded to nearest)."""
+
+    @abstractmethod
+    def doubles(self, x: Any) -> Array:
+        """An array in float64."""
+
+    @abstractmethod
+    def ints(self, x: Any) -> Array:
+        """An int64 array."""
+
+    @abstractmethod
+    def bools(self, x: Any) -> Array:
+        """A boolean array."""
+
+    @abstractmethod
+    def numpy(self, x: Array) -> np.ndarray:
+        """A NumPy copy or view on the host."""
+
+    @abstractmethod
+    def zeros(self, *shape: int) -> Array: ...
+
+    @abstractmethod
+    def full(self, shape: Sequence[int], value: float) -> Array: ...
+
+    @abstractmethod
+    def arange(self, stop: int) -> Array: ...
+
+    # choosing and combining
+    @abstractmethod
+    def where(self, condition: Array, yes: Any, no: Any) -> Array: ...
+
+    @abstractmethod
+    def maximum(self, a: Array, b: Array) -> Array: ...
+
+    @abstractmethod
+    def minimum(self, a: Array, b: Array) -> Array: ...
+
+    @abstractmethod
+    def cat(self, parts: Sequence[Array], axis: int) -> Array: ...
+
+    @abstractmethod
+    def nonzero(self, mask: Array) -> tuple[Array, ...]:
+        """Index arrays of the true entries, in C order."""
+
+    @abstractmethod
+    def repeat(self, x: Array, counts: Any) -> Array:
+        """Repeat along the first axis, ``counts`` times each (a number or an array)."""
+
+    @abstractmethod
+    def take_along(self, x: Array, index: Array, axis: int) -> Array: ...
+
+    @abstractmethod
+    def argsort(self, x: Array, axis: int = -1) -> Array: ...
+
+    # reductions
+    @abstractmethod
+    def amax(self, x: Array, axis: int) -> Array: ...
+
+    @abstractmethod
+    def amin(self, x: Array, axis: int) -> Array: ...
+
+    @abstractmethod
+    def cumsum(self, x: Array, axis: int) -> Array: ...
+
+    @abstractmethod
+    def row_dot(self, a: Array, b: Array) -> Array:
+        """Sum of ``a * b`` over the last axis, float64, with at most ``dot_terms`` roundings in the
+        working precision per sum (longer ones are summed in blocks)."""
+
+    @property
+    def dot_terms(self) -> int:
+        """The longest run that ``row_dot`` sums in the working precision."""
+        return 256
+
+    @abstractmethod
+    def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
+        """``[rows, m] -> [rows, plan.size]``: column j is added to column ``plan.index[j]``."""
+
+    @abstractmethod
+    def scatter_rows(self, source: Array, index: Array, size: int) -> Array:
+        """``[rows, m] -> [rows, size]``: entry (r, j) is added to column ``index[r, j]``."""
+
+    @abstractmethod
+    def segment_sum(self, source: Array, owner: Array, count: int) -> Array:
+        """``[rows, n] -> [count, n]``: rows with the same ``owner`` (sorted) are added."""
+
+    # functions
+    @abstractmethod
+    def function(self, name: str, x: Array) -> Array:
+        """exp, log, sqrt, tanh, arctanh, sigmoid, floor, isfinite, sign by name."""
+
+    @abstractmethod
+    def astype_double(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def copy(self, x: Array) -> Array: ...
+
+    def outward_cast(self, lower: Array, upper: Array) -> tuple[Array, Array]:
+        """A float64 box on the backend, in the working precision, rounded outward."""
+        if self.dtype == "float64":
+            return lower, upper
+        error = 2 * self.unit_roundoff
+        low, high = self.floats(lower), self.floats(upper)
+        low = self.where(self.astype_double(low) > lower, low - error * abs(low) - self.tiny, low)
+        high = self.where(self.astype_double(high) < upper, high + error * abs(high) + self.tiny, high)
+        return low, high
+
+    def outward(self, lower: Any, upper: Any) -> tuple[Array, Array]:
+        """A float64 NumPy box in the working precision, rounded outward."""
+        lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+        if self.dtype == "float64":
+            return self.floats(lower), self.floats(upper)
+        low, high = lower.astype(np.float32), upper.astype(np.float32)
+        low = np.where(low > lower, np.nextafter(low, np.float32(-np.inf)), low)
+        high = np.where(high < upper, np.nextafter(high, np.float32(np.inf)), high)
+        return self.floats(low), self.floats(high)
