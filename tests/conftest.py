@@ -4,8 +4,10 @@ import sys
 
 import jaxtyping
 
+import tests.shape_types  # noqa: F401 - the hook finds it by name
+
 assert "verifier" not in sys.modules, "the import hook must come before the first import"
-jaxtyping.install_import_hook("verifier", "beartype.beartype")
+jaxtyping.install_import_hook("verifier", "tests.shape_types.enforce")
 
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402

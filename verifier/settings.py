@@ -49,9 +49,22 @@ class SearchSettings:
     """Bytes of the rows of one round on a CPU, which set the batch."""
     batch_bytes_gpu: int = 2_000_000_000
     """The same on a GPU."""
+    batch_work_cpu: int = 5_000_000_000
+    """Multiply-adds of one round on a CPU at most, so that no round takes much more than a second."""
+    batch_work_gpu: int = 5_000_000_000_000
+    """The same on a GPU."""
     frontier_bytes: int = 2_000_000_000
     """Above this much memory the newest boxes go first."""
     inherited_neurons: int = 4000
     """How many hidden neurons' boxes a child takes over from its parent."""
     clip_clauses: int = 64
     """With more clauses than this, boxes are not clipped."""
+
+    def rows_in_round(self, graph: Graph, xp: Backend) -> int:
+        """How many rows to sweep in one round: limited by the size of their arrays, and by work."""
+        width = max(graph.size(v) for v in range(len(graph.nodes) + 1))
+        item = 4 if xp.dtype == "float32" else 8
+        cpu = xp.device == "cpu"
+        size = (self.batch_bytes_cpu if cpu else self.batch_bytes_gpu) // (item * width)
+        work = (self.batch_work_cpu if cpu else self.batch_work_gpu) // graph.work
+        return max(1, min(size, work))

@@ -2,8 +2,9 @@
 
 from verifier.attack.attack import Attack, falsify
 from verifier.attack.confirm import Judge, Witness
+from verifier.attack.effort import Effort
 from verifier.attack.gradient import backward
-from verifier.attack.pgd import Effort, pgd
+from verifier.attack.pgd import pgd
 from verifier.attack.target import Candidates, Regions, Target, evaluate_candidates
 
 __all__ = [

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from verifier.attack.confirm import Judge, Witness
+from verifier.attack.effort import Effort
 from verifier.attack.gradient import points_at_once
-from verifier.attack.pgd import KEPT, Effort, Launch, descend, pgd
+from verifier.attack.pgd import KEPT, Launch, descend, pgd
 from verifier.attack.sample import Walk, corners, even_spread, examine, refine, scan
 from verifier.attack.target import Candidates, Regions, Target
 
@@ -17,6 +18,8 @@ LOW_DIMENSION = 12
 """Up to so many free inputs, corners and even spreads are worth their time."""
 SHALLOW = 1e-5
 """A witness whose margin is less than this share of its rows' values is pushed deeper."""
+LENGTHS = (40, 160, 400)
+"""Gradient steps in the first rounds; the last is repeated."""
 PUSHES = (0.001, 0.01, 0.1)
 """How far points are pushed deeper, as factors of the steps."""
 
@@ -41,6 +44,8 @@ class Attack:
 
     def run(self, effort: Effort, candidates: Candidates | None = None) -> Witness | None:
         """Hunt until a witness is confirmed or the effort is spent; ``candidates`` come first."""
+        if not bool(self.regions.open(self.target).any()):
+            return None
         for found in self._stages(effort, candidates):
             self.nearest = self.nearest.join(found).best(KEPT)
             witness = self.offer(found.unsafe(), effort)
@@ -98,23 +103,23 @@ class Attack:
         self.nearest = examine(self.target, self.regions, known.points, known.case)
 
     def _stages(self, effort: Effort, candidates: Candidates | None) -> Iterator[Candidates]:
+        """Finds, the cheapest way first; then descents and even spreads, of growing length."""
         target, regions, generator = self.target, self.regions, self.generator
+        many, steps = points_at_once(target.graph), effort.steps
         low = len(regions.free()) <= LOW_DIMENSION
         if candidates is not None and len(candidates):
             yield examine(target, regions, candidates.points, candidates.case)
         if self.rounds == 0:
-            limit = 1 << LOW_DIMENSION if low else points_at_once(target.graph)
-            yield scan(target, regions, corners(regions, max(1, limit // regions.count), generator))
-        steps = effort.steps
+            limit = max(1, (8 * many if low else many) // regions.count)
+            yield scan(target, regions, corners(regions, limit, generator), effort)
         while steps > 0:
-            some = min(steps, (40, 160, 400)[min(self.rounds, 2)])
+            some = min(steps, LENGTHS[min(self.rounds, len(LENGTHS) - 1)])
             steps -= some
-            yield pgd(target, regions, replace(effort, steps=some), generator, self.nearest.best(8))
+            descents = replace(effort, steps=some)
+            yield pgd(target, regions, descents, generator, self.nearest.best(8))
             if low:
-                count = min(1 << (10 + 2 * self.rounds), 1 << 18)
-                yield scan(
-                    target, regions, even_spread(regions, max(1, count // regions.count), generator)
-                )
+                count = max(1, (many << min(1 + 2 * self.rounds, 9)) // regions.count)
+                yield scan(target, regions, even_spread(regions, count, generator), effort)
                 yield refine(target, regions, self.nearest.spread(Walk.points), Walk())
             self.rounds += 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from verifier.attack.target import Target
 from verifier.tensors import Array, Float, Int
@@ -15,18 +15,17 @@ MEMORY = 0.9
 
 @dataclass
 class Loss:
-    """Row weights whose gradient lowers a clause of each point's own.
+    """The smooth loss of a clause, sum_s softplus(g_s / tau): it works on all unmet rows at once.
 
-    Two losses for a clause, to be alternated: *sharp*, max_s g_s, and *smooth*,
-    sum_s softplus(g_s / tau), which works on all unmet rows at once. Rows are compared in units of
-    their running mean magnitude. (Over clauses there is no loss: each point aims at one of them.)
+    Rows are compared in units of their running mean magnitude. It is alternated with the sharp one,
+    max_s g_s (`Target.sharp`). Over clauses there is no loss: each point aims at one of them.
     """
 
     target: Target
-    scale: Array | None = field(default=None)
+    scale: Array | None = None
 
-    def observe(self, g: Float[Array, "batch rows"]) -> None:
-        """Take note of the rows' magnitudes."""
+    def observe(self, g: Float[Array, "batch rows"]) -> Float[Array, "batch rows"]:
+        """The rows in units of their magnitudes, of which note is taken."""
         xp = self.target.graph.xp
         usable = xp.function("isfinite", g)
         size = xp.where(usable, abs(g), xp.zeros(1)).sum(0)
@@ -34,29 +33,14 @@ class Loss:
         mean = size / xp.where(count > 0, count, xp.full((1,), 1.0))
         mean = xp.where(mean > xp.tiny, mean, xp.full((1,), 1.0))
         self.scale = mean if self.scale is None else MEMORY * self.scale + (1 - MEMORY) * mean
+        return g / self.scale
 
-    def weights(
-        self, g: Float[Array, "batch rows"], clause: Int[Array, " batch"], *, sharp: bool
+    def smooth(
+        self, relative: Float[Array, "batch rows"], clause: Int[Array, " batch"]
     ) -> Float[Array, "batch rows"]:
-        """d loss / d g, up to a positive factor for each point."""
+        """d loss / d g for rows in units of their magnitudes, up to a factor for each row."""
         xp, target = self.target.graph.xp, self.target
         member = clause[:, None] == target.clause[None, :]
         if target.members.shape[1] == 1:
             return xp.floats(member)
-        if self.scale is None:
-            self.observe(g)
-        relative = g / self.scale
-        if sharp:
-            inside = xp.where(member, relative, xp.full((1,), -float("inf")))
-            return xp.floats(member & (inside >= xp.amax(inside, 1)[:, None]))
         return xp.where(member, xp.function("sigmoid", relative / SOFTNESS), xp.zeros(1))
-
-    def seeds(self, weights: Float[Array, "batch rows"]) -> dict[int, Array]:
-        """The weights as seeds of ``backward``: on the output, and on the input if rows read it."""
-        target = self.target
-        seeds = {target.graph.output: weights @ target.output_coefficients}
-        if target.input_coefficients is not None:
-            direct = weights @ target.input_coefficients
-            known = seeds.get(0)
-            seeds[0] = direct if known is None else known + direct
-        return seeds

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from verifier.attack.effort import Effort
 from verifier.attack.gradient import backward, points_at_once
 from verifier.attack.loss import Loss
+from verifier.attack.polish import polish
 from verifier.attack.target import Candidates, Regions, Target
 from verifier.tensors import Array, Backend, Float, Int
 
@@ -23,36 +24,6 @@ SPREAD = 0.2
 """How far such a start may lie from the known point, in widths of the box times that factor."""
 MOMENTUM = 0.5
 """How much of the earlier steps' direction stays in the next."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How hard to try.
-
-    Attributes:
-        steps: gradient steps in all, each on all points
-        deadline: when to stop, by ``time.monotonic()``
-        points: how many points move at once (0: decided from the network and the device)
-        descent: steps from a start to the next
-        stride: the first step, in widths of the box
-        decay: of the stride, from one step to the next
-        diversify: steps towards a random direction of the outputs, for the starts that do so
-        goal: the margin at which a point counts as found
-    """
-
-    steps: int = 400
-    deadline: float = math.inf
-    points: int = 0
-    descent: int = 40
-    stride: float = 0.25
-    decay: float = 0.9
-    diversify: int = 5
-    goal: float = 0.0
-
-    @property
-    def over(self) -> bool:
-        """Is the time up?"""
-        return time.monotonic() >= self.deadline
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +54,8 @@ class Launcher:
 
     def __post_init__(self) -> None:
         xp = self.target.graph.xp
-        least = -self.target.worst(-self.regions.bounds)
-        self.pairs = np.stack([xp.numpy(i) for i in xp.nonzero(least > -math.inf)], axis=1)
+        pairs = xp.nonzero(self.regions.open(self.target))
+        self.pairs = np.stack([xp.numpy(i) for i in pairs], axis=1)
         self.generator.shuffle(self.pairs)
 
     def launch(self, count: int, given: Candidates, known: Candidates) -> Launch:
@@ -131,14 +102,17 @@ def pgd(
     launcher = Launcher(target, regions, generator)
     known = Candidates.none(target.graph.input_size) if starts is None else starts
     fresh = known
-    steps = effort.steps
+    steps, count = effort.steps, effort.points or points_at_once(target.graph)
     while steps > 0 and len(launcher.pairs) and not effort.over:
-        launch = launcher.launch(effort.points or points_at_once(target.graph), fresh, known)
+        launch = launcher.launch(count, fresh, known)
         found, used = descend(
             target, regions, launch, replace(effort, descent=min(steps, effort.descent))
         )
         steps -= used
         known = known.join(found)
+        if not len(known.unsafe(effort.goal)):
+            near = known.best(max(4, count // 8))
+            known = known.join(polish(target, regions, near, effort))
         if len(known.unsafe(effort.goal)):
             break
         fresh = Candidates.none(target.graph.input_size)
@@ -171,8 +145,9 @@ def descend(
         if step == 0:
             nearest = (-target.worst(g)).argmax(1)
             clause = xp.where(launch.clause < 0, nearest, launch.clause)
-        loss.observe(g)
-        seeds = loss.seeds(loss.weights(g, clause, sharp=step % 2 == 0))
+        relative = loss.observe(g)
+        weights = loss.smooth if step % 2 else target.sharp
+        seeds = target.seeds(weights(relative, clause))
         if step < effort.diversify:
             seeds = _diversify(seeds, launch.direction, graph.output, xp)
         slope = _unit(backward(graph, values, seeds) * width, xp)

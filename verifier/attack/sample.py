@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verifier.attack.effort import Effort
+from verifier.attack.gradient import points_at_once
 from verifier.attack.pgd import KEPT
 from verifier.attack.target import Candidates, Regions, Target
 from verifier.tensors import Array, Float
@@ -25,19 +27,22 @@ def examine(target: Target, regions: Regions, points: Array, case: Array) -> Can
     return Candidates.of(*(xp.numpy(x[best]) for x in (points, index, margins)))
 
 
-def scan(target: Target, regions: Regions, shares: Float[np.ndarray, "points n"]) -> Candidates:
-    """The same points of the unit box, put into every box."""
+def scan(
+    target: Target, regions: Regions, shares: Float[np.ndarray, "points n"], effort: Effort
+) -> Candidates:
+    """The same points of the unit box, put into every box; it ends when unsafe ones are found."""
     xp = target.graph.xp
     found = Candidates.none(target.graph.input_size)
-    share = xp.floats(shares)
-    boxes = max(1, BLOCK // max(1, shares.size))
-    for start in range(0, regions.count, boxes):
-        case = xp.arange(regions.count)[start : start + boxes]
+    share, total = xp.floats(shares), regions.count * len(shares)
+    step = min(4 * points_at_once(target.graph), max(1, BLOCK // shares.shape[1]))
+    for start in range(0, total, step):
+        index = np.arange(start, min(start + step, total))
+        case, place = xp.ints(index // len(shares)), xp.ints(index % len(shares))
         box = regions.box[case]
-        inside = box.lower[:, None] + (box.upper - box.lower)[:, None] * share[None]
-        points = inside.reshape(-1, shares.shape[1])
-        block = examine(target, regions, points, xp.repeat(case, len(shares)))
-        found = found.join(block).best(KEPT)
+        points = box.lower + (box.upper - box.lower) * share[place]
+        found = found.join(examine(target, regions, points, case)).best(KEPT)
+        if len(found.unsafe(effort.goal)) or effort.over:
+            break
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from verifier.attack.gradient import points_at_once
 from verifier.graph import Graph
 from verifier.sets import Box
 from verifier.spec import UnsafeRows
-from verifier.tensors import Array, Float, Int
+from verifier.tensors import Array, Bool, Float, Int
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,7 @@ class Target:
     """A network and its unsafe condition: or over clauses of: and over rows s of: g_s <= 0.
 
     ``g_s = C_s y + D_s x - bound_s``. Bounds belong to a point's box, not to the target: a bound of
-    -inf makes g_s = inf, so that its clause is never met; one of +inf makes its row hold everywhere.
+    -inf makes g_s = inf, so that its clause is never met; +inf makes its row hold everywhere.
     The *margin* of a point is the least over clauses of the greatest g_s: unsafe where it is <= 0.
     Rows that say < are raised by next to nothing, so that a tie is no violation.
     """
@@ -69,6 +70,27 @@ class Target:
             return g[:, self.members[:, 0]]
         return self.graph.xp.amax(g[:, self.members], -1)
 
+    def sharp(
+        self, g: Float[Array, "batch rows"], clause: Int[Array, " batch"]
+    ) -> Float[Array, "batch rows"]:
+        """Row weights: all on the greatest g_s of each point's clause, shared where several are."""
+        xp = self.graph.xp
+        member = clause[:, None] == self.clause[None, :]
+        if self.members.shape[1] == 1:
+            return xp.floats(member)
+        inside = xp.where(member, g, xp.full((1,), -math.inf))
+        greatest = xp.floats(member & (inside >= xp.amax(inside, 1)[:, None]))
+        return greatest / greatest.sum(1)[:, None].clip(min=1)
+
+    def seeds(self, weights: Float[Array, "batch rows"]) -> dict[int, Array]:
+        """Row weights as seeds of ``backward``: on the output, and on the input if rows read it."""
+        seeds = {self.graph.output: weights @ self.output_coefficients}
+        if self.input_coefficients is not None:
+            direct = weights @ self.input_coefficients
+            known = seeds.get(0)
+            seeds[0] = direct if known is None else known + direct
+        return seeds
+
     def margins(
         self, points: Float[Array, "batch n"], bounds: Float[Array, "batch rows"]
     ) -> Float[Array, " batch"]:
@@ -102,6 +124,10 @@ class Regions:
     def count(self) -> int:
         """How many boxes."""
         return self.bounds.shape[0]
+
+    def open(self, target: Target) -> Bool[Array, "boxes clauses"]:
+        """Which clauses can be met in which boxes: no row of theirs is bounded by -inf."""
+        return -target.worst(-self.bounds) > -math.inf
 
     def free(self) -> Int[np.ndarray, " free"]:
         """The coordinates that vary in some box."""

@@ -42,15 +42,15 @@ class LowerForm:
 class Trace:
     """What a back-substitution leaves behind for gradients and branching."""
 
-    rows: dict[int, Float[Array, "rows n"]] = field(default_factory=dict)
+    rows: dict[int, Float[Array, "rows _"]] = field(default_factory=dict)
     """The coefficients on the output of each nonlinear node."""
 
 
 def back_substitute(
     enclosure: Enclosure,
-    start: Mapping[int, Float[Array, "rows n"]],
+    start: Mapping[int, Float[Array, "rows _"]],
     owner: Owner,
-    tilts: Mapping[int, Float[Array, "rows n"]] | None = None,
+    tilts: Mapping[int, Float[Array, "rows _"]] | None = None,
     trace: Trace | None = None,
 ) -> LowerForm:
     """Bound ``sum_v start[v] . value_v`` from below by a form of the input.

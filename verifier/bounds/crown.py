@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 
 from verifier.bounds.back import LowerForm, back_substitute, unit_start
 from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.optimise import Rows, optimise
 from verifier.families import Nonlinear
 from verifier.graph import Graph
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Bool, Float, Int
+
+OPTIMISER_ARRAYS = 8
+"""How many more arrays of rows the optimiser holds at once than a plain sweep does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +47,12 @@ def crown(
     inherited: Mapping[int, Box] | None = None,
     *,
     keep_hidden: bool = False,
+    steps: int = 1,
 ) -> CrownResult:
     """Boxes of all values over a batch of regions, tightened by back-substitution where it helps.
 
-    ``inherited`` are boxes known to be valid on these regions (a parent's).
+    ``inherited`` are boxes known to be valid on these regions (a parent's). With more than one step, each
+    neuron that stays unstable optimises the slopes of the layers before it for its own bound.
     """
     result = CrownResult(Enclosure.over(graph, region))
     enclosure = result.enclosure
@@ -55,9 +61,8 @@ def crown(
         value = enclosure.step(inherited)
         if isinstance(graph.node(value).operator, Nonlinear):
             enclosure.relax(value)
-            # The relaxation's own reading of its input may be tighter than nothing more: keep the box.
         if value in tight and not graph.affine_of_input[value]:
-            rows = tighten(enclosure, value, settings)
+            rows = tighten(enclosure, value, settings, steps)
             if keep_hidden and rows is not None:
                 result.hidden.append(rows)
     return result
@@ -77,7 +82,9 @@ def unstable_mask(enclosure: Enclosure, value: int) -> Bool[Array, "batch n"]:
     return mask
 
 
-def tighten(enclosure: Enclosure, value: int, settings: BoundSettings) -> HiddenRows | None:
+def tighten(
+    enclosure: Enclosure, value: int, settings: BoundSettings, steps: int = 1
+) -> HiddenRows | None:
     """Back-substitute the unstable neurons of a value and narrow its box; None if there are none.
 
     The bound that may settle a neuron comes first; the other one is computed only where it did not.
@@ -90,52 +97,52 @@ def tighten(enclosure: Enclosure, value: int, settings: BoundSettings) -> Hidden
     box = enclosure.boxes[value]
     one = xp.full((1,), 1.0)
     first = xp.where(box.upper[batch, neuron] > -box.lower[batch, neuron], one, -one)
-    forms = _rows(enclosure, value, (batch, neuron, first), settings)
+    forms = _rows(enclosure, value, (batch, neuron, first), settings, steps)
     left = xp.nonzero(unstable_mask(enclosure, value)[batch, neuron])[0]
     if left.shape[0] == 0:
         return None
     batch, neuron, second = batch[left], neuron[left], -first[left]
-    others = _rows(enclosure, value, (batch, neuron, second), settings)
+    others = _rows(enclosure, value, (batch, neuron, second), settings, steps)
     influence = (abs(forms[left]) + abs(others)) / 2
     return HiddenRows(value, batch, neuron, influence)
 
 
 def _rows(
-    enclosure: Enclosure, value: int, which: tuple[Array, Array, Array], settings: BoundSettings
+    enclosure: Enclosure,
+    value: int,
+    which: tuple[Array, Array, Array],
+    settings: BoundSettings,
+    steps: int,
 ) -> Float[Array, "rows n"]:
     """Bound ``sign * neuron`` for (batch, neuron, sign), narrow the box, and give the coefficients."""
     xp = enclosure.graph.xp
     chunk = settings.rows_at_once(enclosure.graph, xp)
+    if steps > 1:
+        chunk = max(16, chunk // OPTIMISER_ARRAYS)
     count = which[0].shape[0]
     parts = []
     for start in range(0, count, chunk):
-        piece = tuple(x[start : start + chunk] for x in which)
-        parts.append(_chunk(enclosure, value, piece))
+        batch, neuron, sign = (x[start : start + chunk] for x in which)
+        rows = unit_rows(enclosure, value, (batch, neuron, sign))
+        if steps > 1:
+            found = optimise(enclosure, rows, steps, settings)
+            form, least = found.form, found.least
+        else:
+            form = back_substitute(enclosure, rows.start, rows.owner)
+            form = LowerForm(form.coefficients, form.constant + rows.constant)
+            least = form.least(enclosure.boxes[0], rows.owner, enclosure)
+        narrow(enclosure, value, (batch, neuron, sign), least)
+        parts.append(form.coefficients)
     return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
 
 
-def _chunk(
-    enclosure: Enclosure, value: int, which: tuple[Array, ...]
-) -> Float[Array, "rows n"]:
+def unit_rows(enclosure: Enclosure, value: int, which: tuple[Array, Array, Array]) -> Rows:
+    """The rows ``sign * neuron`` of a value, for (batch, neuron, sign)."""
     batch, neuron, sign = which
-    form, owner = unit_rows_form(enclosure, value, (batch, neuron, sign))
-    least = form.least(enclosure.boxes[0], owner, enclosure)
-    narrow(enclosure, value, (batch, neuron, sign), least)
-    return form.coefficients
-
-
-def unit_rows_form(
-    enclosure: Enclosure, value: int, which: tuple[Array, Array, Array]
-) -> tuple[LowerForm, Owner]:
-    """The lower forms of ``sign * neuron`` under the relaxations' default slopes."""
-    batch, neuron, sign = which
-    owner = Owner.of(batch, enclosure.batch)
     start, constant = unit_start(enclosure, value, neuron, sign)
-    form = back_substitute(enclosure, start, owner)
-    constant = form.constant + constant
     if value in enclosure.noise:
         constant = constant - enclosure.noise[value][batch, neuron]
-    return LowerForm(form.coefficients, constant), owner
+    return Rows(start, constant, Owner.of(batch, enclosure.batch))
 
 
 def narrow(

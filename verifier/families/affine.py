@@ -25,26 +25,31 @@ class Affine(Operator):
     """At least |bias|, and larger where the bias is the result of a cancellation; None: |bias|."""
 
     @abstractmethod
-    def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows n"], ...]:
+    def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows _"], ...]:
         """a -> (a M_1, a M_2, ...)."""
 
     @abstractmethod
-    def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+    def absolute(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch m"]:
         """sum_i |M_i| x_i, without the bias."""
 
-    def unit_rows(self, index: Int[Array, " rows"]) -> tuple[Float[Array, "rows n"], ...]:
+    def unit_rows(self, index: Int[Array, " rows"]) -> tuple[Float[Array, "rows _"], ...]:
         """The rows ``index`` of (M_1, M_2, ...): the adjoint of unit vectors."""
         xp = self.xp
         unit = xp.zeros(index.shape[0], self.size)
         unit[xp.arange(index.shape[0]), index] = 1.0
         return self.adjoint(unit)
 
-    def magnitude(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+    def bias_bound(self) -> Array | None:
+        """The magnitude of the bias: None where there is no bias."""
+        if self.bias_magnitude is not None:
+            return self.bias_magnitude
+        return None if self.bias is None else abs(self.bias)
+
+    def magnitude(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch m"]:
         """An upper bound (up to rounding) of sum_i |M_i||x_i| + |b|, given max |x_i|."""
         total = self.absolute(*inputs)
-        if self.bias_magnitude is not None:
-            return total + self.bias_magnitude
-        return total if self.bias is None else total + abs(self.bias)
+        bound = self.bias_bound()
+        return total if bound is None else total + bound
 
     @property
     def is_identity(self) -> bool:
@@ -62,3 +67,15 @@ class Affine(Operator):
     def absorb_previous(self, preceding: Affine) -> Affine | None:
         """One operator that does ``preceding`` and then this one, under the same law, or None."""
         return None
+
+
+def plus(a: Array | None, b: Array | None) -> Array | None:
+    """``a + b``, where None is 0."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b
+
+
+def times(a: Array | None, b: Array | None) -> Array | None:
+    """``a b``, where None on the left is 0 and None on the right is 1."""
+    return a if a is None or b is None else a * b

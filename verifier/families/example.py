@@ -70,3 +70,8 @@ def numbers(*shape: int, seed: int = 0) -> np.ndarray:
 def integers(*values: int) -> np.ndarray:
     """A vector of int64 constants."""
     return np.array(values, dtype=np.int64)
+
+
+def scalar(number: float) -> np.ndarray:
+    """A float32 constant without axes."""
+    return np.array(number, dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from verifier.families.operator import Operator
 from verifier.families.relaxation import Relaxation
@@ -14,6 +15,9 @@ from verifier.tensors import Array, Bool, Float
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Nonlinear(Operator):
     """An operator that methods must relax; it needs a box for each of its inputs."""
+
+    tilted: ClassVar[bool] = False
+    """Is it a ReLU at heart: a kink at 0, with a slope that an optimiser may tilt?"""
 
     @abstractmethod
     def interval(self, *boxes: Box) -> Box:

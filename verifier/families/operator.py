@@ -49,6 +49,11 @@ class Operator(ABC):
                 changes[field.name] = convert[value.dtype.kind](value)
         return dataclasses.replace(self, **changes)
 
+    @property
+    def work(self) -> int:
+        """About how many multiply-adds one evaluation at a point takes."""
+        return max(self.size, *self.sizes)
+
     @abstractmethod
-    def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+    def evaluate(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch m"]:
         """The operator's value at points."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,3 +57,30 @@ class Rearrange(Affine):
 
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return self._gather(inputs[0])
+
+    @property
+    def is_identity(self) -> bool:
+        return (
+            self.kept is None
+            and self.sizes == (self.size,)
+            and np.array_equal(self.index, np.arange(self.size))
+        )
+
+    @property
+    def sources(self) -> np.ndarray:
+        """The index table with -1 for constants, as given to ``of`` (on no backend)."""
+        return self.index if self.kept is None else np.where(self.kept, self.index, -1)
+
+    def absorb_next(self, following: Affine) -> Affine | None:
+        """Rearranged twice: a rearrangement; constants keep their roundings, so ``terms`` add up."""
+        if not isinstance(following, Rearrange):
+            return None
+        outer, inner = following.sources, self.sources
+        index = np.where(outer >= 0, inner[following.index], -1)
+        fill = np.zeros(following.size)
+        if self.bias is not None:
+            fill = np.where(outer >= 0, self.bias[following.index], fill)
+        if following.bias is not None:
+            fill = np.where(outer >= 0, fill, following.bias)
+        merged = Rearrange.of(index, self.sizes[0], fill)
+        return replace(merged, terms=max(merged.terms, self.terms + following.terms))

@@ -83,6 +83,11 @@ class Graph:
         return values
 
     @cached_property
+    def work(self) -> int:
+        """About how many multiply-adds one evaluation at a point takes."""
+        return sum(node.operator.work for node in self.nodes)
+
+    @cached_property
     def consumers(self) -> tuple[tuple[int, ...], ...]:
         """For each value the values computed from it."""
         users: list[list[int]] = [[] for _ in range(len(self.nodes) + 1)]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from verifier.errors import UnsupportedModel
 from verifier.families.elementwise import Elementwise
-from verifier.families.example import Example
+from verifier.families.example import Example, scalar
 from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
+from verifier.families.relaxation import Planes
 from verifier.graph import Builder
 from verifier.ops.relu import Relu
 from verifier.sets import Box
@@ -67,20 +68,34 @@ class Clip(Elementwise):
         # Convex part (upper <= high): the lower line turns about (low, low): flat or steep.
         turn_below = xp.where(upper - self.low > self.low - lower, one, zero)
         turn_above = xp.where(self.high - lower > upper - self.high, one, zero)
+        # A line from one corner to the far end; it is needed only where both corners are finite.
         over = xp.where(upper > self.low, upper - self.low, one)
         under = xp.where(self.high > lower, self.high - lower, one)
-        rise_below = xp.where(
-            turn_below > 0, (self.high - self.low) / over if self.high < float("inf") else one, zero
-        )
-        rise_above = xp.where(
-            turn_above > 0, (self.high - self.low) / under if self.low > -float("inf") else one, zero
-        )
+        height = self.high - self.low if self.high - self.low < float("inf") else 0.0
+        rise_below = xp.where(turn_below > 0, height / over, zero)
+        rise_above = xp.where(turn_above > 0, height / under, zero)
         below = xp.where(upper <= self.high, turn_below, xp.where(lower >= self.low, chord, rise_below))
         above = xp.where(lower >= self.low, turn_above, xp.where(upper <= self.high, chord, rise_above))
         flat = (upper <= self.low) | (lower >= self.high)
         below = xp.where(inside, one, xp.where(flat, zero, below))
         above = xp.where(inside, one, xp.where(flat, zero, above))
         return below, above
+
+    def relax(self, *boxes: Box) -> Planes:
+        """As for any elementwise operator, but exact where the function is linear on the box."""
+        (box,) = boxes
+        xp, zero = self.xp, self.xp.zeros(1)
+        planes = super().relax(box)
+        inside = (box.lower >= self.low) & (box.upper <= self.high)
+        below, above = box.upper <= self.low, box.lower >= self.high
+        lower, upper, noise = planes.lower_offset, planes.upper_offset, planes.noise
+        exact = [(inside, 0.0), (below, self.low), (above, self.high)]
+        for mask, constant in exact:
+            if abs(constant) < float("inf"):
+                lower = xp.where(mask, zero + constant, lower)
+                upper = xp.where(mask, zero + constant, upper)
+                noise = xp.where(mask, zero + self.rounding * abs(constant) * 2, noise)
+        return replace(planes, lower_offset=lower, upper_offset=upper, noise=noise)
 
     def gap(self, slope: Array, box: Box) -> tuple[Array, Array]:
         xp = self.xp
@@ -128,11 +143,11 @@ def _bound(node: OnnxNode, name: str, place: int, absent: float) -> float:
 
 @examples("Clip")
 def _examples() -> Iterator[Example]:
-    low, high = np.float32(-0.6).reshape(()), np.float32(1.1).reshape(())
+    low, high = scalar(-0.6), scalar(1.1)
     yield Example("Clip", ((2, 3),), {"min": -0.5, "max": 0.75}, opset=8)
     yield Example("Clip", ((2, 3),), {"min": 0.25}, opset=8)
     yield Example("Clip", ((2, 3), low, high))
     yield Example("Clip", ((5,), low))
     yield Example("Clip", ((5,), None, high))
-    yield Example("Clip", ((5,), np.float32(0).reshape(())))
-    yield Example("Clip", ((5,), np.float32(0).reshape(()), np.float32(6).reshape(())), high=9.0)
+    yield Example("Clip", ((5,), scalar(0.0)))
+    yield Example("Clip", ((5,), scalar(0.0), scalar(6.0)), high=9.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
-from verifier.families.affine import Affine
+from verifier.families.affine import Affine, plus, times
+from verifier.ops.scale import Scale
 from verifier.tensors import Array, Float
 
 
@@ -18,6 +20,8 @@ class Convolution(Affine):
     ``weight`` is ``[out_channels, in_channels / groups, *kernel]``; ``pads`` are (begin..., end...)
     per spatial axis, as ONNX writes them; the bias is flat over the output.
     """
+
+    convolves: ClassVar[bool] = True
 
     weight: Array
     in_shape: tuple[int, ...]
@@ -64,6 +68,10 @@ class Convolution(Affine):
             images=images,
         )
 
+    @property
+    def work(self) -> int:
+        return self.size * math.prod(self.weight.shape[1:])
+
     def _convolve(self, x: Array, weight: Array) -> Array:
         import torch.nn.functional as F  # noqa: N812
 
@@ -108,3 +116,78 @@ class Convolution(Affine):
             after = begin[i] + self.in_shape[1 + i] - full.shape[2 + i]
             around += [-begin[i], after]
         return (F.pad(full, around).reshape(count, -1),)
+
+    def absorb_next(self, following: Affine) -> Affine | None:
+        """s (W x + b) + t with one s per channel: (s W) x + (s b + t), as in ``Linear``."""
+        if not isinstance(following, Scale):
+            return None
+        factors = _per_channel(following.scale, self.images, self.out_shape[0])
+        if following.scale is not None and factors is None:
+            return None
+        weight = self.weight
+        if factors is not None:
+            weight = weight * factors.reshape(-1, *(1,) * (weight.ndim - 1))
+        factor = None if following.scale is None else abs(following.scale)
+        return replace(
+            self,
+            terms=self.terms + following.terms + 1,
+            weight=weight,
+            bias=plus(times(self.bias, following.scale), following.bias),
+            bias_magnitude=plus(times(self.bias_bound(), factor), following.bias_bound()),
+        )
+
+    def absorb_previous(self, preceding: Affine) -> Affine | None:
+        """W (s x + t) + b with one s per channel: (W s) x + (W t + b), as in ``Linear``.
+
+        W t is itself a convolution with the same padding, so the bias differs at the borders.
+        """
+        if not isinstance(preceding, Scale):
+            return None
+        factors = _per_channel(preceding.scale, self.images, self.in_shape[0])
+        if preceding.scale is not None and factors is None:
+            return None
+        weight = self.weight
+        if factors is not None:
+            # Output channels come group by group; each group reads its own input channels.
+            each = np.repeat(factors.reshape(self.groups, -1), len(weight) // self.groups, axis=0)
+            weight = weight * each.reshape(*each.shape, *(1,) * (weight.ndim - 2))
+        shift = bound = None
+        if preceding.bias is not None:
+            shift = self._at(preceding.bias, self.weight)
+            bound = self._at(preceding.bias_bound(), abs(self.weight))
+        return replace(
+            self,
+            terms=self.terms + preceding.terms + 1,
+            weight=weight,
+            bias=plus(self.bias, shift),
+            bias_magnitude=plus(self.bias_bound(), bound),
+        )
+
+    def _at(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The convolution of one flat value, by NumPy."""
+        half = len(self.in_shape) - 1
+        axes = tuple(range(2, 2 + half))
+        around = zip(self.pads[:half], self.pads[half:], strict=True)
+        padded = np.pad(x.reshape(self.images, *self.in_shape), [(0, 0), (0, 0), *around])
+        spans = tuple(
+            d * (k - 1) + 1 for d, k in zip(self.dilations, weight.shape[2:], strict=True)
+        )
+        windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axes)
+        steps = (slice(None), slice(None), *(slice(None, None, s) for s in self.strides))
+        windows = windows[(*steps, *(slice(None, None, d) for d in self.dilations))]
+        inputs = np.split(windows, self.groups, axis=1)
+        over = (1, *range(2 + half, 2 + 2 * half))
+        parts = [
+            np.tensordot(part, kernel, axes=(over, tuple(range(1, kernel.ndim))))
+            for part, kernel in zip(inputs, np.split(weight, self.groups), strict=True)
+        ]
+        return np.moveaxis(np.concatenate(parts, axis=-1), -1, 1).reshape(-1)
+
+
+def _per_channel(scale: np.ndarray | None, images: int, channels: int) -> np.ndarray | None:
+    """The one factor of each channel, or None where they differ within a channel."""
+    if scale is None:
+        return None
+    cells = scale.reshape(images, channels, -1)
+    factors = cells[:1, :, :1]
+    return factors.reshape(-1) if (cells == factors).all() else None

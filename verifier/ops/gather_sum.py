@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from verifier.families.affine import Affine
+from verifier.families.rearrange import Rearrange
+from verifier.ops.scale import Scale
 from verifier.tensors import Array, Float, ScatterPlan
 
 
@@ -48,3 +50,22 @@ class GatherSum(Affine):
 
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return (inputs[0][:, self.index] * self.kept).sum(-1) * abs(self.weight)
+
+    def absorb_next(self, following: Affine) -> Affine | None:
+        """A scale without a bias joins the weights; its ``terms`` count the product."""
+        if not isinstance(following, Scale) or following.bias is not None:
+            return None
+        if following.scale is None:
+            return None
+        weight = self.weight * following.scale
+        return replace(self, terms=self.terms + following.terms, weight=weight)
+
+    def absorb_previous(self, preceding: Affine) -> Affine | None:
+        """Sums over rearranged inputs are sums over their sources: exact."""
+        if not isinstance(preceding, Rearrange):
+            return None
+        if preceding.bias is not None and preceding.bias.any():
+            return None
+        index = np.where(self.kept > 0, preceding.sources[self.index], -1)
+        merged = GatherSum.of(index, self.weight, preceding.sizes[0])
+        return replace(merged, terms=max(merged.terms, self.terms))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verifier.families.affine import Affine
+from verifier.families.affine import Affine, plus, times
+from verifier.families.rearrange import Rearrange
+from verifier.ops.scale import Scale
 from verifier.tensors import Array, Float, Int
 
 
@@ -36,6 +38,11 @@ class Linear(Affine):
             positions=positions,
         )
 
+    @property
+    def work(self) -> int:
+        m, n = self.weight.shape
+        return int(m * n * self.positions)
+
     def _blocks(self, x: Array, matrix: Array) -> Array:
         if self.positions == 1:
             return x @ matrix
@@ -60,3 +67,108 @@ class Linear(Affine):
         result = xp.zeros(index.shape[0], self.positions, n)
         result[xp.arange(index.shape[0]), index // m] = self.weight[index % m]
         return (result.reshape(index.shape[0], -1),)
+
+    def absorb_next(self, following: Affine) -> Affine | None:
+        if isinstance(following, Scale):
+            return self._scaled(following)
+        if isinstance(following, Rearrange):
+            return self._selected(following)
+        return None
+
+    def absorb_previous(self, preceding: Affine) -> Affine | None:
+        if isinstance(preceding, Scale):
+            return self._of_scaled(preceding)
+        if isinstance(preceding, Rearrange):
+            return self._of_selected(preceding)
+        return None
+
+    def _scaled(self, following: Scale) -> Linear | None:
+        """s (W x + b) + t = (s W) x + (s b + t).
+
+        Each entry of s W carries the roundings of its factors and one more; s b + t those and two more,
+        relative to |s||b| + |t|. ``following.terms`` counts a product and a sum beside its constants'
+        roundings, so the sum of both ``terms`` plus one covers all.
+        """
+        factors = _per_block(following.scale, self.positions)
+        if following.scale is not None and factors is None:
+            return None
+        factor = None if following.scale is None else abs(following.scale)
+        return replace(
+            self,
+            terms=self.terms + following.terms + 1,
+            weight=self.weight if factors is None else self.weight * factors[:, None],
+            bias=plus(times(self.bias, following.scale), following.bias),
+            bias_magnitude=plus(times(self.bias_bound(), factor), following.bias_bound()),
+        )
+
+    def _selected(self, following: Rearrange) -> Linear | None:
+        """Rows picked from W and b (0 and the constant where there is none): exact."""
+        if self.positions != 1 or following.size > self.size:
+            return None
+        kept = following.sources >= 0
+
+        def pick(x: Array | None) -> Array | None:
+            return None if x is None else np.where(kept, x[following.index], 0.0)
+
+        return replace(
+            self,
+            size=following.size,
+            terms=self.terms + following.terms,
+            weight=np.where(kept[:, None], self.weight[following.index], 0.0),
+            bias=plus(pick(self.bias), following.bias),
+            bias_magnitude=plus(pick(self.bias_bound()), following.bias_bound()),
+        )
+
+    def _of_scaled(self, preceding: Scale) -> Linear | None:
+        """W (s x + t) + b = (W s) x + (W t + b).
+
+        W t is summed with as many roundings as W x, which ``terms`` counts; the rest is as in
+        ``_scaled``, with |W||t| + |b| for the bias.
+        """
+        factors = _per_block(preceding.scale, self.positions)
+        if preceding.scale is not None and factors is None:
+            return None
+        return replace(
+            self,
+            terms=self.terms + preceding.terms + 1,
+            weight=self.weight if factors is None else self.weight * factors,
+            **self._moved_bias(preceding),
+        )
+
+    def _of_selected(self, preceding: Rearrange) -> Linear | None:
+        """The columns of W that are kept go to their sources, exactly; constants go into the bias.
+
+        Only where no source is met twice (a sum of columns would carry roundings relative to the
+        columns, not to the sum) and where the matrix does not grow.
+        """
+        if self.positions != 1 or not preceding.plan.unique or preceding.sizes[0] > preceding.size:
+            return None
+        weight = np.zeros((self.size, preceding.sizes[0]))
+        weight[:, preceding.plan.index] = self.weight[:, preceding.positions]
+        return replace(
+            self,
+            sizes=preceding.sizes,
+            terms=self.terms + preceding.terms,
+            weight=weight,
+            **self._moved_bias(preceding),
+        )
+
+    def _moved_bias(self, preceding: Affine) -> dict[str, Array | None]:
+        """W t + b and |W||t| + |b|, for the bias t of the operator before."""
+        shift = bound = None
+        if preceding.bias is not None:
+            t, size = preceding.bias.reshape(self.positions, -1), preceding.bias_bound()
+            shift = (t @ self.weight.T).reshape(-1)
+            bound = (size.reshape(t.shape) @ abs(self.weight).T).reshape(-1)
+        return {
+            "bias": plus(self.bias, shift),
+            "bias_magnitude": plus(self.bias_bound(), bound),
+        }
+
+
+def _per_block(scale: np.ndarray | None, positions: int) -> np.ndarray | None:
+    """The one vector that every block is scaled by, or None where they differ."""
+    if scale is None:
+        return None
+    blocks = scale.reshape(positions, -1)
+    return blocks[0] if (blocks == blocks[0]).all() else None

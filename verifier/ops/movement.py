@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from verifier.errors import ModelError, UnsupportedModel
-from verifier.families.example import Example, integers
+from verifier.families.example import Example, integers, scalar
 from verifier.families.onnx_node import OnnxNode, Operand, axis_of, move
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder
@@ -148,7 +148,7 @@ def _copies() -> Iterator[Example]:
     yield Example("Expand", ((1, 3, 1), integers(1)))
     yield Example("Tile", ((2, 1), integers(1, 3)))
     yield Example("Pad", ((2, 3),), {"pads": [0, 1, 1, 0], "value": 1.5}, opset=8)
-    yield Example("Pad", ((2, 3), integers(0, -1, 1, 2), np.float32(0.5).reshape(())))
+    yield Example("Pad", ((2, 3), integers(0, -1, 1, 2), scalar(0.5)))
     yield Example("Pad", ((3, 4), integers(2, 1, 0, 3)), {"mode": "reflect"})
     yield Example("Pad", ((2, 3), integers(1, 0, 0, 2)), {"mode": "edge"}, opset=11)
     yield Example("Pad", ((2, 3), integers(1, 2), None, integers(-1)), {"mode": "edge"}, opset=18)

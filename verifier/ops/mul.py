@@ -33,6 +33,8 @@ def multiply(name: str, builder: Builder, left: Operand, right: Operand) -> Valu
     left = expand(builder, f"{name}/left", left, shape)
     right = expand(builder, f"{name}/right", right, shape)
     if isinstance(right, np.ndarray):
+        if (right == 1).all():
+            return left
         factor = right.astype(np.float64).reshape(-1)
         return builder.add(name, Scale.of(left.size, factor, None), [left])
     return builder.add(name, Product.of(left.size), [left, right])
@@ -48,7 +50,8 @@ def read_div(node: OnnxNode, builder: Builder) -> Operand:
             raise ModelError(message)
         if isinstance(left, np.ndarray):
             return _quotient(left, right)
-        return multiply(node.name, builder, left, 1.0 / right.astype(np.float64))
+        inverse = np.asarray(1.0 / right.astype(np.float64))
+        return multiply(node.name, builder, left, inverse)
     inverse = builder.add(f"{node.name}/reciprocal", Reciprocal.of(right.size), [right])
     if isinstance(left, np.ndarray) and left.size == 1 and left.reshape(-1)[0] == 1.0:
         return expand(builder, node.name, inverse, np.broadcast_shapes(left.shape, right.shape))

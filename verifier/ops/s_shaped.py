@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from verifier.families.elementwise import Elementwise
 from verifier.families.example import Example
@@ -25,7 +26,12 @@ class SShaped(Elementwise):
     Where the box lies on one side of 0 the lines are the chord and the tangent at the middle; where it
     crosses 0, a line starts at one end and touches the curve on the other side, or is the chord if it
     cannot touch inside the box (Singh et al. 2019, section 4.3; Zhang et al. 2018, section 3.3).
+    Of the tangents that pass the end on the sound side, the one at the middle is the best, since the
+    mean of a line over the box is its value there.
     """
+
+    reach: ClassVar[float]
+    """Further out the curve is flat, to float64."""
 
     @abstractmethod
     def touch(self, slope: Array) -> Array:
@@ -46,13 +52,17 @@ class SShaped(Elementwise):
         middle = (box.lower + box.upper) / 2
         return self.xp.where((box.lower < 0) & (box.upper > 0), middle * 0, middle)
 
-    def _tangent(self, end: Array, limit: Array) -> Array:
-        """The point between 0 and ``limit`` whose tangent passes through (end, phi(end)).
+    def _mixed(self, end: Array, limit: Array, chord: Array) -> Array:
+        """The slope of a line for boxes from ``end`` to ``limit`` that hold 0 between them.
 
-        Where even the tangent at ``limit`` passes on the near side, it is ``limit``.
+        Where the tangent at some t on the side of ``limit`` meets the curve at ``end``, so do, or miss it
+        on the sound side, the tangents further out: the best touches at the middle, or at t if that is
+        further out. Elsewhere the line is the chord.
         """
         xp = self.xp
         value = self.evaluate(end)
+        centre = (end + limit) / 2
+        limit = limit.clip(min=-self.reach, max=self.reach)
         near, far = limit * 0, limit
         side = xp.function("sign", limit)
         for _ in range(TANGENT_STEPS):
@@ -62,7 +72,8 @@ class SShaped(Elementwise):
             further = excess > 0
             near = xp.where(further, middle, near)
             far = xp.where(further, far, middle)
-        return far
+        best = xp.where(centre * side > far * side, centre, far)
+        return xp.where(far == limit, chord, self.derivative(best))
 
     def slopes(self, box: Box) -> tuple[Array, Array]:
         xp = self.xp
@@ -73,11 +84,8 @@ class SShaped(Elementwise):
         chord = (self.evaluate(upper) - self.evaluate(lower)) / width
         chord = xp.where(wide, chord, self.derivative(lower))
         middle = self.derivative((lower + upper) / 2)
-        below_touch = self._tangent(upper, lower.clip(max=0))
-        above_touch = self._tangent(lower, upper.clip(min=0))
-        # The touching point at the box's end means that no tangent touches inside: take the chord.
-        below_mixed = xp.maximum(chord, self.derivative(below_touch))
-        above_mixed = xp.maximum(chord, self.derivative(above_touch))
+        below_mixed = self._mixed(upper, lower.clip(max=0), chord)
+        above_mixed = self._mixed(lower, upper.clip(min=0), chord)
         below = xp.where(upper <= 0, middle, xp.where(lower >= 0, chord, below_mixed))
         above = xp.where(lower >= 0, middle, xp.where(upper <= 0, chord, above_mixed))
         return below, above
@@ -100,6 +108,8 @@ class SShaped(Elementwise):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sigmoid(SShaped):
     """y = 1 / (1 + exp(-x))."""
+
+    reach: ClassVar[float] = 40.0
 
     @staticmethod
     def of(size: int) -> Sigmoid:
@@ -124,6 +134,8 @@ class Sigmoid(SShaped):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Tanh(SShaped):
     """y = tanh(x)."""
+
+    reach: ClassVar[float] = 20.0
 
     @staticmethod
     def of(size: int) -> Tanh:

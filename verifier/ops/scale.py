@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verifier.families.affine import Affine
+from verifier.families.affine import Affine, plus, times
 from verifier.tensors import Array, Float
 
 
@@ -37,3 +37,26 @@ class Scale(Affine):
 
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return inputs[0] if self.scale is None else inputs[0] * abs(self.scale)
+
+    @property
+    def is_identity(self) -> bool:
+        """Exactly: a computed bias of 0, or scale of 1, may stand for a number close to it."""
+        no_bias = self.bias is None or (self.bias_magnitude is None and not self.bias.any())
+        return self.scale is None and no_bias
+
+    def absorb_next(self, following: Affine) -> Affine | None:
+        """s2 (s1 x + b1) + b2 = (s1 s2) x + (s2 b1 + b2).
+
+        The product and the sum each cost a rounding, relative to |s1 s2| and to |s2 b1| + |b2|, on top
+        of those that both operators' ``terms`` count.
+        """
+        if not isinstance(following, Scale):
+            return None
+        factor = None if following.scale is None else abs(following.scale)
+        return replace(
+            self,
+            terms=self.terms + following.terms + 1,
+            scale=following.scale if self.scale is None else times(self.scale, following.scale),
+            bias=plus(times(self.bias, following.scale), following.bias),
+            bias_magnitude=plus(times(self.bias_bound(), factor), following.bias_bound()),
+        )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from verifier.errors import ModelError, UnsupportedModel
-from verifier.families.example import Example, integers
+from verifier.families.example import Example, integers, scalar
 from verifier.families.onnx_node import OnnxNode, Operand, axis_of
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder
@@ -148,7 +148,7 @@ def read_unsqueeze(node: OnnxNode, builder: Builder) -> Operand:
 def _views() -> Iterator[Example]:
     yield Example("Identity", ((2, 3),))
     yield Example("Dropout", ((2, 3),), {"ratio": 0.5}, opset=11)
-    yield Example("Dropout", ((2, 3), np.float32(0.5).reshape(()), np.zeros((), dtype=bool)))
+    yield Example("Dropout", ((2, 3), scalar(0.5), np.zeros((), dtype=bool)))
     yield Example("Cast", ((2, 3),), {"to": 1})
     yield Example("Flatten", ((2, 3, 2),), {"axis": 2})
     yield Example("Flatten", ((2, 3, 2),), {"axis": -1}, opset=11)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from verifier.families.affine import Affine
-from verifier.families.example import Example, numbers
+from verifier.families.example import Example, numbers, scalar
 from verifier.families.onnx_node import OnnxNode, Operand, axis_of, expand
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
@@ -52,17 +52,17 @@ class Concat(Affine):
         """Of inputs with these lengths."""
         return Concat(sizes=sizes, size=sum(sizes), terms=1)
 
-    def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+    def evaluate(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch m"]:
         return self.xp.cat(inputs, 1)
 
-    def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows n"], ...]:
+    def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows _"], ...]:
         parts, start = [], 0
         for size in self.sizes:
             parts.append(rows[:, start : start + size])
             start += size
         return tuple(parts)
 
-    def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+    def absolute(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch m"]:
         return self.xp.cat(inputs, 1)
 
 
@@ -122,7 +122,7 @@ def read_sub(node: OnnxNode, builder: Builder) -> Operand:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         return np.asarray(left - right)
     if isinstance(right, np.ndarray):
-        return add(node.name, builder, left, -right.astype(np.float64))
+        return add(node.name, builder, left, np.asarray(-right.astype(np.float64)))
     shape = np.broadcast_shapes(left.shape, right.shape)
     right = expand(builder, f"{node.name}/right", right, shape)
     if isinstance(left, np.ndarray):
@@ -163,7 +163,7 @@ def _sums() -> Iterator[Example]:
         yield Example(op_type, ((2, 3), (2, 3)))
         yield Example(op_type, ((2, 1), (1, 3)))
         yield Example(op_type, ((3,), (2, 3)))
-        yield Example(op_type, (np.float32(0.75).reshape(()), (2,)))
+        yield Example(op_type, (scalar(0.75), (2,)))
 
 
 @examples("Sum")

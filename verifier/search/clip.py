@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from verifier.bounds import DOUBLE_ROUNDOFF, Objective
+from verifier.search.clip_jointly import clip_jointly
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float, gamma
 
 SWEEPS = 2
 """Passes over the rows; a second one uses the box that the first one left."""
+JOINT_ROWS, JOINT_INPUTS = 32, 16
+"""Clauses of several rows are also clipped jointly, up to so many rows and inputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,7 @@ def clip(
     """Keep the part of each float64 box where, for some live clause, all its planes are <= 0.
 
     A clause's part is the box of the points that satisfy its rows one by one (relaxed clipping,
-    Clip-and-Verify 2025, in closed form); several clauses give the hull of their parts. Bounds move
+    Clip-and-Verify 2025, in closed form), then all together; several clauses give the hull of their parts. Bounds move
     outward by the rounding of their own computation.
     """
     xp = objective.xp
@@ -40,6 +43,9 @@ def clip(
         part, empty = box, ~live[:, k]
         for _ in range(SWEEPS):
             part, nothing = _cut(part, coefficients[:, rows], constant[:, rows], objective)
+            empty = empty | nothing
+        if 1 < rows.shape[0] <= JOINT_ROWS and box.lower.shape[1] <= JOINT_INPUTS:
+            part, nothing = clip_jointly(part, coefficients[:, rows], constant[:, rows], xp)
             empty = empty | nothing
         lowers.append(part.lower)
         uppers.append(part.upper)

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-from verifier.search.subproblems import Subproblems
 from verifier.tensors import Backend
 
 
+class Rows(Protocol):
+    """A batch of open subproblems as a struct of arrays."""
+
+    @property
+    def margin(self) -> Any:
+        """[batch], float64."""
+        ...
+
+    @property
+    def bytes_each(self) -> int:
+        """About how much memory a row takes."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any) -> Self: ...
+
+
+R = TypeVar("R", bound=Rows)
+
+
 @dataclass(eq=False)
-class Frontier:
+class Frontier(Generic[R]):
     """A priority queue of chunks: the least margin first, or the newest first once memory is short.
 
     Chunks are what one round pushes, sorted by margin and halved, so that order costs nothing per row.
@@ -18,8 +40,9 @@ class Frontier:
 
     xp: Backend
     memory_limit: int
+    cat: Callable[[Sequence[R], Backend], R]
     _heap: list[tuple[float, int]] = field(default_factory=list)
-    _chunks: dict[int, Subproblems] = field(default_factory=dict)
+    _chunks: dict[int, R] = field(default_factory=dict)
     _serial: int = 0
     _rows: int = 0
     _bytes: int = 0
@@ -39,30 +62,29 @@ class Frontier:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else float("inf")
 
-    def push(self, rows: Subproblems) -> None:
+    def push(self, rows: R) -> None:
         """Add open rows."""
         if len(rows) == 0:
             return
-        order = self.xp.argsort(rows.margin)
-        rows = rows[order]
+        rows = rows[self.xp.argsort(rows.margin)]
         middle = (len(rows) + 1) // 2
         for part in (rows[middle:], rows[:middle]):
             if len(part):
                 self._add(part)
 
-    def _add(self, chunk: Subproblems) -> None:
+    def _add(self, chunk: R) -> None:
         self._serial += 1
         self._chunks[self._serial] = chunk
         heapq.heappush(self._heap, (float(chunk.margin[0]), self._serial))
         self._rows += len(chunk)
         self._bytes += len(chunk) * chunk.bytes_each
 
-    def take(self, count: int) -> Subproblems:
-        """Remove and give about ``count`` rows (at most; fewer if fewer are open)."""
-        parts, total = [], 0
+    def take(self, count: int) -> R:
+        """Remove and give ``count`` rows, or all that are open (at least one must be)."""
+        parts: list[R] = []
+        total = 0
         while total < count and self._chunks:
-            serial = self._next()
-            chunk = self._chunks.pop(serial)
+            chunk = self._chunks.pop(self._next())
             self._rows -= len(chunk)
             self._bytes -= len(chunk) * chunk.bytes_each
             room = count - total
@@ -71,7 +93,7 @@ class Frontier:
                 chunk = chunk[:room]
             parts.append(chunk)
             total += len(chunk)
-        return Subproblems.cat(parts, self.xp)
+        return self.cat(parts, self.xp)
 
     def _next(self) -> int:
         if self.crowded:

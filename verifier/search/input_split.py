@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from verifier.bounds import (
     CrownResult,
@@ -12,15 +11,14 @@ from verifier.bounds import (
     bound_objective,
     crown,
 )
+from verifier.certify import ProofTree
 from verifier.graph import Graph
 from verifier.search.clip import clip
-from verifier.search.frontier import Frontier
-from verifier.search.proof_tree import ProofTree
 from verifier.search.split import gap_smear
 from verifier.search.subproblems import Subproblems
 from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
-from verifier.tensors import Array, Float
+from verifier.tensors import Array, Float, Int
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +61,7 @@ class InputProblem:
             xp.zeros(batch, hidden) + infinity,
             xp.doubles(xp.zeros(batch)) - infinity,
             node,
+            node,
             xp.ints(xp.zeros(batch)),
         )
 
@@ -80,6 +79,9 @@ class Round:
     candidates: Float[Array, "points n"]
     """Points that may be unsafe."""
     candidate_thresholds: Float[Array, "points rows"]
+    candidate_cases: Int[Array, " points"]
+    rows: int
+    """How many rows were back-substituted."""
 
 
 def bound_round(problem: InputProblem, batch: Subproblems) -> Round:
@@ -106,8 +108,18 @@ def bound_round(problem: InputProblem, batch: Subproblems) -> Round:
     batch = _with_bounds(problem, batch, result, found)
     batch = replace(batch, live=live, margin=margin)
     scores = gap_smear(result, found)[keep] if keep.shape[0] else batch.lower[keep]
-    points, thresholds = _minimisers(problem, batch[keep], found.coefficients[keep])
-    return Round(batch[keep], closed, scores, points, thresholds)
+    still_open = batch[keep]
+    rows = found.row.shape[0] + 2 * sum(h.batch.shape[0] for h in result.hidden)
+    points, origin = _minimisers(problem, still_open, found.coefficients[keep])
+    return Round(
+        open=still_open,
+        closed=closed,
+        scores=scores,
+        candidates=points,
+        candidate_thresholds=still_open.thresholds[origin],
+        candidate_cases=still_open.case[origin],
+        rows=rows,
+    )
 
 
 def _clip(problem: InputProblem, batch: Subproblems) -> tuple[Subproblems, Array]:
@@ -152,15 +164,14 @@ def _with_bounds(
 
 def _minimisers(
     problem: InputProblem, batch: Subproblems, coefficients: Float[Array, "batch rows n"]
-) -> tuple[Array, Array]:
-    """Each row's minimiser over its box, and the boxes' centres."""
+) -> tuple[Float[Array, "points n"], Int[Array, " points"]]:
+    """Each live row's minimiser over its box, and the boxes' centres; and which box each is of."""
     xp = problem.graph.xp
-    count, rows, size = coefficients.shape
-    low, high = batch.lower[:, None, :], batch.upper[:, None, :]
-    points = xp.where(coefficients > 0, low, high).reshape(count * rows, size)
+    box, row = xp.nonzero(batch.live[:, problem.objective.clause])
+    points = xp.where(coefficients[box, row] > 0, batch.lower[box], batch.upper[box])
     centers = (batch.lower + batch.upper) / 2
-    thresholds = xp.repeat(batch.thresholds, rows)
-    return xp.cat([points, centers], 0), xp.cat([thresholds, batch.thresholds], 0)
+    origin = xp.cat([box, xp.arange(len(batch))], 0)
+    return xp.cat([points, centers], 0), origin
 
 
 def bisect(problem: InputProblem, rows: Subproblems, scores: Array, tree: ProofTree) -> Subproblems:

@@ -28,6 +28,7 @@ class Subproblems:
     hidden_upper: Float[Array, "batch hidden"]
     margin: Float[Array, " batch"]
     """The least over live clauses of the greatest bound of a row; -inf before the first bounding."""
+    case: Int[Array, " batch"]
     node: Int[Array, " batch"]
     """The number of the box in the proof tree."""
     depth: Int[Array, " batch"]

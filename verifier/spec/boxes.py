@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Sides:
             np.full(shape, np.inf),
         )
 
-    def __getitem__(self, index: object) -> Sides:
+    def __getitem__(self, index: Any) -> Sides:
         return Sides(
             self.lower[index],
             self.upper[index],
@@ -48,7 +49,7 @@ class Sides:
             np.minimum(self.nearest_upper, other.nearest_upper),
         )
 
-    def put(self, index: object, other: Sides) -> None:
+    def put(self, index: Any, other: Sides) -> None:
         """Tighten some bounds in place; no element may be named twice."""
         tighter = self[index].intersect(other)
         self.lower[index] = tighter.lower

@@ -1,4 +1,4 @@
-"""What a property file says, as immutable arrays: a conjunction of disjunctions over linear rows."""
+"""What a property file says, as arrays: a conjunction of disjunctions over linear rows."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Assertion:
             np.logical_and, np.abs(self.coefficient) == 1, self.row_start, empty=True
         )
         unsure &= ~(unit & ((entries <= 1) | ((entries == 2) & (self.bound == 0))))
-        for row in np.flatnonzero(unsure):
+        for row in np.flatnonzero(unsure).tolist():
             held[row] = self._row_holds_exactly(row, point)
         return held
 
@@ -185,7 +185,7 @@ class Query:
             outputs: float64 [points, n_outputs]
         """
         points = np.concatenate([inputs, outputs], axis=1, dtype=np.float64)
-        held = np.isfinite(points).all(axis=1)
+        held = np.array(np.isfinite(points).all(axis=1))
         for assertion in self.assertions:
             step = max(1, BATCH_ENTRIES // max(1, len(assertion.variable)))
             for start in range(0, len(points), step):

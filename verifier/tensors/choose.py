@@ -7,13 +7,13 @@ from verifier.tensors.backend import Backend
 
 def numpy_backend(dtype: str = "float64") -> Backend:
     """NumPy on the CPU; ``dtype`` is ``float32`` or ``float64``."""
-    from verifier.tensors.numpy_backend import NumpyBackend
+    from verifier.tensors.numpy_arrays import NumpyBackend
 
     return NumpyBackend(dtype)
 
 
 def torch_backend(dtype: str = "float32", device: str = "cpu") -> Backend:
     """Torch on a device; ``dtype`` is ``float32`` or ``float64``. Importing torch costs seconds."""
-    from verifier.tensors.torch_backend import TorchBackend
+    from verifier.tensors.torch_arrays import TorchBackend
 
     return TorchBackend(dtype, device)

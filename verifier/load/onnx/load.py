@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from verifier.errors import ModelError, UnsupportedModel
 from verifier.graph.passes import simplify
 from verifier.load.onnx.importer import Imported, import_graph, operator_counts
 from verifier.load.onnx.model import Model
 from verifier.load.onnx.read import read_model
-
-OPSETS = range(7, 27)
-"""The versions of the operator set whose operators are read as they are meant."""
-
 
 def load_model(path: str | Path) -> Model:
     """The network in an ``.onnx`` or ``.onnx.gz`` file, its graph simplified and on no backend.
@@ -24,10 +21,15 @@ def load_model(path: str | Path) -> Model:
     path = Path(path)
     data, proto = read_model(path)
     try:
-        imported = import_graph(proto)
+        return model_from(path, data, proto)
     except (ModelError, UnsupportedModel) as error:
         message = f"{path.name}: {error}"
         raise type(error)(message) from error
+
+
+def model_from(path: Path, data: bytes, proto: Any) -> Model:
+    """The network of a ModelProto, which ``data`` serialises."""
+    imported = import_graph(proto)
     return Model(
         path=path,
         data=data,

@@ -13,8 +13,9 @@ from verifier.spec.query import Floats, Query
 def format_assignment(query: Query, inputs: Floats, outputs: Floats) -> str:
     """Every variable with its value, inputs first, without the line `sat` and a final newline.
 
-    1.0: `((X_0 v)`, a pair per line, `(Y_0 v))`. 2.0: for each tensor a line `NAME type [shape]`, then
-    a value per line in C order. A value is the shortest text that reads back as the same double.
+    1.0: `((X_0 v)`, a pair per line, `(Y_0 v))`. 2.0: for each tensor a line `NAME type [shape]`,
+    then a value per line in C order. A value is the shortest text that reads back as the same
+    double.
 
     Args:
         query: whose variables they are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -14,12 +15,18 @@ from verifier.spec.ragged import Integers
 
 Words = npt.NDArray[np.uint64]
 
-# So many digits make an integer below 2^63, and any power of ten up to it is one, too.
+# A run of so many digits can be read; it fits if its value is below 10^18, hence below 2^63.
+MAX_RUN = 24
 MAX_DIGITS = 18
+TOO_LARGE = -1
+
+# 10^22 is the last power of ten that is a double; all up to it are long doubles, too.
+MAX_PLACES = 22
 PAD = 24
 
-_POWERS_OF_5 = 5 ** np.arange(MAX_DIGITS + 1, dtype=np.int64)
-POWERS_OF_10 = 10 ** np.arange(MAX_DIGITS + 1, dtype=np.int64)
+_POWERS_OF_5 = 5 ** np.arange(MAX_PLACES + 1, dtype=np.int64)
+_POWERS_OF_10 = 10 ** np.arange(MAX_DIGITS + 1, dtype=np.int64)
+_DOUBLE_POWERS = np.array([float(10**places) for places in range(MAX_PLACES + 1)])
 
 # The last n of 8 bytes, the first byte being the lowest.
 _LAST = np.array(
@@ -38,12 +45,12 @@ def windows(data: npt.NDArray[np.uint8]) -> Words:
 
 
 def integers(words: Words, stop: Integers, count: Integers) -> Integers:
-    """The integers that runs of digits spell.
+    """The integers that runs of digits spell; TOO_LARGE from 10^18 on.
 
     Args:
         words: the windows of the text
         stop: int64 [runs], where each run ends; at least PAD
-        count: int64 [runs], its number of digits, at most MAX_DIGITS
+        count: int64 [runs], its number of digits, at most MAX_RUN
     """
     value = _eight_digits(words.take(stop - 8), np.minimum(count, 8))
     longer = np.flatnonzero(count > 8)
@@ -52,8 +59,9 @@ def integers(words: Words, stop: Integers, count: Integers) -> Integers:
         value[longer] += _eight_digits(middle, np.minimum(count[longer] - 8, 8)) * 10**8
     longest = np.flatnonzero(count > 16)
     if len(longest):
-        high = words.take(stop[longest] - 24)
-        value[longest] += _eight_digits(high, count[longest] - 16) * 10**16
+        high = _eight_digits(words.take(stop[longest] - 24), count[longest] - 16)
+        fits = high < 100
+        value[longest] = np.where(fits, value[longest] + high * fits * 10**16, TOO_LARGE)
     return value
 
 
@@ -66,17 +74,28 @@ def _eight_digits(word: Words, count: Integers) -> Integers:
     return word.astype(np.int64)
 
 
+def mantissas(whole: Integers, fraction: Integers, places: Integers) -> Integers:
+    """whole * 10^places + fraction: int64; TOO_LARGE where that, or a part of it, is."""
+    shift = _POWERS_OF_10.take(np.minimum(places, MAX_DIGITS))
+    fits = (whole >= 0) & (fraction >= 0) & (whole < 10**MAX_DIGITS // shift)
+    fits &= (whole == 0) | (places <= MAX_DIGITS)
+    return np.where(fits, np.where(fits, whole, 0) * shift + fraction, TOO_LARGE)
+
+
 def quotients(mantissa: Integers, places: Integers) -> tuple[Floats, Booleans]:
     """The doubles nearest to mantissa / 10^places, and where they are not equal to it.
 
     Two exact doubles have a correctly rounded quotient. Wider mantissas go through long doubles: to
     round twice is wrong only where the first result lies halfway between two doubles.
+
+    Args:
+        mantissa: int64, from 0 and below 10^18
+        places: int64, from 0 to MAX_PLACES
     """
-    power = POWERS_OF_10.take(places)
-    value = mantissa.astype(np.float64) / power.astype(np.float64)
+    value = mantissa.astype(np.float64) / _DOUBLE_POWERS.take(places)
     wide = np.flatnonzero(mantissa >= 2**53)
     if len(wide):
-        value[wide] = _wide_quotients(mantissa[wide], power[wide])
+        value[wide] = _wide_quotients(mantissa[wide], places[wide])
     odd = _POWERS_OF_5.take(places)
     numerator = mantissa // odd
     rounded = numerator * odd != mantissa
@@ -84,8 +103,9 @@ def quotients(mantissa: Integers, places: Integers) -> tuple[Floats, Booleans]:
     return value, rounded
 
 
-def _wide_quotients(mantissa: Integers, power: Integers) -> Floats:
-    extended = mantissa.astype(np.longdouble) / power.astype(np.longdouble)
+def _wide_quotients(mantissa: Integers, places: Integers) -> Floats:
+    powers = _DOUBLE_POWERS.take(places)
+    extended = mantissa.astype(np.longdouble) / powers.astype(np.longdouble)
     value = extended.astype(np.float64)
     if np.finfo(np.longdouble).nmant in {63, 112}:
         # A power of two is half as far from its lower neighbour as from its upper one.
@@ -95,7 +115,7 @@ def _wide_quotients(mantissa: Integers, power: Integers) -> Floats:
     else:
         doubtful = np.arange(len(value))
     for place in doubtful:
-        value[place] = int(mantissa[place]) / int(power[place])
+        value[place] = int(mantissa[place]) / 10 ** int(places[place])
     return value
 
 
@@ -109,5 +129,5 @@ def slow_decimals(literals: list[bytes]) -> tuple[Floats, Booleans]:
         except TooLarge:
             value = float("nan")
         values.append(value)
-        rounded.append(value == value and Fraction(value) != exact)
+        rounded.append(math.isfinite(value) and Fraction(value) != exact)
     return np.array(values, dtype=np.float64), np.array(rounded, dtype=np.bool_)

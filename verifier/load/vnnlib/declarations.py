@@ -61,7 +61,7 @@ class FlatDeclarations:
         """Take many at once; False, and take none, if one of them is declared twice."""
         for name, numbers in ((b"X", inputs), (b"Y", outputs)):
             group = self.seen[name]
-            if len(np.unique(numbers)) < len(numbers) or not group.isdisjoint(numbers.tolist()):
+            if (np.diff(np.sort(numbers)) == 0).any() or not group.isdisjoint(numbers.tolist()):
                 return False
         self.seen[b"X"].update(inputs.tolist())
         self.seen[b"Y"].update(outputs.tolist())
@@ -129,6 +129,9 @@ class NetworkReader:
                 raise self.text.error(head.position, f"{declaration.name!r} is declared twice")
             seen.add(declaration.name)
             tensors[head.text].append(declaration)
+        size = sum(tensor.size for kind in tensors.values() for tensor in kind)
+        if size > MAX_SIZE:
+            raise self.text.error(form.start, f"met {size} variables; need at most {MAX_SIZE}")
         for kind, declarations in tensors.items():
             if not declarations:
                 raise self.text.error(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from verifier.load.vnnlib.table import Table
+from verifier.load.vnnlib.text import Text
 
 MAX_ROWS = 1_000_000
 MAX_BITS = 20_000
@@ -19,14 +21,18 @@ class TooLarge(Exception):
     """A number or a formula beyond our limits; the message says which."""
 
 
+# Integers are kept as such: they are far quicker than fractions.
+Exact = Fraction | int
+
+
 @dataclass(frozen=True)
 class Linear:
     """sum of terms[v] * x[v] + constant."""
 
-    terms: dict[int, Fraction]
-    constant: Fraction
+    terms: dict[int, Exact]
+    constant: Exact
 
-    def times(self, factor: Fraction) -> Linear:
+    def times(self, factor: Exact) -> Linear:
         if factor.numerator.bit_length() + factor.denominator.bit_length() > MAX_BITS:
             raise TooLarge("met a product of too many digits; need a shorter one")
         terms = {variable: factor * coefficient for variable, coefficient in self.terms.items()}
@@ -35,30 +41,39 @@ class Linear:
 
 def combine(parts: list[tuple[int, Linear]]) -> Linear:
     """The sum of the expressions, each times its factor."""
-    terms: dict[int, Fraction] = {}
+    terms: dict[int, Exact] = {}
+    constant: Exact = 0
     for factor, part in parts:
         for variable, coefficient in part.terms.items():
-            terms[variable] = terms.get(variable, Fraction(0)) + factor * coefficient
-    return Linear(terms, sum((factor * part.constant for factor, part in parts), Fraction(0)))
+            terms[variable] = terms.get(variable, 0) + factor * coefficient
+        constant += factor * part.constant
+    return Linear(terms, constant)
 
 
 class Row(NamedTuple):
     """sum of coefficients * x[variables] <= bound, or < where strict."""
 
     variables: tuple[int, ...]
-    coefficients: tuple[Fraction, ...]
-    bound: Fraction
+    coefficients: tuple[Exact, ...]
+    bound: Exact
     strict: bool
 
+    def mirrored(self) -> Row:
+        """The same with >= for <=."""
+        coefficients = tuple(-coefficient for coefficient in self.coefficients)
+        return self._replace(coefficients=coefficients, bound=-self.bound)
 
-def row_of(smaller: Linear, larger: Linear, *, strict: bool) -> Row:
-    """smaller <= larger, without vanishing terms; over one variable, with the coefficient +-1."""
-    difference = combine([(1, smaller), (-1, larger)])
+
+def row_of(difference: Linear, *, strict: bool) -> Row:
+    """difference <= 0, without vanishing terms; over one variable, with the coefficient +-1."""
     terms = sorted((v, c) for v, c in difference.terms.items() if c)
-    scale = abs(terms[0][1]) if len(terms) == 1 else 1
+    bound = -difference.constant
+    if len(terms) == 1 and abs(terms[0][1]) != 1:
+        ((variable, coefficient),) = terms
+        bound = Fraction(bound) / abs(coefficient)
+        terms = [(variable, 1 if coefficient > 0 else -1)]
     variables = tuple(variable for variable, _ in terms)
-    coefficients = tuple(coefficient / scale for _, coefficient in terms)
-    return Row(variables, coefficients, -difference.constant / scale, strict)
+    return Row(variables, tuple(coefficient for _, coefficient in terms), bound, strict)
 
 
 class Disjunction(NamedTuple):
@@ -86,39 +101,46 @@ def distribute(formula: Formula) -> list[list[Row]]:
     return [[row for clause in combination for row in clause] for combination in combinations]
 
 
-@dataclass
-class Collector:
-    """Collects exact disjunctions, and turns them into arrays."""
+def table_of(formula: Formula, text: Text) -> Table:
+    """The clauses of a conjunction of disjunctions, in doubles.
 
-    disjunctions: list[Disjunction] = field(default_factory=list)
+    Raises:
+        PropertyError: a number is beyond their range.
+    """
+    rows = [row for part in formula for clause in part.clauses for row in clause]
+    coefficients, bound = [], []
+    for part in formula:
+        try:
+            for clause in part.clauses:
+                coefficients.extend(nearest(c) for row in clause for c in row.coefficients)
+                bound.extend(nearest(row.bound) for row in clause)
+        except TooLarge as problem:
+            raise text.error(part.position, str(problem)) from None
+    keys = [part.position for part in formula for _ in part.clauses]
+    sizes = [len(clause) for part in formula for clause in part.clauses]
+    rounded = [value != row.bound for value, row in zip(bound, rows, strict=True)]
+    return Table(
+        key=np.array(keys, dtype=np.int64),
+        rows=np.array(sizes, dtype=np.int64),
+        entries=np.array([len(row.variables) for row in rows], dtype=np.int64),
+        variable=np.array([v for row in rows for v in row.variables], dtype=np.int32),
+        coefficient=np.array(coefficients, dtype=np.float64),
+        bound=np.array(bound, dtype=np.float64),
+        strict=np.array([row.strict for row in rows], dtype=np.bool_),
+        rounded=np.array(rounded, dtype=np.bool_),
+    )
 
-    def table(self) -> Table:
-        """Everything collected, in doubles."""
-        clauses = [clause for part in self.disjunctions for clause in part.clauses]
-        keys = [part.position for part in self.disjunctions for _ in part.clauses]
-        rows = [row for clause in clauses for row in clause]
-        exact = [row.bound for row in rows]
-        bound = [nearest(value) for value in exact]
-        return Table(
-            key=np.array(keys, dtype=np.int64),
-            rows=np.array([len(clause) for clause in clauses], dtype=np.int64),
-            entries=np.array([len(row.variables) for row in rows], dtype=np.int64),
-            variable=np.array([v for row in rows for v in row.variables], dtype=np.int32),
-            coefficient=np.array(
-                [nearest(c) for row in rows for c in row.coefficients], dtype=float
-            ),
-            bound=np.array(bound, dtype=float),
-            strict=np.array([row.strict for row in rows], dtype=np.bool_),
-            rounded=np.array([a != b for a, b in zip(bound, exact, strict=True)], dtype=np.bool_),
-        )
 
+def nearest(value: Exact) -> float:
+    """The nearest double.
 
-def nearest(value: Fraction) -> float:
-    """The nearest double."""
+    Raises:
+        TooLarge: it is infinite, or zero for a number that is not.
+    """
     try:
         rounded = float(value)
     except OverflowError:
-        rounded = float("inf")
-    if abs(rounded) == float("inf") or (rounded == 0) != (value == 0):
+        rounded = math.inf
+    if math.isinf(rounded) or (rounded == 0 and value != 0):
         raise TooLarge("met a number beyond the range of doubles; need one within")
     return rounded

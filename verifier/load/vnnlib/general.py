@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import NamedTuple
 
 from verifier.load.vnnlib.formula import (
@@ -14,7 +13,6 @@ from verifier.load.vnnlib.formula import (
     TooLarge,
     combine,
     distribute,
-    nearest,
     row_of,
 )
 from verifier.load.vnnlib.names import Resolver, UnknownName, looks_like_number, number
@@ -114,17 +112,14 @@ class AssertionReader:
                 f"{head.text.decode()} has {len(operands)} operands; need two",
             )
         left, right = (self._linear(operand) for operand in operands)
-        strict = head.text in {b"<", b">", b"!="}
-        less = row_of(left, right, strict=strict)
-        more = row_of(right, left, strict=strict)
-        for value in (*less.coefficients, less.bound):
-            nearest(value)
-        clauses = {
-            b"<": [[less]],
-            b">": [[more]],
-            b"=": [[less, more]],
-            b"!": [[less], [more]],
-        }[head.text[:1]]
+        if head.text in {b">", b">="}:
+            left, right = right, left
+        row = row_of(combine([(1, left), (-1, right)]), strict=head.text in {b"<", b">", b"!="})
+        clauses = [[row]]
+        if head.text in {b"=", b"=="}:
+            clauses = [[row, row.mirrored()]]
+        elif head.text == b"!=":
+            clauses = [[row], [row.mirrored()]]
         return [Disjunction(head.position, clauses)]
 
     def _calculate(self, head: Word, operands: list[Item]) -> Linear:
@@ -134,7 +129,7 @@ class AssertionReader:
         if head.text == b"*":
             return self._multiply(head, values)
         if len(values) == 1:
-            return values[0].times(Fraction(-1)) if head.text == b"-" else values[0]
+            return values[0].times(-1) if head.text == b"-" else values[0]
         sign = 1 if head.text == b"+" else -1
         return combine([(1, values[0]), *((sign, value) for value in values[1:])])
 
@@ -161,7 +156,7 @@ class AssertionReader:
                 )
             return Linear({}, value)
         try:
-            return Linear({self.resolver.variable(item.text): Fraction(1)}, Fraction(0))
+            return Linear({self.resolver.variable(item.text): 1}, 0)
         except UnknownName as problem:
             raise self.text.error(item.position, f"met {shown(item.text)}; {problem}") from None
 

@@ -14,7 +14,7 @@ from verifier.load.vnnlib.declarations import (
     NetworkReader,
     version_of,
 )
-from verifier.load.vnnlib.formula import Collector
+from verifier.load.vnnlib.formula import Formula, Row, table_of
 from verifier.load.vnnlib.general import AssertionReader
 from verifier.load.vnnlib.names import Names
 from verifier.load.vnnlib.regular import Outline
@@ -54,10 +54,32 @@ def parse_query(data: bytes, source: str, *, fast: bool = True) -> Query:
         PropertyError: `source:line:column: what we met; what we need`.
     """
     text = Text.of(data, source)
-    header = text.first_form()
-    if header and text.head(header) == b"vnnlib-version":
-        return _parse_2(text, header, fast=fast)
-    return _parse_1(text, fast=fast)
+    parts = _parts(text, fast=fast)
+    tables = [table_of(parts.formula, text), *parts.tables]
+    filled = [table for table in tables if len(table.key)] or tables[:1]
+    return Query(parts.version, parts.names.network, assertions_of(join(filled)), source)
+
+
+def exact_rows(data: bytes, source: str) -> tuple[tuple[Row, ...], ...]:
+    """The rows of every assertion of `parse_query(data, source)`, with their exact numbers."""
+    formula = _parts(Text.of(data, source), fast=False).formula
+    alone = [row for part in formula if len(part.clauses) == 1 for row in part.clauses[0]]
+    several = [
+        tuple(row for clause in part.clauses for row in clause)
+        for part in formula
+        if len(part.clauses) > 1
+    ]
+    return (tuple(alone), *several) if alone else tuple(several)
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What a file declares and asserts: the regular assertions as tables, the others exactly."""
+
+    version: str
+    names: Names
+    tables: list[Table]
+    formula: Formula
 
 
 @dataclass(frozen=True)
@@ -75,14 +97,21 @@ class _Forms:
         return cls(outline, outline.irregular_forms(text))
 
 
-def _parse_1(text: Text, *, fast: bool) -> Query:
+def _parts(text: Text, *, fast: bool) -> _Parts:
+    header = text.first_form()
+    if header and text.head(header) == b"vnnlib-version":
+        return _parts_2(text, header, fast=fast)
+    return _parts_1(text, fast=fast)
+
+
+def _parts_1(text: Text, *, fast: bool) -> _Parts:
     forms = _Forms.of(text, 0, flat_vocabulary() if fast else None)
     declarations = FlatDeclarations(text)
     if forms.regular:
         declared = forms.regular.declared().astype(np.int64)
         inputs, outputs = declared[declared >= 0], FIRST_OUTPUT - declared[declared < 0]
         if not declarations.add_all(inputs, outputs):
-            return _parse_1(text, fast=False)
+            return _parts_1(text, fast=False)
     asserts = []
     for form in forms.others:
         head = text.head(form)
@@ -93,18 +122,17 @@ def _parse_1(text: Text, *, fast: bool) -> Query:
         else:
             raise text.error(form.start, f"met {shown(head)}; need declare-const or assert")
     names = declarations.names()
-    tables = []
-    if forms.regular:
-        regular, rows = _renumbered(forms.regular, names)
-        if regular is not forms.regular:
-            others = regular.irregular_forms(text)
-            asserts = [form for form in others if text.head(form) == b"assert"]
-        tables.append(regular.table(rows))
-    return _query("1.0", text, names, [*tables, _general(text, names, asserts)])
+    if forms.regular is None:
+        return _Parts("1.0", names, [], _formula(text, names, asserts))
+    regular, rows = _renumbered(forms.regular, names)
+    if regular is not forms.regular:
+        others = regular.irregular_forms(text)
+        asserts = [form for form in others if text.head(form) == b"assert"]
+    return _Parts("1.0", names, [regular.table(rows)], _formula(text, names, asserts))
 
 
 def _renumbered(outline: Outline, names: Names) -> tuple[Outline, Comparisons]:
-    """Number the outputs after the inputs, now that these are counted; unknown ones are irregular."""
+    """Number outputs after the inputs, now that these are counted; unknown ones are irregular."""
     rows = outline.scan.comparisons
     first, first_unknown = _flat_numbers(rows.first, names)
     second, second_unknown = _flat_numbers(rows.second, names)
@@ -124,7 +152,7 @@ def _flat_numbers(codes: Variables, names: Names) -> tuple[Variables, Booleans]:
     return np.where(unknown, NO_VARIABLE, numbers).astype(np.int32), unknown
 
 
-def _parse_2(text: Text, header: Form, *, fast: bool) -> Query:
+def _parts_2(text: Text, header: Form, *, fast: bool) -> _Parts:
     version = version_of(text, header)
     networks, start = [], len(text.data)
     for form in text.each_form(header.stop):
@@ -146,20 +174,12 @@ def _parse_2(text: Text, header: Form, *, fast: bool) -> Query:
         head = text.head(form)
         if head != b"assert":
             raise text.error(form.start, f"met {shown(head)}; need assert, up to the end")
-    tables = [_general(text, names, forms.others)]
+    tables = []
     if forms.regular:
         tables.append(forms.regular.table(forms.regular.scan.comparisons))
-    return _query(version, text, names, tables)
+    return _Parts(version, names, tables, _formula(text, names, forms.others))
 
 
-def _general(text: Text, names: Names, asserts: list[Form]) -> Table:
+def _formula(text: Text, names: Names, asserts: list[Form]) -> Formula:
     reader = AssertionReader(text, names.resolver())
-    collector = Collector()
-    for form in asserts:
-        collector.disjunctions.extend(reader.read(form))
-    return collector.table()
-
-
-def _query(version: str, text: Text, names: Names, tables: list[Table]) -> Query:
-    filled = [table for table in tables if len(table.key)] or tables[:1]
-    return Query(version, names.network, assertions_of(join(filled)), text.source)
+    return [part for form in asserts for part in reader.read(form)]

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from verifier.load.vnnlib.decimals import (
-    MAX_DIGITS,
+    MAX_PLACES,
+    MAX_RUN,
     PAD,
-    POWERS_OF_10,
     Words,
     integers,
+    mantissas,
     quotients,
     slow_decimals,
     windows,
@@ -34,6 +35,7 @@ from verifier.spec.query import Booleans, Floats
 from verifier.spec.ragged import Integers
 
 PIECE = 2**18
+_KEPT_MEMORY = 2**24
 _ZERO, _SPACE, _OTHER = ord("0"), ord(" "), 0x7F
 
 # Digits to 0, white space to a space, and other control characters to what no word contains.
@@ -93,7 +95,10 @@ class Scan:
 def scan(text: Text, start: int, vocabulary: Vocabulary) -> Scan:
     """The tokens of a text from `start` on."""
     pieces = []
-    while start < len(text.data):
+    # To free one large array makes the C library keep the memory of those that follow, rather than
+    # return it and fault it in again for every piece.
+    np.empty(_KEPT_MEMORY, dtype=np.uint8)
+    while start < len(text.data) or not pieces:
         stop = _cut(text.data, start)
         pieces.append(_Piece.of(text.data, start, stop, vocabulary).scan())
         start = stop
@@ -159,11 +164,9 @@ class _Piece:
         kinds[at] = Kind.COMPARISON
         kinds[declared_at] = Kind.DECLARATION
         whole = np.zeros(len(kinds) + 4, dtype=np.bool_)
-        whole[at] = True
-        whole[declared_at] = True
-        inside = whole[3:-1] | whole[2:-2] | whole[1:-3] | whole[:-4]
-        kept = np.ones(len(kinds), dtype=np.bool_)
-        kept[1:] = ~inside[: len(kinds) - 1]
+        whole[at + 4] = True
+        whole[declared_at + 4] = True
+        kept = ~(whole[3:-1] | whole[2:-2] | whole[1:-3] | whole[:-4])
         places = (self.origin.take(self.tokens[kept]) + self.offset).astype(np.int32)
         return Scan(kinds[kept], places, comparisons, declared)
 
@@ -258,32 +261,36 @@ class _Piece:
         value, rounded = np.zeros(len(tokens)), np.zeros(len(tokens), dtype=np.bool_)
         classes = self.classes.take(tokens)
         begin = self.tokens.take(tokens)
-        for number in np.unique(classes):
-            here = slice(None) if len(classes) and (classes == number).all() else classes == number
+        for number in np.flatnonzero(np.bincount(classes)):
+            here = classes == number
             shape = self.vocabulary.shapes[number]
             value[here], rounded[here] = self._numbers_of_shape(begin[here], shape)
         return value, rounded
 
     def _numbers_of_shape(self, begin: Integers, shape: bytes) -> tuple[Floats, Booleans]:
         """Literals that start at some collapsed bytes, all of one shape."""
-        stop = self.origin.take(begin + len(shape))
-        start = self.origin.take(begin)
-        if b"e" in shape.lower():
-            return self._slow_numbers(start, stop)
-        negative = shape.startswith(b"-")
-        start = start + (negative or shape.startswith(b"+"))
-        point = self.origin.take(begin + shape.index(b".")) if b"." in shape else stop
+        body, letter, power = shape.lower().partition(b"e")
+        signed = body[:1] in {b"-", b"+"}
+        start = self.origin.take(begin + signed)
+        stop = self.origin.take(begin + len(body))
+        point = self.origin.take(begin + body.index(b".")) if b"." in body else stop
         places = np.maximum(stop - point - 1, 0)
-        digits = point - start + places
-        slow = digits > MAX_DIGITS
-        fraction = integers(self.words, stop, np.where(slow, 0, places))
-        mantissa = integers(self.words, point, np.where(slow, 0, point - start))
-        places = np.where(slow, 0, places)
-        mantissa = mantissa * POWERS_OF_10.take(places) + fraction
-        value, rounded = quotients(mantissa, places)
+        slow = (point - start > MAX_RUN) | (places > MAX_RUN)
+        fraction = integers(self.words, stop, np.minimum(places, MAX_RUN))
+        whole = integers(self.words, point, np.minimum(point - start, MAX_RUN))
+        mantissa = mantissas(whole, fraction, places)
+        end = stop
+        if letter:
+            end = self.origin.take(begin + len(shape))
+            digits = end - self.origin.take(begin + len(shape) - 1)
+            exponent = integers(self.words, end, np.minimum(digits, MAX_RUN))
+            slow |= (digits > MAX_RUN) | (exponent < 0)
+            places += exponent if power.startswith(b"-") else -exponent
+        slow |= (mantissa < 0) | (places < 0) | (places > MAX_PLACES)
+        value, rounded = quotients(np.where(slow, 0, mantissa), np.where(slow, 0, places))
         if slow.any():
-            value[slow], rounded[slow] = self._slow_numbers(start[slow], stop[slow])
-        return -value if negative else value, rounded
+            value[slow], rounded[slow] = self._slow_numbers(start[slow], end[slow])
+        return -value if body.startswith(b"-") else value, rounded
 
     def _slow_numbers(self, start: Integers, stop: Integers) -> tuple[Floats, Booleans]:
         text = self.raw.tobytes()

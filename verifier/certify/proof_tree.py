@@ -21,10 +21,11 @@ class ProofTree:
     xp: Backend
     roots: int
     count: int = 0
-    parents: list[np.ndarray] = field(default_factory=list)
     splits: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     """(node, coordinate, point), a block for each round; the children are numbered in order:
     all lower sides, then all upper sides."""
+    clauses: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    """(node, the clauses that its children stand for); all other clauses of the node are refuted."""
     leaves: list[np.ndarray] = field(default_factory=list)
     """Closed nodes."""
 
@@ -33,10 +34,17 @@ class ProofTree:
 
     def split(self, node: Array, coordinate: Array, point: Array) -> Array:
         """Record splits; the numbers of the lower children, then of the upper ones."""
-        parents, total = self.xp.numpy(node), 2 * node.shape[0]
-        self.splits.append((parents, self.xp.numpy(coordinate), self.xp.numpy(point)))
+        total = 2 * node.shape[0]
+        self.splits.append(tuple(self.xp.numpy(x) for x in (node, coordinate, point)))
         children = self.count + self.xp.arange(total)
         self.count += total
+        return children
+
+    def by_clause(self, node: Array, clauses: Array) -> Array:
+        """Record that a node's clauses are decided one by one; the numbers of their nodes."""
+        self.clauses.append((int(node[0]), self.xp.numpy(clauses)))
+        children = self.count + self.xp.arange(clauses.shape[0])
+        self.count += clauses.shape[0]
         return children
 
     def close(self, node: Array) -> None:

@@ -1,0 +1,61 @@
+"""Prove or refute properties of trained neural networks.
+
+Names are imported when they are first used, so that ``import verifier`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from verifier.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from verifier.api import Result, load, verify
+    from verifier.errors import (
+        BadInput,
+        ImportMismatch,
+        ModelError,
+        OutOfMemory,
+        PropertyError,
+        UnsupportedModel,
+        VerifierError,
+    )
+    from verifier.verdict import Reason, Unknown, Verified, Violated
+
+__all__ = [
+    "BadInput",
+    "ImportMismatch",
+    "ModelError",
+    "OutOfMemory",
+    "PropertyError",
+    "Reason",
+    "Result",
+    "Unknown",
+    "UnsupportedModel",
+    "VerifierError",
+    "Verified",
+    "Violated",
+    "__version__",
+    "load",
+    "verify",
+]
+
+_HOMES = {
+    "verifier.api": ("Result", "load", "verify"),
+    "verifier.verdict": ("Reason", "Unknown", "Verified", "Violated"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        message = f"module 'verifier' has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(_HOME.get(name, "verifier.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,112 @@
+"""Every pipeline on one screen."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from verifier.load.fit import require_fit
+from verifier.load.onnx import Model, load_model
+from verifier.load.onnx.gate import verify_import
+from verifier.load.onnx.runtime import run
+from verifier.load.vnnlib import read_query
+from verifier.search.context import Network, Progress
+from verifier.search.strategy import choose, decide
+from verifier.spec import Problem, Query
+from verifier.verdict import Verdict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A verdict, and what it is about."""
+
+    verdict: Verdict
+    query: Query
+    model: Model
+    seconds: dict[str, float]
+    """Wall time of each phase."""
+
+
+def load(path: str | Path) -> Model:
+    """Read a network from an ``.onnx`` or ``.onnx.gz`` file.
+
+    Raises:
+        ModelError: the file is broken.
+        UnsupportedModel: some nodes have no bound rules; the message lists them.
+    """
+    return load_model(path)
+
+
+def verify(
+    network: str | Path | Model,
+    prop: str | Path | Query,
+    *,
+    timeout: float = 300.0,
+    device: str = "auto",
+    dtype: str = "auto",
+    report: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Decide whether a network has an input that a property forbids.
+
+    Args:
+        network: an ONNX file, or what ``load`` made of it
+        prop: a VNN-LIB file (1.0 or 2.0), or what was read from it: what must not happen
+        timeout: wall-clock seconds for everything, reading included
+        device: ``auto``, ``cpu`` or ``cuda``
+        dtype: ``auto``, ``float32`` or ``float64``
+        report: called with the progress, a few times a second
+
+    Raises:
+        BadInput: a file cannot be read, or the two do not fit.
+        UnsupportedModel: the network or the property uses what has no rules.
+    """
+    clock = _Clock()
+    query = prop if isinstance(prop, Query) else read_query(prop)
+    clock.lap("property")
+    model = network if isinstance(network, Model) else load_model(network)
+    clock.lap("network")
+    require_fit(query, model)
+    problem = Problem.of(model.graph, query)
+    if len(problem.cases):
+        first = problem.cases.take(0, 1, nearest=True)
+        verify_import(model, first.lower[0], first.upper[0])
+    clock.lap("import gate")
+    strategy = choose(problem.graph, device, dtype)
+    verdict = decide(problem, _replay(model), timeout - clock.total, strategy, report)
+    clock.lap("search")
+    log.info("seconds: %s", ", ".join(f"{k} {v:.2f}" for k, v in clock.laps.items()))
+    return Result(verdict, query, model, clock.laps)
+
+
+def _replay(model: Model) -> Network:
+    def replay(points: np.ndarray) -> np.ndarray:
+        return run(model, points)
+
+    types = tuple((port.size, port.dtype.name) for port in model.inputs)
+    return Network(replay, types)
+
+
+class _Clock:
+    """Wall time of phases, one after another."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.monotonic()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """The phase since the last lap has this name."""
+        now = time.monotonic()
+        self.laps[name] = now - self.last
+        self.last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.start

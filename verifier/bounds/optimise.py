@@ -1,0 +1,180 @@
+"""Alpha and beta: the relaxations' slopes and the splits' multipliers, optimised for each row on its own.
+
+The bound is a concave function of each multiplier block; its gradient has a closed form. Let x* be the
+row's minimiser at the input, pushed forward through the lines that the row chose: the value that arrives
+at a node is d(bound)/d(nu) there, and the derivative for a tilt is ``lever * x`` (the envelope theorem:
+the minimiser's own change contributes nothing). Two sweeps give a value and a gradient; no graph is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from verifier.bounds.back import LowerForm, Trace, back_substitute
+from verifier.bounds.enclosure import Enclosure
+from verifier.families import Affine, Planes
+from verifier.sets import Owner
+from verifier.settings import BoundSettings
+from verifier.tensors import Array, Float
+
+ADAM_MEAN, ADAM_SQUARE, ADAM_FLOOR = 0.9, 0.999, 1e-8
+"""Adam's usual constants (Kingma & Ba 2015)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows to bound: coefficients on some values, a constant for each row, and their owners."""
+
+    start: Mapping[int, Float[Array, "rows _"]]
+    constant: Float[Array, " rows"]
+    owner: Owner
+
+
+@dataclass(eq=False)
+class Optimised:
+    """The best bound found for each row, and the tilts and the form that give it."""
+
+    least: Float[Array, " rows"]
+    tilts: dict[int, Float[Array, "rows _"]]
+    form: LowerForm
+    trace: Trace
+
+
+@dataclass(eq=False)
+class _Adam:
+    """Adam, ascending, over a dictionary of arrays."""
+
+    settings: BoundSettings
+    mean: dict[int, Array] = field(default_factory=dict)
+    square: dict[int, Array] = field(default_factory=dict)
+    steps: int = 0
+
+    def step(self, tilts: dict[int, Array], gradients: dict[int, Array], enclosure: Enclosure) -> None:
+        xp = enclosure.graph.xp
+        self.steps += 1
+        rate = self.settings.learning_rate * self.settings.learning_rate_decay ** (self.steps - 1)
+        first, second = 1 - ADAM_MEAN**self.steps, 1 - ADAM_SQUARE**self.steps
+        for value, gradient in gradients.items():
+            old_mean, old_square = self.mean.get(value), self.square.get(value)
+            mean = gradient * (1 - ADAM_MEAN)
+            square = gradient * gradient * (1 - ADAM_SQUARE)
+            if old_mean is not None and old_square is not None:
+                mean = mean + ADAM_MEAN * old_mean
+                square = square + ADAM_SQUARE * old_square
+            self.mean[value], self.square[value] = mean, square
+            size = xp.function("sqrt", square / second) + ADAM_FLOOR
+            moved = tilts[value] + rate / first * mean / size
+            tilts[value] = project(enclosure, value, moved)
+
+
+def project(enclosure: Enclosure, value: int, tilt: Float[Array, "rows n"]) -> Array:
+    """Tilts into [0, 1]; multipliers of splits into [0, inf)."""
+    planes = enclosure.relaxations[value]
+    assert isinstance(planes, Planes)
+    if planes.cut is None:
+        return tilt.clip(min=0, max=1)
+    xp = enclosure.graph.xp
+    limit = xp.where(planes.cut != 0, xp.full((1,), float("inf")), xp.full((1,), 1.0))
+    rows = tilt.shape[0]
+    if limit.shape[0] not in (1, rows):
+        limit = xp.repeat(limit, rows // limit.shape[0])
+    return xp.minimum(tilt.clip(min=0), limit)
+
+
+def default_tilts(
+    enclosure: Enclosure, start: Mapping[int, Array], owner: Owner
+) -> dict[int, Float[Array, "rows _"]]:
+    """The relaxations' own slopes as tilts, for the tilted nodes that the rows pass; splits start at 0."""
+    xp, graph = enclosure.graph.xp, enclosure.graph
+    reached = frozenset().union(*(graph.ancestors[v] for v in start))
+    tilts = {}
+    for value, planes in enclosure.relaxations.items():
+        if value not in reached or not isinstance(planes, Planes):
+            continue
+        if planes.gain is None or planes.untilted is None:
+            continue
+        tilt = xp.floats(planes.below[0] > planes.untilted)
+        spread = owner.spread(tilt)
+        if spread.shape[0] != owner.rows:
+            spread = xp.repeat(spread, owner.rows)
+        tilts[value] = spread
+    return tilts
+
+
+def optimise(
+    enclosure: Enclosure,
+    rows: Rows,
+    steps: int,
+    settings: BoundSettings,
+    tilts: dict[int, Float[Array, "rows _"]] | None = None,
+) -> Optimised:
+    """Raise each row's bound by ``steps`` evaluations (one is plain CROWN); keep each row's best."""
+    xp = enclosure.graph.xp
+    tilts = default_tilts(enclosure, rows.start, rows.owner) if tilts is None else dict(tilts)
+    adam = _Adam(settings)
+    best: Optimised | None = None
+    for step in range(steps):
+        trace = Trace()
+        form = back_substitute(enclosure, rows.start, rows.owner, tilts, trace)
+        form = LowerForm(form.coefficients, form.constant + rows.constant)
+        least = form.least(enclosure.boxes[0], rows.owner, enclosure)
+        best = _better(best, Optimised(least, dict(tilts), form, trace), enclosure)
+        if step == steps - 1 or not tilts or bool((best.least > 0).all()):
+            break
+        gradients = _gradients(enclosure, rows, form, trace, tilts)
+        adam.step(tilts, gradients, enclosure)
+    assert best is not None
+    for value in list(best.tilts):
+        best.tilts[value] = xp.copy(best.tilts[value])
+    return best
+
+
+def _better(best: Optimised | None, new: Optimised, enclosure: Enclosure) -> Optimised:
+    """Row by row the better of two."""
+    if best is None:
+        return new
+    xp = enclosure.graph.xp
+    gain = new.least > best.least
+    column = gain[:, None]
+    return Optimised(
+        xp.where(gain, new.least, best.least),
+        {v: xp.where(column, t, best.tilts[v]) for v, t in new.tilts.items()},
+        LowerForm(
+            xp.where(column, new.form.coefficients, best.form.coefficients),
+            xp.where(gain, new.form.constant, best.form.constant),
+        ),
+        Trace({v: xp.where(column, r, best.trace.rows[v]) for v, r in new.trace.rows.items()}),
+    )
+
+
+def _gradients(
+    enclosure: Enclosure,
+    rows: Rows,
+    form: LowerForm,
+    trace: Trace,
+    tilts: Mapping[int, Float[Array, "rows _"]],
+) -> dict[int, Array]:
+    """d(bound)/d(tilt) for every tilted node, by one forward sweep from the rows' minimisers."""
+    graph, xp, owner = enclosure.graph, enclosure.graph.xp, rows.owner
+    region = enclosure.boxes[0]
+    low, high = owner.spread(region.lower), owner.spread(region.upper)
+    primal: dict[int, Array] = {0: xp.where(form.coefficients > 0, low, high)}
+    gradients = {}
+    last = max(trace.rows, default=0)
+    for value in range(1, last + 1):
+        node = graph.node(value)
+        if any(i not in primal for i in node.inputs):
+            continue
+        inputs = tuple(primal[i] for i in node.inputs)
+        if isinstance(node.operator, Affine):
+            primal[value] = node.operator.evaluate(*inputs)
+        elif value in trace.rows:
+            relaxation, coefficients = enclosure.relaxations[value], trace.rows[value]
+            if value in tilts and isinstance(relaxation, Planes):
+                gradients[value] = relaxation.lever(coefficients, owner) * inputs[0]
+            if value < last:
+                primal[value] = relaxation.push_forward(
+                    coefficients, owner, tilts.get(value), inputs
+                )
+    return gradients

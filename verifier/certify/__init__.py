@@ -1,0 +1,5 @@
+"""Write the proof down."""
+
+from verifier.certify.proof_tree import ProofTree
+
+__all__ = ["ProofTree"]

@@ -1,0 +1,158 @@
+"""The answer: a verdict's words, its witness, and the files that they go to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from verifier.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from verifier.api import Result
+    from verifier.load.onnx import Port
+    from verifier.spec import Declaration
+    from verifier.verdict import Verdict
+
+COMPETITION_WORDS = {"timed-out": "timeout"}
+"""Where the competition's words differ from the standard's."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The first line of standard output, in the standard's words, and the witness after it."""
+
+    word: str
+    witness: str = ""
+
+    def text(self, style: str) -> str:
+        """The lines in a style: ``standard`` or ``vnncomp``."""
+        word = COMPETITION_WORDS.get(self.word, self.word) if style == "vnncomp" else self.word
+        return f"{word}\n{self.witness}\n" if self.witness else f"{word}\n"
+
+
+def word_of(verdict: Verdict) -> str:
+    """The standard's word for a verdict."""
+    from verifier.verdict import Reason, Verified, Violated
+
+    if isinstance(verdict, Verified):
+        return "unsat"
+    if isinstance(verdict, Violated):
+        return "sat"
+    return "timed-out" if verdict.reason is Reason.OUT_OF_TIME else "unknown"
+
+
+def witness_of(result: Result) -> str:
+    """The witness as text; empty where there is none."""
+    from verifier.load.vnnlib import format_assignment
+    from verifier.verdict import Violated
+
+    verdict = result.verdict
+    if not isinstance(verdict, Violated):
+        return ""
+    return format_assignment(result.query, verdict.inputs, verdict.outputs)
+
+
+def write_tensors(result: Result, folder: Path) -> None:
+    """One serialised ``TensorProto`` for each variable: ``FOLDER/NAME.pb``.
+
+    Raises:
+        BadInput: a file cannot be written.
+    """
+    from verifier.load.onnx.write import tensor_bytes
+    from verifier.verdict import Violated
+
+    verdict = result.verdict
+    if not isinstance(verdict, Violated):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the folder {folder} cannot be made: {error.strerror}"
+        raise BadInput(message) from None
+    for name, array in _tensors(result, verdict.inputs, verdict.outputs):
+        write(folder / f"{name}.pb", tensor_bytes(name, array))
+
+
+def _tensors(
+    result: Result, inputs: np.ndarray, outputs: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Every declared variable with its value, in the network's own type."""
+    network, model = result.query.network, result.model
+    for declared, ports, values in (
+        (network.inputs, model.inputs, inputs),
+        (network.outputs, model.outputs, outputs),
+    ):
+        start = 0
+        for place, declaration in enumerate(declared):
+            part = values[start : start + declaration.size]
+            start += declaration.size
+            yield declaration.name, _typed(part, declaration, ports[min(place, len(ports) - 1)])
+
+
+def _typed(values: np.ndarray, declaration: Declaration, port: Port) -> np.ndarray:
+    return values.astype(port.dtype).reshape(declaration.shape)
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a results file that could not be written at the end.
+
+    Raises:
+        BadInput: its folder is missing or closed to us, or it is a folder itself.
+    """
+    folder = path.parent
+    problem = ""
+    if path.is_dir():
+        problem = "it is a folder"
+    elif not folder.is_dir():
+        problem = f"there is no folder {folder}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        problem = f"no permission to write in {folder}"
+    if problem:
+        message = f"the file {path} cannot be written: {problem}"
+        raise BadInput(message)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all.
+
+    Raises:
+        BadInput: it cannot be written; what was there before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        message = f"the file {path} cannot be written: {error.strerror}"
+        raise BadInput(message) from None
+
+
+def say(text: str) -> None:
+    """Write to standard output, now; a reader that has gone away has seen enough.
+
+    Raises:
+        BadInput: standard output is full or closed.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+    except OSError as error:
+        _drop_output()
+        message = f"standard output cannot be written: {error.strerror}"
+        raise BadInput(message) from None
+
+
+def _drop_output() -> None:
+    """Send what is left in the buffer nowhere, or Python tries again when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,117 @@
+"""The command ``verifier``: what it offers, and how it ends."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from verifier.errors import OutOfMemory, VerifierError
+from verifier.version import VERSION
+
+STARTED = time.monotonic()
+"""When this process began, but for the start of the interpreter."""
+
+COMMANDS = ("verify", "info", "supports")
+
+USAGE, BUG, INTERRUPTED = 2, 70, 130
+
+log = logging.getLogger(__name__)
+
+
+class Commands(click.Group):
+    """A group whose commands are modules of this package, imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name."""
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"verifier.cli.{cmd_name}").command
+
+
+def _print_and_exit(text: str) -> click.Option:
+    def show(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+        if wanted and not ctx.resilient_parsing:
+            click.echo(text)
+            ctx.exit()
+
+    word = "version" if text == VERSION else "name"
+    return click.Option(
+        [f"--{word}"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help=f"Print the {word} and exit.",
+    )
+
+
+group = Commands(
+    name="verifier",
+    help="Prove or refute properties of trained neural networks.",
+    epilog="Exit status: 0 a verdict, 2 usage, 65 bad input, 69 unsupported, 70 a bug of ours, "
+    "75 out of memory, 130 interrupted.",
+    params=[_print_and_exit("verifier"), _print_and_exit(VERSION)],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    sys.exit(status(arguments))
+
+
+def status(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    try:
+        ended = group.main(arguments, prog_name="verifier", standalone_mode=False)
+        return ended if isinstance(ended, int) else 0
+    except click.exceptions.NoArgsIsHelpError as shown:
+        click.echo(shown.format_message())
+        return USAGE
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "verifier"
+        complain(f"{_line(error.format_message())} (see {path} --help)")
+        return USAGE
+    except (click.Abort, KeyboardInterrupt):
+        complain("interrupted")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - whatever it is, the user gets one line and a status
+        return explain(error)
+
+
+def explain(error: Exception) -> int:
+    """Print an error as one line; its exit status."""
+    log.info("the traceback of the error below", exc_info=error)
+    if isinstance(error, VerifierError):
+        complain(_line(str(error)))
+        return error.exit_status
+    if is_out_of_memory(error):
+        complain("out of memory; need more of it, or a smaller network or property")
+        return OutOfMemory.exit_status
+    what = f"{type(error).__name__}: {_line(str(error))}"
+    complain(f"internal error: {what}; run with -v for the traceback")
+    return BUG
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Python's and NumPy's error, or torch's, which is known by name since torch may be absent."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def complain(line: str) -> None:
+    """One line on standard error."""
+    click.echo(f"verifier: {line}", err=True)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,130 @@
+"""What the user of ``verifier verify`` asks for: which file is the network, which the property."""
+
+from __future__ import annotations
+
+import ast
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from verifier.errors import BadInput, PropertyError, UnsupportedModel
+
+if TYPE_CHECKING:
+    from verifier.spec import Query
+
+NETWORK_SUFFIXES, PROPERTY_SUFFIXES = (".onnx", ".pb"), (".vnnlib", ".smt2")
+PEEK = 4096
+
+
+@dataclass(frozen=True)
+class Request:
+    """A property, and the network files by name; the name None fits any declaration."""
+
+    prop: str
+    networks: tuple[tuple[str | None, str], ...]
+
+    @classmethod
+    def of(cls, files: Sequence[str], networks: Sequence[str]) -> Request:
+        """Sort out the arguments.
+
+        Args:
+            files: ``QUERY``, or a network and a query in either order
+            networks: ``NAME=FILE``, for the first form
+
+        Raises:
+            click.UsageError: the arguments fit neither form.
+            BadInput: a list of networks that is none.
+            UnsupportedModel: a list of several networks.
+        """
+        named = tuple(_named(text) for text in networks)
+        if len(files) == 1 and named:
+            return cls(files[0], named)
+        if len(files) == 1:
+            message = f"{files[0]} alone; need --network NAME=MODEL.onnx, or MODEL.onnx before it"
+            raise click.UsageError(message)
+        if len(files) != 2:
+            message = f"{len(files)} files; need MODEL.onnx QUERY.vnnlib"
+            raise click.UsageError(message)
+        if named:
+            message = "two files and --network; need QUERY.vnnlib and --network, or two files"
+            raise click.UsageError(message)
+        prop, network = _sorted(*files)
+        return cls(prop, _listed(network) or ((None, network),))
+
+    def network_of(self, query: Query) -> str:
+        """The file of the network that the query declares.
+
+        Raises:
+            PropertyError: the names given are not the one that is declared.
+        """
+        declared = query.network.name
+        given = ", ".join(repr(name) for name, _ in self.networks)
+        fits = [path for name, path in self.networks if not declared or name in {None, declared}]
+        if not fits:
+            message = f"the network {given}; {query.source} declares {declared!r}, need that name"
+            raise PropertyError(message)
+        if len(self.networks) > 1:
+            message = f"networks {given}, but {query.source} declares one; give that one alone"
+            raise PropertyError(message)
+        return fits[0]
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        message = f"--network {text!r}; need NAME=MODEL.onnx"
+        raise click.UsageError(message)
+    return name.strip(), path
+
+
+def _listed(text: str) -> tuple[tuple[str | None, str], ...]:
+    """The competition's way to name networks, a Python literal; empty: it is not that."""
+    if not text.lstrip().startswith("["):
+        return ()
+    try:
+        pairs = tuple((str(name), str(path)) for name, path in ast.literal_eval(text.strip()))
+    except (ValueError, SyntaxError, TypeError):
+        pairs = ()
+    if not pairs:
+        message = f"networks {text!r}; need a list of pairs, [('NAME', 'MODEL.onnx')]"
+        raise BadInput(message)
+    if len(pairs) > 1:
+        names = ", ".join(repr(name) for name, _ in pairs)
+        message = f"several networks ({names}); properties over one network are supported"
+        raise UnsupportedModel(message)
+    return pairs
+
+
+def _sorted(first: str, second: str) -> tuple[str, str]:
+    """The property, then the network. Names decide; where they do not, contents."""
+    kinds = _kind_by_name(first), _kind_by_name(second)
+    if kinds in {("property", "network"), ("property", ""), ("", "network")}:
+        return first, second
+    if kinds[0] != kinds[1]:
+        return second, first
+    if (_is_property(first), _is_property(second)) == (True, False):
+        return first, second
+    return second, first
+
+
+def _kind_by_name(path: str) -> str:
+    name = path.strip().removesuffix(".gz").lower()
+    if name.startswith("[") or name.endswith(NETWORK_SUFFIXES):
+        return "network"
+    return "property" if name.endswith(PROPERTY_SUFFIXES) else ""
+
+
+def _is_property(path: str) -> bool:
+    """Does the file begin as VNN-LIB does: with a parenthesis or a comment?"""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(PEEK)
+        if head.startswith(b"\x1f\x8b"):
+            head = zlib.decompressobj(wbits=31).decompress(head, PEEK)
+    except (OSError, zlib.error):
+        return False
+    return head.lstrip().startswith((b"(", b";"))

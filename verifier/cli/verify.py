@@ -1,0 +1,194 @@
+"""``verifier verify``: is there an input that satisfies the query?"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from verifier.cli.answer import (
+    Answer,
+    require_writable,
+    say,
+    witness_of,
+    word_of,
+    write,
+    write_tensors,
+)
+from verifier.cli.main import INTERRUPTED, STARTED, complain
+from verifier.cli.progress import Reporter
+from verifier.cli.request import Request
+
+if TYPE_CHECKING:
+    from verifier.api import Result
+
+EXIT_STATUS = {"unsat": 0, "sat": 1, "unknown": 3, "timed-out": 4}
+
+REAL_NOTE = (
+    "note: the bounds are over the real numbers and include this program's rounding, "
+    "not that of the network's own {} execution"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the options of the command say."""
+
+    files: tuple[str, ...]
+    networks: tuple[str, ...]
+    timeout: float
+    device: str
+    dtype: str
+    verbose: int
+    quiet: bool
+    verdict_style: str
+    exit_code: bool
+    results_file: Path | None
+    serialise_assignments: Path | None
+
+
+def _seconds(_: click.Context, __: click.Parameter, value: float) -> float:
+    if math.isnan(value) or value <= 0:
+        message = f"{value}; need more than 0 seconds"
+        raise click.BadParameter(message)
+    return value
+
+
+@click.command(short_help="Decide a property: sat, unsat, unknown or timed-out.")
+@click.argument("files", nargs=-1, required=True, metavar="[MODEL] QUERY")
+@click.option(
+    "--network", "networks", multiple=True, metavar="NAME=MODEL",
+    help="The ONNX file of the network that the query declares as NAME.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=float, default=300.0, show_default=True, callback=_seconds,
+    metavar="SECONDS", help="Wall-clock time for everything, from the start of the process.",
+)  # fmt: skip
+@click.option(
+    "--serialise-assignments", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Write a witness as DIR/VARIABLE.pb (ONNX TensorProto) instead of printing it.",
+)  # fmt: skip
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--dtype", type=click.Choice(["auto", "float32", "float64"]), default="auto")
+@click.option(
+    "--results-file", type=click.Path(path_type=Path), metavar="FILE",
+    help="Also write the verdict, and a witness, as VNN-COMP wants them.",
+)  # fmt: skip
+@click.option(
+    "--verdict-style", type=click.Choice(["standard", "vnncomp"]), default="standard",
+    show_default=True, help="The word for a time-out: timed-out, or timeout.",
+)  # fmt: skip
+@click.option("--exit-code", is_flag=True, help="End with 0 unsat, 1 sat, 3 unknown, 4 timed-out.")
+@click.option("-v", "--verbose", count=True, help="Say what is chosen, and why; -vv says more.")
+@click.option("-q", "--quiet", is_flag=True, help="Nothing but errors on standard error.")
+def command(**given: Any) -> int:
+    """Search an input of MODEL that satisfies QUERY, or prove that there is none.
+
+    QUERY is a VNN-LIB file, 1.0 or 2.0, and MODEL an ONNX file; either may be gzipped. The form of
+    the VNN-LIB standard gives QUERY alone, and the model as --network NAME=MODEL.
+
+    The first line of standard output is the verdict; a counterexample follows sat.
+    """
+    options = Options(**given)
+    configure_logging(options.verbose)
+    try:
+        result = _result(options)
+        answer = Answer(word_of(result.verdict), witness_of(result))
+    except KeyboardInterrupt:
+        _answer(Answer("unknown"), options)
+        complain("interrupted")
+        return INTERRUPTED
+    except Exception:
+        _leave_error(options.results_file)
+        raise
+    _answer(answer, options)
+    if options.serialise_assignments:
+        write_tensors(result, options.serialise_assignments)
+    if not options.quiet:
+        _remark(result)
+    return EXIT_STATUS[answer.word] if options.exit_code else 0
+
+
+def _result(options: Options) -> Result:
+    request = Request.of(options.files, options.networks)
+    if options.results_file:
+        require_writable(options.results_file)
+    with Reporter(quiet=options.quiet) as report:
+        return _search(request, options, report)
+
+
+def _search(request: Request, options: Options, report: Reporter) -> Result:
+    from verifier import api
+    from verifier.load.vnnlib import read_query
+
+    query = read_query(request.prop)
+    network = request.network_of(query)
+    return api.verify(
+        network,
+        query,
+        timeout=options.timeout - (time.monotonic() - STARTED),
+        device=options.device,
+        dtype=options.dtype,
+        report=report,
+    )
+
+
+def _answer(answer: Answer, options: Options) -> None:
+    """The verdict, and its witness once: in the results file, in tensor files, or printed."""
+    elsewhere = options.results_file or options.serialise_assignments
+    shown = Answer(answer.word) if elsewhere else answer
+    try:
+        if options.results_file:
+            write(options.results_file, answer.text("vnncomp").encode())
+    finally:
+        say(shown.text(options.verdict_style))
+
+
+def _leave_error(results: Path | None) -> None:
+    """The competition wants a word even where there is no verdict."""
+    if results:
+        try:
+            write(results, b"error\n")
+        except Exception as error:  # noqa: BLE001 - the first error is the one to tell
+            logging.getLogger(__name__).info("no results file: %s", error)
+
+
+def _remark(result: Result) -> None:
+    """What a verdict does not say by itself, on standard error."""
+    from verifier.verdict import Unknown, Verified
+
+    verdict = result.verdict
+    if isinstance(verdict, Unknown):
+        complain(
+            f"{word_of(verdict)}: {verdict.reason.value} "
+            f"({verdict.open:,} open, worst margin {verdict.margin:.4g})"
+        )
+    if isinstance(verdict, Verified) and verdict.note:
+        complain(f"unsat: {verdict.note}")
+    declared = (*result.query.network.inputs, *result.query.network.outputs)
+    types = sorted({d.element_type for d in declared if d.element_type.lower() != "real"})
+    if isinstance(verdict, Verified) and types and not verdict.note:
+        complain(REAL_NOTE.format(" or ".join(types)))
+
+
+class _ToStandardError(logging.Handler):
+    """Looks standard error up for each line, since a progress display may have wrapped it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def configure_logging(verbose: int) -> None:
+    """Send the package's log to standard error: warnings, with -v what is chosen, with -vv all."""
+    handler = _ToStandardError()
+    handler.setFormatter(logging.Formatter("verifier: %(message)s"))
+    logger = logging.getLogger("verifier")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])

@@ -1,0 +1,69 @@
+"""What an ONNX file holds, whether or not it is supported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verifier.errors import UnsupportedModel
+from verifier.load.onnx.importer import DOMAINS, operator_counts
+from verifier.load.onnx.load import model_from
+from verifier.load.onnx.model import Model
+from verifier.load.onnx.read import read_model
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """A network file in words and numbers; ``model`` is None where ``unsupported`` says why."""
+
+    path: Path
+    inputs: tuple[str, ...]
+    """Each as ``name: type [shape]``, symbolic dimensions by their names."""
+    outputs: tuple[str, ...]
+    opset: int
+    producer: str
+    parameters: int
+    """The number of numbers in initialisers."""
+    operators: Mapping[str, int]
+    model: Model | None
+    unsupported: str
+
+
+def describe(path: str | Path) -> Description:
+    """Read a network file, and say what it holds.
+
+    Raises:
+        ModelError: the file is missing, cut off, not ONNX, or holds a broken network.
+    """
+    path = Path(path)
+    data, proto = read_model(path)
+    model, unsupported = None, ""
+    try:
+        model = model_from(path, data, proto)
+    except UnsupportedModel as error:
+        unsupported = str(error)
+    initial = {tensor.name for tensor in proto.graph.initializer}
+    return Description(
+        path=path,
+        inputs=tuple(_port(info) for info in proto.graph.input if info.name not in initial),
+        outputs=tuple(_port(info) for info in proto.graph.output),
+        opset=max((o.version for o in proto.opset_import if o.domain in DOMAINS), default=1),
+        producer=f"{proto.producer_name} {proto.producer_version}".strip(),
+        parameters=sum(math.prod(tensor.dims) for tensor in proto.graph.initializer),
+        operators=operator_counts(proto),
+        model=model,
+        unsupported=unsupported,
+    )
+
+
+def _port(info: Any) -> str:
+    from onnx import TensorProto
+
+    tensor = info.type.tensor_type
+    kind = TensorProto.DataType.Name(tensor.elem_type).lower()
+    kind = {"float": "float32", "double": "float64"}.get(kind, kind)
+    sizes = ", ".join(d.dim_param or str(d.dim_value or "?") for d in tensor.shape.dim)
+    return f"{info.name}: {kind} [{sizes}]"

@@ -1,0 +1,158 @@
+"""Decide a problem by splitting its input boxes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from verifier.attack import Target
+from verifier.certify import ProofTree
+from verifier.search.context import Context
+from verifier.search.frontier import Frontier
+from verifier.search.hunt import Hunt
+from verifier.search.input_split import InputProblem, Round, bisect, bound_round
+from verifier.search.subproblems import Subproblems
+from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
+
+log = logging.getLogger(__name__)
+
+FIRST_BATCH = 32
+CASES_AT_ONCE = 4096
+HUNT_SECONDS = 0.3
+"""Time of the first attack, once the root bounds have not decided."""
+HUNT_SHARE = 0.1
+"""Share of the time that later attacks may take."""
+
+
+@dataclass(eq=False)
+class InputSearch:
+    """The state of one search over inputs."""
+
+    context: Context
+    problem: InputProblem
+    tree: ProofTree
+    frontier: Frontier[Subproblems]
+    target: Target
+    taken: int = 0
+    """How many cases have been opened."""
+    batch: int = FIRST_BATCH
+    boxes: int = 0
+    closed: int = 0
+    thin: int = 0
+    """Boxes that could neither be closed nor split."""
+    hunted: float = 0.0
+    hunt: Hunt | None = None
+    worst_thin: float = field(default=float("inf"))
+
+    @staticmethod
+    def of(context: Context) -> InputSearch:
+        """Nothing opened yet."""
+        xp = context.graph.xp
+        problem = InputProblem(context.graph, context.objective, context.bounds, context.settings)
+        return InputSearch(
+            context,
+            problem,
+            ProofTree(xp, len(context.problem.cases)),
+            Frontier(xp, context.settings.frontier_bytes, Subproblems.cat),
+            Target.of(context.graph, context.problem.rows),
+        )
+
+    def run(self) -> Verdict:
+        """Search until decided or out of time."""
+        rounds = 0
+        while self._refill():
+            if self.context.left <= 0:
+                return self._unknown(Reason.OUT_OF_TIME)
+            verdict = self._round()
+            if verdict is None and rounds >= 1:
+                verdict = self._hunt()
+            if verdict is not None:
+                return verdict
+            rounds += 1
+            self.context.tell(len(self.frontier), self.closed, self.frontier.worst_margin)
+        if self.thin:
+            hunt = self.hunt or Hunt(self.context)
+            found = hunt.run(self.context.left, steps=4000)
+            near = Reason.NEAR_MISS if self.context.near_miss else Reason.TOO_THIN
+            return found or self._unknown(near)
+        log.info("proved with %d boxes, %d leaves", self.boxes, self.closed)
+        return Verified(self.tree)
+
+    def _refill(self) -> bool:
+        """Open more cases while few boxes are open; is anything open?"""
+        total = len(self.context.problem.cases)
+        while self.taken < total and len(self.frontier) < self.batch:
+            stop = min(total, self.taken + CASES_AT_ONCE)
+            xp, cases = self.context.graph.xp, self.context.problem.take(self.taken, stop)
+            lower, upper = xp.outward(cases.lower, cases.upper)
+            number = self.taken + xp.arange(stop - self.taken)
+            thresholds = xp.doubles(cases.bounds)
+            self.frontier.push(self.problem.roots(lower, upper, thresholds, number))
+            self.taken = stop
+        return len(self.frontier) > 0
+
+    def _round(self) -> Violated | None:
+        batch = self.frontier.take(self.batch)
+        count = len(batch)
+        self.boxes += count
+        result = bound_round(self.problem, batch)
+        self.tree.close(result.closed)
+        self.closed += result.closed.shape[0]
+        found = self._examine(result)
+        if found is not None:
+            return found
+        children = bisect(self.problem, result.open, result.scores, self.tree)
+        lost = len(result.open) - len(children) // 2
+        if lost:
+            self.thin += lost
+            self.worst_thin = min(self.worst_thin, float(result.open.margin.min()))
+        self.frontier.push(children)
+        self._adapt(count, result.rows)
+        return None
+
+    def _adapt(self, count: int, rows: int) -> None:
+        """Choose the next batch so that a round has the number of rows wanted."""
+        wanted = self.context.settings.rows_in_round(self.problem.graph, self.problem.graph.xp)
+        each = max(1.0, rows / max(1, count))
+        self.batch = int(min(max(1, wanted / each), 2 * self.batch, 65536))
+
+    def _examine(self, result: Round) -> Violated | None:
+        """Run the network on the round's candidates, and confirm the unsafe ones."""
+        if result.candidates.shape[0] == 0:
+            return None
+        xp = self.problem.graph.xp
+        bounds = xp.floats(result.candidate_thresholds)
+        margins = self.target.margins(result.candidates, bounds)
+        unsafe = xp.nonzero(margins <= 0)[0]
+        if unsafe.shape[0] == 0:
+            return None
+        cases = xp.numpy(result.candidate_cases)[xp.numpy(unsafe)]
+        return self.context.confirm(result.candidates[unsafe], margins[unsafe], cases)
+
+    def _hunt(self) -> Violated | None:
+        """Attack once early, and again as the search goes on."""
+        elapsed = max(1e-9, -self.context.left + self.context.deadline - self.context.started)
+        if self.hunt is None:
+            self.hunt = Hunt(self.context)
+            seconds = HUNT_SECONDS
+        elif self.hunted < HUNT_SHARE * elapsed - HUNT_SECONDS:
+            seconds = HUNT_SECONDS
+        else:
+            return None
+        before = self.context.left
+        found = self.hunt.run(seconds)
+        self.hunted += before - self.context.left
+        return found
+
+    def _unknown(self, reason: Reason) -> Unknown:
+        margin = min(self.frontier.worst_margin, self.worst_thin)
+        still = len(self.frontier) + self.thin + len(self.context.problem.cases) - self.taken
+        return Unknown(reason, margin, still)
+
+
+def search_inputs(context: Context) -> Verdict:
+    """Branch and bound over the input."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return InputSearch.of(context).run()

@@ -1,0 +1,155 @@
+"""Decide a problem by splitting the signs of its ReLUs, one case after another."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from verifier.attack import Target
+from verifier.bounds import Enclosure, Objective, bound_objective, crown
+from verifier.certify import ProofTree
+from verifier.search.context import Context
+from verifier.search.frontier import Frontier
+from verifier.search.hunt import Hunt
+from verifier.search.neuron_split import (
+    NeuronProblem,
+    NeuronRound,
+    SignPatterns,
+    bound_neurons,
+    split_neurons,
+)
+from verifier.sets import Box
+from verifier.tensors import Array
+from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
+
+log = logging.getLogger(__name__)
+
+HUNT_SECONDS = 1.0
+HUNT_SHARE = 0.1
+
+
+@dataclass(eq=False)
+class NeuronSearch:
+    """The state of one search over neurons."""
+
+    context: Context
+    objective: Objective
+    tree: ProofTree
+    target: Target
+    closed: int = 0
+    bounded: int = 0
+    hunted: float = 0.0
+    worst: float = float("inf")
+
+    def run(self) -> Verdict:
+        """All cases, one after another."""
+        cases = len(self.context.problem.cases)
+        for case in range(cases):
+            verdict = self._case(case)
+            if verdict is not None:
+                if isinstance(verdict, Unknown):
+                    return Unknown(verdict.reason, verdict.margin, verdict.open + cases - case - 1)
+                return verdict
+        log.info("proved with %d subproblems, %d leaves", self.bounded, self.closed)
+        return Verified(self.tree)
+
+    def _case(self, case: int) -> Violated | Unknown | None:
+        """Decide one case; None: proved."""
+        context = self.context
+        xp, batch = context.graph.xp, context.problem.take(case, case + 1)
+        region = Box(*xp.outward(batch.lower, batch.upper))
+        thresholds = xp.doubles(batch.bounds)
+        node = xp.ints(xp.zeros(1)) + case
+        plain = crown(context.graph, region, context.bounds).enclosure
+        clauses = self._left(plain, thresholds)
+        if clauses.shape[0] == 0:
+            self.tree.close(node)
+            self.closed += 1
+            return None
+        hunt = Hunt(context, case)
+        found = hunt.run(HUNT_SECONDS, steps=200)
+        if found is not None:
+            return found
+        steps = context.bounds.hidden_steps
+        inherited = {v: plain.boxes[v] for v in context.graph.relaxed_inputs}
+        root = crown(context.graph, region, context.bounds, inherited, steps=steps).enclosure
+        settings = (context.bounds, context.settings)
+        problem = NeuronProblem.of(root, self.objective, thresholds[0], settings)
+        log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
+        children = self.tree.by_clause(node, clauses)
+        return self._search(problem, problem.roots(clauses, children), hunt, case)
+
+    def _left(self, enclosure: Enclosure, thresholds: Array) -> Array:
+        """The clauses that plain CROWN does not refute."""
+        xp = self.context.graph.xp
+        asked = thresholds > -float("inf")
+        found = bound_objective(enclosure, self.objective, thresholds, asked)
+        best = self.objective.best_of_clauses(found.least)
+        return xp.nonzero(~(best[0] > 0))[0]
+
+    def _search(
+        self, problem: NeuronProblem, roots: SignPatterns, hunt: Hunt, case: int
+    ) -> Violated | Unknown | None:
+        context, xp = self.context, self.context.graph.xp
+        frontier = Frontier(xp, context.settings.frontier_bytes, SignPatterns.cat)
+        frontier.push(roots)
+        size, first = problem.batch_size(), True
+        exhausted, worst = 0, float("inf")
+        while len(frontier):
+            if context.left <= 0:
+                return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
+            batch = frontier.take(size)
+            steps = context.bounds.objective_steps if first else context.bounds.split_steps
+            result = bound_neurons(problem, batch, steps)
+            first = False
+            self.bounded += len(batch)
+            self.tree.close(result.closed)
+            self.closed += result.closed.shape[0]
+            found = self._examine(problem, result, case) or self._hunt(hunt)
+            if found is not None:
+                return found
+            if len(result.exhausted):
+                exhausted += len(result.exhausted)
+                worst = min(worst, float(result.exhausted.margin.min()))
+            if len(result.open):
+                frontier.push(split_neurons(problem, result.open, self.tree))
+            context.tell(len(frontier), self.closed, frontier.worst_margin)
+        if exhausted:
+            return Unknown(Reason.NO_SPLIT, worst, exhausted)
+        return None
+
+    def _examine(
+        self, problem: NeuronProblem, result: NeuronRound, case: int
+    ) -> Violated | None:
+        """Run the network on the open rows' minimisers, and confirm the unsafe ones."""
+        points, xp = result.candidates, self.context.graph.xp
+        if points.shape[0] == 0:
+            return None
+        bounds = xp.floats(problem.thresholds)[None, :] + xp.zeros(points.shape[0], 1)
+        margins = self.target.margins(points, bounds)
+        unsafe = xp.nonzero(margins <= 0)[0]
+        if unsafe.shape[0] == 0:
+            return None
+        cases = np.full(unsafe.shape[0], case)
+        return self.context.confirm(points[unsafe], margins[unsafe], cases)
+
+    def _hunt(self, hunt: Hunt) -> Violated | None:
+        context = self.context
+        elapsed = context.deadline - context.left - context.started
+        if self.hunted >= HUNT_SHARE * elapsed - HUNT_SECONDS:
+            return None
+        before = context.left
+        found = hunt.run(HUNT_SECONDS)
+        self.hunted += before - context.left
+        return found
+
+
+def search_neurons(context: Context) -> Verdict:
+    """Branch and bound over the signs of ReLUs."""
+    xp = context.graph.xp
+    tree = ProofTree(xp, len(context.problem.cases))
+    target = Target.of(context.graph, context.problem.rows)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return NeuronSearch(context, context.objective, tree, target).run()

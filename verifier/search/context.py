@@ -1,0 +1,111 @@
+"""What every search needs: the problem on a backend, a clock, and a judge for counterexamples."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from verifier.attack import Candidates, Judge, Witness
+from verifier.bounds import Objective
+from verifier.graph import Graph
+from verifier.settings import BoundSettings, SearchSettings
+from verifier.spec import Problem
+from verifier.tensors import Array
+from verifier.verdict import Violated
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 0.25
+CONFIRMED_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is."""
+
+    open: int
+    closed: int
+    margin: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What replay needs to know of a network's file."""
+
+    replay: Callable[[np.ndarray], np.ndarray]
+    """float64 [points, inputs] -> float64 [points, outputs], by ONNX Runtime."""
+    types: tuple[tuple[int, str], ...]
+    """For each input tensor its size and NumPy type."""
+
+
+@dataclass(eq=False)
+class Context:
+    """One problem under search."""
+
+    problem: Problem
+    network: Network
+    graph: Graph
+    """The problem's graph on the backend of the search."""
+    deadline: float
+    """On ``time.monotonic``'s clock."""
+    generator: np.random.Generator
+    bounds: BoundSettings = field(default_factory=BoundSettings)
+    settings: SearchSettings = field(default_factory=SearchSettings)
+    report: Callable[[Progress], None] | None = None
+    started: float = field(default_factory=time.monotonic)
+    near_miss: bool = False
+    """Was a point unsafe in our arithmetic, but not in ONNX Runtime's?"""
+    _reported: float = 0.0
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - time.monotonic()
+
+    @property
+    def objective(self) -> Objective:
+        """The property's rows on the backend."""
+        rows = self.problem.rows
+        return Objective.of(
+            rows.output_coefficients, rows.input_coefficients, rows.clause, self.graph.xp
+        )
+
+    def tell(self, open_rows: int, closed: int, margin: float) -> None:
+        """Report progress, not too often."""
+        now = time.monotonic()
+        if self.report is not None and now - self._reported >= REPORT_SECONDS:
+            self._reported = now
+            self.report(Progress(open_rows, closed, margin, now - self.started))
+
+    def judge(self, cases: np.ndarray) -> Judge:
+        """A judge for candidates whose ``case`` counts through ``cases``."""
+        taken = [self.problem.cases.take(int(c), int(c) + 1, nearest=True) for c in cases]
+        lower = np.concatenate([t.lower for t in taken])
+        upper = np.concatenate([t.upper for t in taken])
+        network = self.network
+        return Judge(
+            self.problem.query, network.replay, network.types, lower, upper, self.problem.free
+        )
+
+    def confirm(self, points: Array, margins: Array, cases: np.ndarray) -> Violated | None:
+        """The first of some candidate points (least margin first) that ONNX Runtime confirms."""
+        xp = self.graph.xp
+        order = np.argsort(xp.numpy(margins), kind="stable")[:CONFIRMED_AT_ONCE]
+        chosen = xp.numpy(points[xp.ints(order)]).astype(np.float64)
+        unique, place = np.unique(cases[order], return_inverse=True)
+        candidates = Candidates.of(chosen, place, xp.numpy(margins)[order])
+        witness = self.judge(unique).confirm(candidates)
+        if witness is None:
+            self.near_miss = True
+            return None
+        return violated(witness)
+
+
+def violated(witness: Witness) -> Violated:
+    """A confirmed witness as a verdict."""
+    return Violated(witness.inputs, witness.outputs)

@@ -1,0 +1,296 @@
+"""Branch and bound over neurons: one box, its hidden bounds fixed at the root, ReLUs split by sign.
+
+Every open subproblem is a clause and a sign for some unstable neurons. It is bounded with one multiplier
+for each neuron: alpha where the neuron is free, beta where it is split (Wang et al. 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from verifier.bounds import Enclosure, Objective
+from verifier.bounds.optimise import Optimised, Rows, default_tilts, optimise
+from verifier.certify import ProofTree
+from verifier.families import Planes
+from verifier.sets import Box, Owner
+from verifier.settings import BoundSettings, SearchSettings
+from verifier.tensors import Array, Backend, Float, Int, gamma
+
+
+@dataclass(frozen=True, eq=False)
+class Neurons:
+    """The neurons that can be split: unstable at the root, with a tilt, in the order of their values."""
+
+    value: int
+    """The nonlinear node."""
+    source: int
+    """The value it reads."""
+    index: Int[Array, " neurons"]
+
+
+@dataclass(frozen=True, eq=False)
+class SignPatterns:
+    """Open subproblems, a batch as one struct of arrays."""
+
+    clause: Int[Array, " batch"]
+    phase: Float[Array, "batch neurons"]
+    """+1: the neuron is at least 0; -1: at most 0; 0: free."""
+    tilts: Float[Array, "batch width neurons"]
+    """alpha or beta of each neuron for each row of the clause."""
+    margin: Float[Array, " batch"]
+    branch: Int[Array, " batch"]
+    """The neuron to split next; -1 where none is left."""
+    node: Int[Array, " batch"]
+
+    def __len__(self) -> int:
+        return self.clause.shape[0]
+
+    def __getitem__(self, index: Array | slice) -> SignPatterns:
+        return SignPatterns(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    @staticmethod
+    def cat(parts: Sequence[SignPatterns], xp: Backend) -> SignPatterns:
+        """All rows of several batches."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [f.name for f in fields(SignPatterns)]
+        return SignPatterns(*(xp.cat([getattr(p, name) for p in parts], 0) for name in names))
+
+    @property
+    def bytes_each(self) -> int:
+        """About how much memory a row takes."""
+        return 8 * (self.phase.shape[1] * (1 + self.tilts.shape[1]) + 4)
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronProblem:
+    """One box of the property with its root bounds, and the clauses' rows padded to one width."""
+
+    root: Enclosure
+    objective: Objective
+    thresholds: Float[Array, " rows"]
+    members: Int[Array, "clauses width"]
+    """The rows of each clause; shorter ones repeat a row."""
+    layers: tuple[Neurons, ...]
+    bounds: BoundSettings
+    settings: SearchSettings
+
+    @staticmethod
+    def of(
+        root: Enclosure,
+        objective: Objective,
+        thresholds: Float[Array, " rows"],
+        settings: tuple[BoundSettings, SearchSettings],
+    ) -> NeuronProblem:
+        """From a root enclosure of batch 1."""
+        xp, layers, seen = root.graph.xp, [], set()
+        for value, planes in root.relaxations.items():
+            if not isinstance(planes, Planes) or planes.gain is None:
+                continue
+            (source,) = root.graph.node(value).inputs
+            index = xp.nonzero(planes.gain[0] > 0)[0]
+            if index.shape[0] and source not in seen:
+                layers.append(Neurons(value, source, index))
+                seen.add(source)
+        rows = [xp.nonzero(objective.clause == k)[0] for k in range(objective.clauses)]
+        width = max(r.shape[0] for r in rows)
+        members = xp.cat([xp.cat([r, r[:1].repeat(width - r.shape[0])], 0)[None] for r in rows], 0)
+        return NeuronProblem(
+            root, objective, thresholds, members, tuple(layers), settings[0], settings[1]
+        )
+
+    @property
+    def width(self) -> int:
+        """The most rows that a clause has."""
+        return self.members.shape[1]
+
+    @property
+    def neurons(self) -> int:
+        """How many neurons can be split."""
+        return sum(layer.index.shape[0] for layer in self.layers)
+
+    def batch_size(self) -> int:
+        """How many subproblems to bound together."""
+        graph, xp = self.root.graph, self.root.graph.xp
+        rows = self.settings.rows_in_round(graph, xp)
+        sweeps = 2 * self.bounds.split_steps
+        work = self.settings.batch_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu
+        return max(1, min(rows, work // (graph.work * sweeps)) // self.width)
+
+    def roots(self, clauses: Int[Array, " batch"], node: Int[Array, " batch"]) -> SignPatterns:
+        """One subproblem for each of some clauses, with the relaxations' own slopes."""
+        xp, batch = self.root.graph.xp, clauses.shape[0]
+        tilts = xp.zeros(batch, self.width, self.neurons)
+        start = 0
+        for layer in self.layers:
+            planes = self.root.relaxations[layer.value]
+            assert isinstance(planes, Planes) and planes.untilted is not None
+            default = xp.floats(planes.below[0][0] > planes.untilted[0])[layer.index]
+            stop = start + layer.index.shape[0]
+            tilts[:, :, start:stop] = default
+            start = stop
+        return SignPatterns(
+            clauses,
+            xp.zeros(batch, self.neurons),
+            tilts,
+            xp.doubles(xp.zeros(batch)) - float("inf"),
+            xp.ints(xp.zeros(batch)) - 1,
+            node,
+        )
+
+    def enclosure(self, batch: SignPatterns) -> Enclosure:
+        """The root's bounds with the split neurons cut to their sides."""
+        xp, count = self.root.graph.xp, len(batch)
+        result = self.root.take(xp.ints(xp.zeros(count)))
+        start = 0
+        for layer in self.layers:
+            stop = start + layer.index.shape[0]
+            phase = batch.phase[:, start:stop]
+            start = stop
+            box = result.boxes[layer.source]
+            lower, upper = xp.copy(box.lower), xp.copy(box.upper)
+            zero = xp.zeros(1)
+            lower[:, layer.index] = xp.where(phase > 0, zero, lower[:, layer.index])
+            upper[:, layer.index] = xp.where(phase < 0, zero, upper[:, layer.index])
+            result.boxes[layer.source] = Box(lower, upper)
+            result.relax(layer.value)
+            self._cut(result, layer, phase)
+        return result
+
+    def _cut(self, result: Enclosure, layer: Neurons, phase: Float[Array, "batch neurons"]) -> None:
+        """Give the split neurons of a layer their multipliers, and charge their rounding."""
+        xp = self.root.graph.xp
+        planes = result.relaxations[layer.value]
+        assert isinstance(planes, Planes)
+        size = self.root.graph.size(layer.value)
+        cut = xp.zeros(len(phase), size)
+        cut[:, layer.index] = -phase
+        rounding = gamma(min(size, xp.dot_terms) + 16, xp.unit_roundoff)
+        magnitude = self.root.boxes[layer.source].magnitude(xp)
+        noise = planes.noise + 4 * rounding * abs(cut) * magnitude
+        # A multiplier adds to the coefficient of the source: its own noise must be charged there.
+        result.fused.discard(layer.source)
+        result.relaxations[layer.value] = replace(planes, cut=cut, noise=noise)
+
+    def rows(self, batch: SignPatterns) -> Rows:
+        """The property's rows of a batch, ``width`` for each subproblem."""
+        xp = self.root.graph.xp
+        row = self.members[batch.clause].reshape(-1)
+        start = {self.root.graph.output: self.objective.outputs[row]}
+        if self.objective.inputs is not None:
+            extra = self.objective.inputs[row]
+            start[0] = start[0] + extra if 0 in start else extra
+        owner = Owner.equal(len(batch), self.width, xp)
+        return Rows(start, -self.thresholds[row], owner)
+
+    def expand(self, batch: SignPatterns, enclosure: Enclosure, rows: Rows) -> dict[int, Array]:
+        """The batch's tilts as the optimiser wants them: whole layers, one row after another."""
+        xp = self.root.graph.xp
+        tilts = default_tilts(enclosure, rows.start, rows.owner)
+        flat = batch.tilts.reshape(rows.owner.rows, -1)
+        start = 0
+        for layer in self.layers:
+            stop = start + layer.index.shape[0]
+            if layer.value in tilts:
+                whole = xp.copy(tilts[layer.value])
+                whole[:, layer.index] = flat[:, start:stop]
+                tilts[layer.value] = whole
+            start = stop
+        return tilts
+
+    def pack(self, tilts: dict[int, Array], batch: SignPatterns) -> Float[Array, "batch width neurons"]:
+        """The reverse of ``expand``; layers that the rows do not pass keep their tilts."""
+        xp = self.root.graph.xp
+        flat = xp.copy(batch.tilts).reshape(-1, self.neurons)
+        start = 0
+        for layer in self.layers:
+            stop = start + layer.index.shape[0]
+            if layer.value in tilts:
+                flat[:, start:stop] = tilts[layer.value][:, layer.index]
+            start = stop
+        return flat.reshape(batch.tilts.shape)
+
+
+@dataclass(eq=False)
+class NeuronRound:
+    """What one round found out about a batch."""
+
+    open: SignPatterns
+    exhausted: SignPatterns
+    """Open, with no neuron left to split."""
+    closed: Int[Array, " closed"]
+    candidates: Float[Array, "points n"]
+
+
+def bound_neurons(problem: NeuronProblem, batch: SignPatterns, steps: int) -> NeuronRound:
+    """Optimise the bounds of a batch, close what is proved, and choose the next splits."""
+    xp = problem.root.graph.xp
+    enclosure, rows = problem.enclosure(batch), problem.rows(batch)
+    tilts = problem.expand(batch, enclosure, rows)
+    found = optimise(enclosure, rows, steps, problem.bounds, tilts)
+    least = found.least.reshape(len(batch), problem.width)
+    best = least.argmax(1)
+    margin = xp.maximum(least[xp.arange(len(batch)), best], batch.margin)
+    # A bound that is no number proves nothing.
+    margin = xp.where(xp.function("isnan", margin), batch.margin, margin)
+    chosen = xp.arange(len(batch)) * problem.width + best
+    branch = _branch(problem, batch, enclosure, found, chosen)
+    batch = replace(batch, tilts=problem.pack(found.tilts, batch), margin=margin, branch=branch)
+    still = ~(margin > 0)
+    low, high = problem.root.boxes[0].lower, problem.root.boxes[0].upper
+    points = xp.where(found.form.coefficients[chosen] > 0, low, high)
+    keep, stuck = xp.nonzero(still & (branch >= 0))[0], xp.nonzero(still & (branch < 0))[0]
+    return NeuronRound(batch[keep], batch[stuck], batch.node[~still], points[xp.nonzero(still)[0]])
+
+
+def _branch(
+    problem: NeuronProblem,
+    batch: SignPatterns,
+    enclosure: Enclosure,
+    found: Optimised,
+    chosen: Int[Array, " batch"],
+) -> Int[Array, " batch"]:
+    """The free neuron whose relaxation costs the chosen row most: -nu- times the chord's offset.
+
+    Where no chord costs anything, the neuron whose sign matters most otherwise: nu+ min(u, -l).
+    """
+    xp = problem.root.graph.xp
+    first, second = [], []
+    for layer in problem.layers:
+        planes, box = enclosure.relaxations[layer.value], enclosure.boxes[layer.source]
+        assert isinstance(planes, Planes)
+        rows = found.trace.rows.get(layer.value)
+        if rows is None:
+            none = xp.zeros(len(batch), layer.index.shape[0]) - 1
+            first.append(none)
+            second.append(none)
+            continue
+        rows = rows[chosen][:, layer.index]
+        chord = planes.upper_offset[:, layer.index]
+        kink = xp.minimum(box.upper, -box.lower)[:, layer.index]
+        first.append((-rows).clip(min=0) * chord)
+        second.append(rows.clip(min=0) * kink)
+    free = batch.phase == 0
+    minus = xp.full((1,), -1.0)
+    score = xp.where(free, xp.cat(first, 1), minus)
+    other = xp.where(free, xp.cat(second, 1), minus)
+    usual = (xp.amax(score, 1) > 0)[:, None]
+    score = xp.where(usual, score, other)
+    choice = score.argmax(1)
+    return xp.where(xp.amax(score, 1) >= 0, choice, choice * 0 - 1)
+
+
+def split_neurons(problem: NeuronProblem, batch: SignPatterns, tree: ProofTree) -> SignPatterns:
+    """Both children of each subproblem; they inherit all multipliers, the split neuron's starts at 0."""
+    xp = problem.root.graph.xp
+    place, count = xp.arange(len(batch)), len(batch)
+    children = tree.split(batch.node, batch.branch, xp.zeros(count))
+    tilts = xp.copy(batch.tilts)
+    tilts[place, :, batch.branch] = 0.0
+    parts = []
+    for sign, node in ((-1.0, children[:count]), (1.0, children[count:])):
+        phase = xp.copy(batch.phase)
+        phase[place, batch.branch] = sign
+        parts.append(replace(batch, phase=phase, tilts=tilts, node=node))
+    return SignPatterns.cat(parts, xp)

@@ -1,0 +1,104 @@
+"""Which search, on which device, in which precision: decided from the network and the property."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from verifier.families import Nonlinear
+from verifier.graph import Graph
+from verifier.search.by_inputs import search_inputs
+from verifier.search.by_neurons import search_neurons
+from verifier.search.context import Context, Network, Progress
+from verifier.spec import Problem
+from verifier.tensors import Backend, numpy_backend, torch_backend
+from verifier.verdict import Verdict, Verified
+
+log = logging.getLogger(__name__)
+
+FEW_INPUTS = 14
+"""Up to so many free inputs, boxes are split; above, the signs of neurons."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What will be done, and why."""
+
+    search: str
+    """``inputs`` or ``neurons``."""
+    backend: str
+    dtype: str
+    device: str
+    why: str
+
+    def make_backend(self) -> Backend:
+        """The backend that was chosen."""
+        if self.backend == "numpy":
+            return numpy_backend(self.dtype)
+        return torch_backend(self.dtype, self.device)
+
+
+def choose(graph: Graph, device: str = "auto", dtype: str = "auto") -> Strategy:
+    """The strategy for a graph over its free inputs.
+
+    NumPy for what has no convolution: it starts two seconds sooner than torch. Splitting inputs needs
+    few of them; splitting neurons needs neurons that can be split.
+    """
+    tilted = any(n.operator.tilted for n in graph.nodes if isinstance(n.operator, Nonlinear))
+    inputs = graph.input_size
+    if inputs <= FEW_INPUTS or not tilted:
+        search, why = "inputs", f"{inputs} free inputs"
+    else:
+        search, why = "neurons", f"{inputs} free inputs, more than {FEW_INPUTS}"
+    convolves = any(node.operator.convolves for node in graph.nodes)
+    if device == "auto" and not convolves:
+        backend, device = "numpy", "cpu"
+        why += "; no convolution, so NumPy, which starts at once"
+    else:
+        backend = "torch"
+        device = _torch_device(device)
+        why += f"; torch on {device}"
+    if dtype == "auto":
+        dtype = "float64"
+    return Strategy(search, backend, dtype, device, why)
+
+
+def _torch_device(device: str) -> str:
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def decide(
+    problem: Problem,
+    network: Network,
+    seconds: float,
+    strategy: Strategy | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Verdict:
+    """Decide a problem within some seconds of wall time."""
+    started = time.monotonic()
+    if len(problem.cases) == 0:
+        return Verified(None, "no input satisfies the property's own bounds: the region is empty")
+    strategy = strategy or choose(problem.graph)
+    log.info("strategy: split %s, %s in %s (%s)", *_words(strategy))
+    context = Context(
+        problem,
+        network,
+        problem.graph.on(strategy.make_backend()),
+        started + seconds,
+        np.random.default_rng(0),
+        report=report,
+        started=started,
+    )
+    return search_inputs(context) if strategy.search == "inputs" else search_neurons(context)
+
+
+def _words(strategy: Strategy) -> tuple[str, str, str, str]:
+    return strategy.search, strategy.backend, strategy.dtype, strategy.why

@@ -1,0 +1,87 @@
+"""A network and a property over its free inputs: what is to be decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from verifier.errors import PropertyError
+from verifier.graph import Graph
+from verifier.graph.passes import restrict_inputs
+from verifier.spec.cases import CaseBatch, Cases, cases_of
+from verifier.spec.query import Query
+from verifier.spec.unsafe import UnsafeRows
+
+COMPARED_ELEMENTS = 4_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Is some case's box unsafe? The network is restricted to the inputs that are not fixed.
+
+    Verified <=> no case c has an x in its box and a clause all of whose rows s have
+    C_s . network(x) + D_s . x <= threshold[c, s].
+    """
+
+    query: Query
+    cases: Cases
+    graph: Graph
+    """Over the free inputs; constants in NumPy, on no backend."""
+    free: np.ndarray
+    """int64 [free]: the places of the free inputs among all inputs."""
+    rows: UnsafeRows
+    """The rows over the free inputs."""
+
+    @staticmethod
+    def of(graph: Graph, query: Query) -> Problem:
+        """Fit a query to the graph of its network.
+
+        Raises:
+            PropertyError: the query's variables are not the network's, or a case is unbounded.
+        """
+        for kind, mine, theirs in (
+            ("inputs", query.n_inputs, graph.input_size),
+            ("outputs", query.n_outputs, graph.output_size),
+        ):
+            if mine != theirs:
+                raise PropertyError(
+                    f"{query.source} declares {mine} {kind}, but the network has {theirs}; "
+                    "use the network that the property was written for"
+                )
+        cases = cases_of(query)
+        free = cases.free | _differing(cases, query.n_inputs)
+        rows = cases.rows
+        if rows.input_coefficients is not None:
+            free = free | (rows.input_coefficients != 0).any(axis=0)
+        if not free.any():
+            free[:1] = True
+        places = np.flatnonzero(free)
+        restricted = graph
+        if len(places) < graph.input_size and len(cases):
+            fixed = cases.take(0, 1, nearest=True).lower[0]
+            restricted = restrict_inputs(graph, free, fixed)
+        if rows.input_coefficients is not None:
+            inputs = np.ascontiguousarray(rows.input_coefficients[:, places])
+            rows = UnsafeRows(rows.output_coefficients, inputs, rows.clause, rows.strict)
+        return Problem(query, cases, restricted, places, rows)
+
+    def take(self, start: int, stop: int) -> CaseBatch:
+        """Some cases over the free inputs, their boxes rounded outward."""
+        batch = self.cases.take(start, stop)
+        return CaseBatch(batch.lower[:, self.free], batch.upper[:, self.free], batch.bounds)
+
+
+def _differing(cases: Cases, n_inputs: int) -> np.ndarray:
+    """Which inputs have different lower bounds in different cases: bool [n_inputs]."""
+    differs = np.zeros(n_inputs, dtype=bool)
+    if len(cases) < 2:
+        return differs
+    first = cases.take(0, 1).lower[0]
+    step = max(1, COMPARED_ELEMENTS // n_inputs)
+    for start in range(0, len(cases), step):
+        batch = cases.take(start, min(start + step, len(cases)))
+        differs |= (batch.lower != first).any(axis=0)
+        if differs.all():
+            break
+    return differs

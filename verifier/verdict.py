@@ -1,0 +1,53 @@
+"""What may be said about a problem, and what it takes to say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from verifier.certify import ProofTree
+
+
+class Reason(Enum):
+    """Why nothing is known; the value is the advice."""
+
+    OUT_OF_TIME = "the time ran out; allow more with --timeout"
+    TOO_THIN = "some boxes cannot be split further: the margin is below what the precision resolves"
+    NO_SPLIT = "every neuron that can be split is split, and a bound is still missing"
+    NEAR_MISS = "a counterexample of our arithmetic is none in ONNX Runtime; the property may be at its edge"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """No counterexample exists: every leaf of the proof tree is closed by a bound over the reals.
+
+    ``proof`` is None where every case's box is empty, so that there is nothing to prove.
+    """
+
+    proof: ProofTree | None
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Violated:
+    """ONNX Runtime maps ``inputs`` to ``outputs``, and the property's text holds for them exactly."""
+
+    inputs: np.ndarray
+    outputs: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Unknown:
+    """Neither was found: why, and how far it got."""
+
+    reason: Reason
+    margin: float
+    """The least lower bound of an open subproblem; above 0 would be proved."""
+    open: int
+    """How many subproblems are open."""
+
+
+Verdict = Verified | Violated | Unknown
