@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from verifier.attack import Judge, Regions, Target
+from verifier.attack import Judge, Regions, Target, Witness
 from verifier.families import Maximum, Product
 from verifier.graph import Builder, Graph, Value
 from verifier.ops.clip import Clip
@@ -83,10 +84,10 @@ def _operator(kind: int, builder: Builder, values: list[Value], rng) -> Value:
 
 
 def unsafe_rows(
-    outputs: list[list[float]],
+    outputs: ArrayLike,
     clause: list[int],
     strict: list[bool] | None = None,
-    inputs: list[list[float]] | None = None,
+    inputs: ArrayLike | None = None,
 ) -> UnsafeRows:
     """Rows from nested lists; none is strict by default."""
     return UnsafeRows(
@@ -135,9 +136,11 @@ class Case:
     bounds: np.ndarray
 
     @staticmethod
-    def of(graph: Graph, rows: UnsafeRows, box: tuple, bounds: list) -> "Case":
-        lower, upper, bounds = (np.atleast_2d(np.array(x, dtype=float)) for x in (*box, bounds))
-        return Case(graph, rows, lower, upper, bounds)
+    def of(
+        graph: Graph, rows: UnsafeRows, box: tuple[ArrayLike, ArrayLike], bounds: ArrayLike
+    ) -> "Case":
+        arrays = [np.atleast_2d(np.array(x, dtype=float)) for x in (*box, bounds)]
+        return Case(graph, rows, *arrays)
 
     def on(self, backend: Backend) -> tuple[Target, Regions]:
         box = Box(backend.floats(self.lower), backend.floats(self.upper))
@@ -159,3 +162,9 @@ def replay_of(graph: Graph) -> Replay:
 
     on = graph.on(numpy_backend("float32"))
     return lambda points: np.asarray(on.evaluate(points.astype(np.float32)), dtype=np.float64)
+
+
+def certain(witness: Witness | None) -> Witness:
+    """The witness that there must be."""
+    assert witness is not None
+    return witness

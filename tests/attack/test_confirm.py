@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.attack.nets import Case, identity, replay_of, unsafe_rows
+from tests.attack.nets import Case, certain, identity, replay_of, unsafe_rows
 from verifier.attack import Candidates
 from verifier.attack.confirm import round_into
 
@@ -25,13 +25,13 @@ def judge(bounds=0.5, box=BOX, replay=None, kind="float32", **options):
 
 
 def test_a_witness_has_the_outputs_of_the_replay():
-    witness = judge().confirm(candidates([0.25, 0.5]))
+    witness = certain(judge().confirm(candidates([0.25, 0.5])))
     assert witness.inputs.tolist() == witness.outputs.tolist() == [0.25, 0.5]
     assert witness.exact
 
 
 def test_candidates_that_do_not_hold_are_passed_over():
-    witness = judge().confirm(candidates([0.75, 0.5], [0.6, 0.5], [0.5, 0.5], [0.1, 0.5]))
+    witness = certain(judge().confirm(candidates([0.75, 0.5], [0.6, 0.5], [0.5, 0.5], [0.1, 0.5])))
     assert witness.inputs[0] == 0.5
 
 
@@ -54,7 +54,7 @@ def test_outputs_that_are_no_numbers_are_refused(value):
 def test_witnesses_are_rounded_into_the_box():
     """0.1 and 0.9 are no float32 numbers: the nearest to 0.1 is above, the one to 0.9 below."""
     for side in (0.1, 0.9, 0.0, 2.0):
-        witness = judge().confirm(candidates([0.0, side]))
+        witness = certain(judge().confirm(candidates([0.0, side])))
         assert 0.1 <= witness.inputs[1] <= 0.9
         assert witness.inputs[1] == np.float32(witness.inputs[1])
 
@@ -73,7 +73,7 @@ def test_a_box_without_a_float32_number():
 
     near = judge(box=box, replay=replay, strict=False)
     assert near.possible().tolist() == [True]
-    witness = near.confirm(candidates([1 / 3, 0.1]))
+    witness = certain(near.confirm(candidates([1 / 3, 0.1])))
     assert witness.inputs.tolist() == [float(np.float32(1 / 3)), 0.1]
     assert seen[0].tolist() == [[float(np.float32(1 / 3)), float(np.float32(0.1))]]
     assert not witness.exact
@@ -81,7 +81,7 @@ def test_a_box_without_a_float32_number():
 
 def test_float64_networks_have_a_number_everywhere():
     exact = judge(box=([0.0, 0.1], [1.0, 0.1]), kind="float64", replay=lambda points: points)
-    assert exact.confirm(candidates([0.3, 0.1])).inputs.tolist() == [0.3, 0.1]
+    assert certain(exact.confirm(candidates([0.3, 0.1]))).inputs.tolist() == [0.3, 0.1]
 
 
 def test_some_boxes_may_hold_numbers_and_others_not():
@@ -90,13 +90,13 @@ def test_some_boxes_may_hold_numbers_and_others_not():
     )
     court = case.judge(replay_of(case.graph))
     assert court.possible().tolist() == [False, True]
-    found = court.confirm(candidates([0.1], [0.5], case=[0, 1]))
+    found = certain(court.confirm(candidates([0.1], [0.5], case=[0, 1])))
     assert found.inputs.tolist() == [0.5]
 
 
 def test_fixed_inputs_are_filled_in():
     box = ([0.0, 0.25], [1.0, 0.25])
-    witness = judge(box=box, free=np.array([0])).confirm(candidates([0.5]))
+    witness = certain(judge(box=box, free=np.array([0])).confirm(candidates([0.5])))
     assert witness.inputs.tolist() == [0.5, 0.25]
 
 
@@ -106,7 +106,7 @@ def test_input_tensors_of_different_types():
     mixed = type(court)(
         court.query, court.replay, ((2, "float32"), (1, "int64")), court.lower, court.upper
     )
-    witness = mixed.confirm(candidates([0.1, 9.5, 9.4]))
+    witness = certain(mixed.confirm(candidates([0.1, 9.5, 9.4])))
     assert witness.inputs.tolist() == [float(np.float32(0.1)), 9.5, 9.0]
 
 

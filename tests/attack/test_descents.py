@@ -113,7 +113,9 @@ def test_starts_are_tried_first():
 @pytest.mark.parametrize("backend", [numpy_backend(), torch_backend("float64")])
 def test_equal_seeds_give_equal_candidates(backend):
     target, regions = tent(5, -1.0).on(backend)
-    first, second = (pgd(target, regions, Effort(steps=60, points=32), generator(7)) for _ in range(2))
+    first, second = (
+        pgd(target, regions, Effort(steps=60, points=32), generator(7)) for _ in range(2)
+    )
     assert np.array_equal(first.points, second.points)
     assert np.array_equal(first.margins, second.margins)
     other = pgd(target, regions, Effort(steps=60, points=32), generator(8))

@@ -84,7 +84,7 @@ def test_smooth_weights_fall_on_unmet_rows_of_the_clause():
 def test_infinite_rows_do_not_spoil_the_scale():
     loss = Loss(plane_target())
     relative = loss.observe(np.array([[-INF, 2.0, INF], [-INF, 4.0, 1.0]]))
-    assert loss.scale.tolist() == [1.0, 3.0, 1.0]
+    assert np.asarray(loss.scale).tolist() == [1.0, 3.0, 1.0]
     assert not np.isnan(loss.smooth(relative, np.array([0, 0]))).any()
 
 

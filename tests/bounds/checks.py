@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from tests.bounds.exact import exact_values, rational
-from tests.bounds.graphs import boxes, mixed, mlp, placed, points_in, residual
+from tests.bounds.graphs import KINDS, boxes, mixed, mlp, placed, points_in, residual
 from verifier.bounds import Enclosure, Objective, crown, interval
 from verifier.graph import Graph
 from verifier.sets import Box
@@ -21,7 +21,7 @@ BACKENDS = {
     "torch-64": (torch_backend, "float64"),
     "torch-32": (torch_backend, "float32"),
 }
-MANY, FEW = 120, 6
+MANY, FEW = 120, 5
 
 
 def backend(name: str) -> Backend:
@@ -64,10 +64,16 @@ class Trial:
     seed: int
 
     @staticmethod
-    def of(seed: int, kind: str, name: str, batch: int = 2) -> "Trial":
+    def of(seed: int, name: str, kinds: tuple[str, ...] = KINDS) -> "Trial":
+        """One box of each kind."""
         graph, xp = some_graph(seed), backend(name)
-        box = placed(xp, *boxes(kind, seed, batch, graph.input_size))
-        return Trial(graph, xp, box, seed)
+        sides = [boxes(kind, [seed, place], 1, graph.input_size) for place, kind in enumerate(kinds)]
+        lower, upper = (np.concatenate(side) for side in zip(*sides, strict=True))
+        return Trial(graph, xp, placed(xp, lower, upper), seed)
+
+    @property
+    def batch(self) -> int:
+        return self.box.lower.shape[0]
 
     @cached_property
     def placed(self) -> Graph:

@@ -157,9 +157,9 @@ def _indexed(kind: str, name: str, weights: Weights, builder: Builder, source: V
     return builder.add(name, operator, [source], (operator.size,))
 
 
-def boxes(kind: str, seed: int, batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def boxes(kind: str, seed: list[int], batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Float64 boxes [batch, size]."""
-    generator = np.random.default_rng([seed, KINDS.index(kind)])
+    generator = np.random.default_rng(seed)
     center = generator.normal(size=(batch, size))
     radius = generator.uniform(0.05, 1.0, size=(batch, size))
     if kind == "tiny":

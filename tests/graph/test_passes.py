@@ -1,9 +1,12 @@
 """Passes keep the function, the law of rounding, and never add nodes."""
 
+from fractions import Fraction
+from typing import Any
+
 import numpy as np
 import pytest
 
-from verifier.families import Affine, Rearrange
+from verifier.families import Rearrange
 from verifier.graph import Builder, Graph, Node, Value
 from verifier.graph.passes import drop_identities, merge_affine, restrict_inputs, simplify
 from verifier.ops.convolution import Convolution
@@ -34,6 +37,10 @@ def values(graph, x, dtype="float64"):
     xp = torch_backend(dtype) if any(n.operator.convolves for n in graph.nodes) else None
     xp = xp or numpy_backend(dtype)
     return xp.numpy(graph.on(xp).evaluate(xp.floats(x))).astype(np.float64)
+
+
+def operator_of(graph: Graph, place: int = 0) -> Any:
+    return graph.nodes[place].operator
 
 
 def kinds(graph):
@@ -165,8 +172,7 @@ def test_merged_operators_keep_the_law_of_rounding(name):
     merged = merge_affine(graph)
     if len(merged.nodes) > 1:
         return
-    operator = merged.nodes[0].operator
-    assert isinstance(operator, Affine)
+    operator = operator_of(merged)
     make = torch_backend if operator.convolves else numpy_backend
     rough, exact = operator.on(make("float32")), operator.on(make("float64"))
     factor = gamma(operator.terms, 2.0**-24)
@@ -177,6 +183,33 @@ def test_merged_operators_keep_the_law_of_rounding(name):
         assert (abs(ours - values(graph, x)) <= factor * bound).all()
 
 
+def in_fractions(operator, x):
+    """M x + b in exact arithmetic; the entries of M are the adjoints of unit vectors."""
+    placed = operator.on((torch_backend if operator.convolves else numpy_backend)("float64"))
+    (matrix,) = placed.adjoint(placed.xp.floats(np.eye(operator.size)))
+    bias = np.zeros(operator.size) if operator.bias is None else operator.bias
+    to_fractions = np.vectorize(Fraction, otypes=[object])
+    return to_fractions(placed.xp.numpy(matrix)) @ x + to_fractions(bias)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_merged_constants_keep_the_law_of_rounding(name):
+    """In float64 too, where the constants' own roundings count, against exact arithmetic."""
+    operators, _ = CHAINS[name]
+    merged = merge_affine(chain(*operators))
+    if len(merged.nodes) > 1:
+        return
+    operator = operator_of(merged)
+    point = 1e-3 * normal(operator.sizes[0])
+    true = np.vectorize(Fraction, otypes=[object])(point)
+    for step in operators:
+        true = in_fractions(step, true)
+    placed = operator.on((torch_backend if operator.convolves else numpy_backend)("float64"))
+    bound = placed.xp.numpy(placed.magnitude(placed.xp.floats(abs(point)[None])))[0]
+    error = abs(np.array([Fraction(y) for y in values(merged, point[None])[0]]) - true)
+    assert (error.astype(np.float64) <= gamma(operator.terms, 2.0**-53) * bound).all()
+
+
 @pytest.mark.parametrize("name", CHAINS)
 def test_magnitudes_only_grow(name):
     """The merged bias is at least what cancels in it: the magnitude at 0 covers every term."""
@@ -184,7 +217,7 @@ def test_magnitudes_only_grow(name):
     merged = merge_affine(chain(*operators))
     if len(merged.nodes) > 1:
         return
-    operator = merged.nodes[0].operator
+    operator = operator_of(merged)
     make = torch_backend if operator.convolves else numpy_backend
     placed = operator.on(make("float64"))
     zero = placed.xp.floats(np.zeros((1, operator.sizes[0])))
@@ -254,8 +287,8 @@ def test_fixed_inputs_go(first):
     np.testing.assert_allclose(values(small, part), values(graph, whole), rtol=1e-11, atol=1e-11)
     if first == "linear":
         assert kinds(small)[0] == "Linear"
-        weight = small.nodes[0].operator.weight
-        np.testing.assert_array_equal(weight, graph.nodes[0].operator.weight[:, free])
+        weight = operator_of(small).weight
+        np.testing.assert_array_equal(weight, operator_of(graph).weight[:, free])
 
 
 def test_restricting_nothing_changes_nothing():
@@ -270,7 +303,7 @@ def test_fixed_inputs_may_be_off_by_one_rounding():
     graph = chain(Linear.of(weight))
     fixed = np.array([1 / 3, 1 / 3, 0.0])
     small = restrict_inputs(graph, np.array([False, False, True]), fixed)
-    operator = small.nodes[0].operator
+    operator = operator_of(small)
     nudged = fixed * (1 + 2.0**-53)
     off = abs(weight[0, 0] * (nudged[0] - 1 / 3)) + 2.0**-53 * 1e8
     bound = gamma(operator.terms, 2.0**-53) * operator.bias_bound()

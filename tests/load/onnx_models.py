@@ -3,16 +3,18 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-TYPES = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+TYPES = {
+    "float16": TensorProto.FLOAT16,
+    "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+}
 
 
-def network(nodes, inputs, outputs, constants=None, *, opset=13, dtype="float32", listed=False):
+def network(nodes, inputs, outputs, constants=None, *, opset=13, dtype="float32"):
     """A ModelProto; inputs and outputs are {name: shape}, constants {name: array}."""
     kind = TYPES[dtype]
     tensors = [numpy_helper.from_array(x, name) for name, x in (constants or {}).items()]
     given = [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()]
-    if listed:
-        given += [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in tensors]
     results = [helper.make_tensor_value_info(name, kind, shape) for name, shape in outputs.items()]
     graph = helper.make_graph(nodes, "network", given, results, tensors)
     opsets = [helper.make_opsetid("", opset)]
@@ -36,7 +38,12 @@ def mlp(batch=("batch",), *, opset=13, dtype="float32", listed=False, width=6):
         helper.make_node("Add", ["m2", "b2"], ["y"], "second_bias"),
     ]
     ends = {"inputs": {"x": [*batch, 3]}, "outputs": {"y": [*batch, 2]}}
-    return network(nodes, **ends, constants=constants, opset=opset, dtype=dtype, listed=listed)
+    proto = network(nodes, **ends, constants=constants, opset=opset, dtype=dtype)
+    if listed:
+        tensors = proto.graph.initializer
+        infos = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in tensors]
+        proto.graph.input.extend(infos)
+    return proto
 
 
 def save(path, proto):

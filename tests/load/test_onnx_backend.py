@@ -86,7 +86,7 @@ def test_node(proto, inputs, outputs):
         ran += 1
         for ours, theirs in zip(results, outputs, strict=True):
             assert ours.shape == theirs.shape
-            tolerance = 2e-2 if theirs.dtype == np.float16 else 1e-5
-            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
-    if not ran:
-        pytest.skip(reason)
+            # Some expected outputs are written with four digits.
+            tolerance = 2e-2 if theirs.dtype == np.float16 else 1e-3
+            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance / 1e3)
+    assert ran or "training" in reason

@@ -74,7 +74,7 @@ def test_infinite_bounds_of_clip_are_none(tmp_path):
     model = load_model(
         save(tmp_path / "clip.onnx", network([node], {"x": [2]}, {"y": [2]}, constants))
     )
-    assert model.graph.nodes[0].operator.low == -np.inf
+    assert vars(model.graph.nodes[0].operator)["low"] == -np.inf
 
 
 def test_shapes_that_do_not_fit_each_other(tmp_path):

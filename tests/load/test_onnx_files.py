@@ -45,7 +45,7 @@ def test_weights_of_each_type(tmp_path, dtype):
     assert model.precision == model.inputs[0].dtype == dtype
     gate(model)
     weight = onnx.numpy_helper.to_array(proto.graph.initializer[0])
-    np.testing.assert_array_equal(model.graph.nodes[0].operator.weight, weight.T)
+    np.testing.assert_array_equal(vars(model.graph.nodes[0].operator)["weight"], weight.T)
 
 
 def test_initialisers_listed_as_inputs(tmp_path):

@@ -1,6 +1,7 @@
 """The import gate catches graphs that are not the file's."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_it_suspects_the_passes_where_no_node_differs(tmp_path):
 def test_small_differences_are_seen(tmp_path):
     model = load_model(save(tmp_path / "mlp.onnx", mlp()))
     nodes = list(model.graph.nodes)
-    last = nodes[-1].operator
+    last: Any = nodes[-1].operator
     nodes[-1] = replace(nodes[-1], operator=replace(last, bias=last.bias * 1.001))
     broken = replace(model, graph=Graph(3, tuple(nodes), model.graph.output))
     with pytest.raises(ImportMismatch):

@@ -156,6 +156,13 @@ CASES = [
 ]
 
 
+SIXTEEN = "abcdefghijklmnop"
+LONG = TENSOR_HEAD.replace(" A float32 []", f" {SIXTEEN} float32 []")
+CASES += [
+    (LONG + f"(assert (<= {SIXTEEN}q 1))", f"5:13: met '{SIXTEEN}q'; need a number or an element"),
+]
+
+
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize(("text", "message"), CASES)
 def test_bad_input_is_named_with_its_place(text, message, fast):

@@ -34,6 +34,8 @@ def files_of(folder):
 
 def referee():
     spec = importlib.util.spec_from_file_location("referee", SHARED / "referee/referee.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

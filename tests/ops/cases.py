@@ -46,6 +46,18 @@ def cases() -> tuple[Case, ...]:
     return tuple(Case(example) for generate in generators for example in generate())
 
 
+def affine(case: Case, value: int) -> Affine:
+    operator = case.graph.node(value).operator
+    assert isinstance(operator, Affine)
+    return operator
+
+
+def nonlinear(case: Case, value: int) -> Nonlinear:
+    operator = case.graph.node(value).operator
+    assert isinstance(operator, Nonlinear)
+    return operator
+
+
 @cache
 def operators(kind: type[Affine] | type[Nonlinear]) -> tuple[tuple[str, Case, int], ...]:
     """(label, case, value) of every operator of a family in the examples."""

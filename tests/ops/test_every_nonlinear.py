@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.ops.cases import Case, operators
+from tests.ops.cases import Case, nonlinear, operators
 from tests.ops.reference import reference
 from verifier.families import Elementwise, Nonlinear, Planes
 from verifier.ops.reciprocal import Reciprocal
@@ -24,7 +24,7 @@ KINDS = {
     "far": (60.0, 1.0),
 }
 """Centres up to the first number in size, radii up to the second."""
-BATCH, SAMPLES = 6, 160
+BATCH, SAMPLES = 6, 100
 over_all = pytest.mark.parametrize(("case", "value"), NONLINEAR)
 over_backends = pytest.mark.parametrize(
     "make", BACKENDS, ids=[f"{b.__name__}-{dtype}" for b, dtype in BACKENDS]
@@ -107,8 +107,8 @@ def margins(operator, boxes, relaxation, xp, tilt=None):
 @over_all
 def test_the_interval_contains_the_image(case: Case, value: int, make):
     xp = make[0](make[1])
-    operator = case.graph.node(value).operator.on(xp)
-    plain = case.graph.node(value).operator
+    operator = nonlinear(case, value).on(xp)
+    plain = nonlinear(case, value)
     for kind in KINDS:
         boxes = boxes_of(operator, kind, xp)
         image = operator.interval(*placed(boxes, xp))
@@ -120,7 +120,7 @@ def test_the_interval_contains_the_image(case: Case, value: int, make):
 @over_all
 def test_the_interval_shrinks_with_its_box_and_is_a_point_at_a_point(case: Case, value: int):
     xp = numpy_backend()
-    operator = case.graph.node(value).operator.on(xp)
+    operator = nonlinear(case, value).on(xp)
     boxes = boxes_of(operator, "ordinary", xp)
     whole = operator.interval(*placed(boxes, xp))
     inner = [((3 * low + up) / 4, (low + 3 * up) / 4) for low, up in boxes]
@@ -135,7 +135,7 @@ def test_the_interval_shrinks_with_its_box_and_is_a_point_at_a_point(case: Case,
 @over_all
 def test_planes_enclose_the_function(case: Case, value: int, make):
     xp = make[0](make[1])
-    plain = case.graph.node(value).operator
+    plain = nonlinear(case, value)
     operator = plain.on(xp)
     for kind in KINDS:
         boxes = boxes_of(operator, kind, xp)
@@ -147,7 +147,7 @@ def test_planes_enclose_the_function(case: Case, value: int, make):
 def test_planes_touch_the_function(case: Case, value: int):
     """Each unit row's plane comes close to the function somewhere, up to sampling and rounding."""
     xp = numpy_backend()
-    plain = case.graph.node(value).operator
+    plain = nonlinear(case, value)
     operator = plain.on(xp)
     for kind in ("ordinary", "wide", "point", "sliver", "huge", "far"):
         boxes = boxes_of(operator, kind, xp)
@@ -164,7 +164,7 @@ def test_planes_touch_the_function(case: Case, value: int):
 def test_planes_are_no_worse_than_the_box(case: Case, value: int):
     """The mean distance between the planes is at most the height of the interval."""
     xp = numpy_backend()
-    plain = case.graph.node(value).operator
+    plain = nonlinear(case, value)
     operator = plain.on(xp)
     for kind in ("ordinary", "wide", "huge"):
         boxes = boxes_of(operator, kind, xp)
@@ -181,7 +181,7 @@ def test_planes_are_no_worse_than_the_box(case: Case, value: int):
 @over_all
 def test_tilted_planes_enclose_the_function(case: Case, value: int, make):
     xp = make[0](make[1])
-    plain = case.graph.node(value).operator
+    plain = nonlinear(case, value)
     operator = plain.on(xp)
     for kind in KINDS:
         boxes = boxes_of(operator, kind, xp)
@@ -199,7 +199,7 @@ def test_tilted_planes_enclose_the_function(case: Case, value: int, make):
 def test_taking_and_pushing_agree_with_pulling(case: Case, value: int):
     """A . x + c is nu times the line that was chosen, up to the noise; ``take`` picks boxes."""
     xp = numpy_backend()
-    operator = case.graph.node(value).operator.on(xp)
+    operator = nonlinear(case, value).on(xp)
     boxes = boxes_of(operator, "ordinary", xp)
     relaxation = operator.relax(*placed(boxes, xp))
     rows, owner = rows_of(operator, BATCH, xp)
@@ -219,7 +219,7 @@ def test_taking_and_pushing_agree_with_pulling(case: Case, value: int):
 @over_all
 def test_partials_are_finite_differences(case: Case, value: int):
     xp = numpy_backend()
-    operator = case.graph.node(value).operator.on(xp)
+    operator = nonlinear(case, value).on(xp)
     boxes = boxes_of(operator, "ordinary", xp)
     x = [(low + up) / 2 for low, up in boxes]
     step = 1e-6
@@ -237,7 +237,7 @@ def test_partials_are_finite_differences(case: Case, value: int):
 @over_all
 def test_unstable_neurons_are_those_a_smaller_box_would_help(case: Case, value: int):
     xp = numpy_backend()
-    operator = case.graph.node(value).operator.on(xp)
+    operator = nonlinear(case, value).on(xp)
     points = placed(boxes_of(operator, "point", xp), xp)
     for which, box in enumerate(points):
         assert not operator.unstable(which, box).any()
@@ -248,7 +248,7 @@ def test_unstable_neurons_are_those_a_smaller_box_would_help(case: Case, value: 
 
 @over_all
 def test_backends_make_the_same_planes(case: Case, value: int):
-    plain = case.graph.node(value).operator
+    plain = nonlinear(case, value)
     results = []
     for xp in (numpy_backend(), torch_backend("float64")):
         boxes = boxes_of(plain, "ordinary", xp)
@@ -264,7 +264,7 @@ def test_backends_make_the_same_planes(case: Case, value: int):
 def test_splitting_helps(case: Case, value: int):
     """Split points of unstable neurons lie in their boxes."""
     xp = numpy_backend()
-    operator = case.graph.node(value).operator.on(xp)
+    operator = nonlinear(case, value).on(xp)
     if not isinstance(operator, Elementwise):
         return
     for kind in ("ordinary", "wide", "huge"):
@@ -275,7 +275,7 @@ def test_splitting_helps(case: Case, value: int):
 
 def test_any_slope_is_sound_for_elementwise_operators():
     for _, case, value in operators(Nonlinear):
-        plain = case.graph.node(value).operator
+        plain = nonlinear(case, value)
         if not isinstance(plain, Elementwise):
             continue
         for make, dtype in BACKENDS:

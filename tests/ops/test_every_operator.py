@@ -4,7 +4,7 @@ import numpy as np
 import onnx.reference
 import pytest
 
-from tests.ops.cases import Case, cases, operators
+from tests.ops.cases import Case, affine, cases, operators
 from verifier.families import Affine
 from verifier.families.registry import all_examples, readers
 from verifier.load.onnx import runtime
@@ -102,7 +102,7 @@ def apply(operator, method, arrays):
 
 @pytest.mark.parametrize(("case", "value"), AFFINE)
 def test_an_affine_operator_is_its_matrix(case: Case, value: int):
-    operator = case.graph.node(value).operator.on(case.backend())
+    operator = affine(case, value).on(case.backend())
     x = inputs_of(operator)
     matrices = dense(operator)
     bias = apply(operator, "evaluate", [np.zeros((1, size)) for size in operator.sizes])
@@ -119,7 +119,7 @@ def test_an_affine_operator_is_its_matrix(case: Case, value: int):
 
 @pytest.mark.parametrize(("case", "value"), AFFINE)
 def test_unit_rows_are_rows_of_the_matrix(case: Case, value: int):
-    operator = case.graph.node(value).operator.on(case.backend())
+    operator = affine(case, value).on(case.backend())
     xp = operator.xp
     index = np.random.default_rng(0).integers(0, operator.size, 4)
     parts = operator.unit_rows(xp.ints(index))
@@ -130,7 +130,7 @@ def test_unit_rows_are_rows_of_the_matrix(case: Case, value: int):
 @pytest.mark.parametrize(("case", "value"), AFFINE)
 def test_affine_roundings_keep_their_law(case: Case, value: int):
     """Values and adjoints in float32 err by at most gamma(terms) times the magnitudes."""
-    operator = case.graph.node(value).operator
+    operator = affine(case, value)
     rough, exact = operator.on(case.backend("float32")), operator.on(case.backend())
     factor = gamma(operator.terms, 2.0**-24) * (1 + 1e-6)
     x = [part.astype(np.float32).astype(np.float64) for part in inputs_of(operator, seed=1)]

@@ -127,6 +127,20 @@ def test_the_tightest_of_several_bounds_counts():
     assert batch.bounds.tolist() == [[2]]
 
 
+def test_an_input_that_every_alternative_fixes_is_not_free():
+    reduced = cases("(assert (or (= X_0 0) (= X_0 1)))")
+    assert reduced.take(0, 2).upper[:, 0].tolist() == [0, 1]
+    assert reduced.free.tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+def test_an_alternative_without_rows_is_unsafe_all_over_its_box(nearest):
+    reduced = cases("(assert (or (<= X_0 0) (and (>= X_0 1) (<= Y_0 0))))")
+    assert len(reduced) == reduced.rows.n_clauses == 2
+    for x, y, expected in [(-1, 9, True), (1, 9, False), (1, 0, True), (0.5, 0, False)]:
+        assert is_unsafe(reduced, [x, 0, 0, y, 0], nearest=nearest) == expected
+
+
 def test_two_boxes_and_four_outputs_are_two_cases_with_four_clauses():
     reduced = cases(
         "(assert (or (and (<= X_0 0)) (and (>= X_0 1))))"
@@ -184,7 +198,7 @@ def test_choices_over_the_same_input_drop_the_combinations_that_clash():
         ("(assert (<= X_0 1))", "input X_0 has no lower bound in some case, nor do 2 others"),
         (
             "(assert (and (<= X_0 1) (>= X_0 0) (= X_1 1) (<= X_2 X_0) (>= X_2 0)))",
-            "input X_2 has no upper bound in some case; every input needs a lower and an upper bound",
+            "input X_2 has no upper bound in some case; every input needs a lower and an upper",
         ),
         ("(assert (or (and (<= X_0 1) (>= X_0 0)) (<= X_0 1)))", "input X_0 has no lower bound"),
         ("", "input X_0 has no lower bound"),

@@ -20,6 +20,8 @@ SHALLOW = 1e-5
 """A witness whose margin is less than this share of its rows' values is pushed deeper."""
 LENGTHS = (40, 160, 400)
 """Gradient steps in the first rounds; the last is repeated."""
+RESUMED = 4
+"""How many of the best points a round takes over from the last: few, so that it looks elsewhere."""
 PUSHES = (0.001, 0.01, 0.1)
 """How far points are pushed deeper, as factors of the steps."""
 
@@ -116,11 +118,11 @@ class Attack:
             some = min(steps, LENGTHS[min(self.rounds, len(LENGTHS) - 1)])
             steps -= some
             descents = replace(effort, steps=some)
-            yield pgd(target, regions, descents, generator, self.nearest.best(8))
+            yield pgd(target, regions, descents, generator, self.nearest.best(RESUMED))
             if low:
                 count = max(1, (many << min(1 + 2 * self.rounds, 9)) // regions.count)
                 yield scan(target, regions, even_spread(regions, count, generator), effort)
-                yield refine(target, regions, self.nearest.spread(Walk.points), Walk())
+                yield refine(target, regions, self.nearest.spread(Walk.points), Walk(effort=effort))
             self.rounds += 1
 
 

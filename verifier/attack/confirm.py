@@ -89,7 +89,8 @@ class Judge:
         """Which boxes hold a point that could be a witness."""
         if not self.strict:
             return np.ones(len(self.lower), dtype=bool)
-        return self.rounded(self.lower, np.arange(len(self.lower)))[1].all(axis=1)
+        _, inside = self.rounded(self.lower, np.arange(len(self.lower)))
+        return np.asarray(inside.all(axis=1))
 
     def confirm(self, candidates: Candidates) -> Witness | None:
         """The first candidate that is a counterexample: the best is replayed alone, then more."""
@@ -105,7 +106,7 @@ class Judge:
     def _replayed(self, points: np.ndarray, case: np.ndarray) -> Witness | None:
         inputs = self.embed(points, case)
         rounded, inside = self.rounded(inputs, case)
-        exact = inside.all(axis=1)
+        exact = np.asarray(inside.all(axis=1))
         usable = exact | (not self.strict)
         if not usable.any():
             return None
@@ -126,7 +127,8 @@ def round_into(x: np.ndarray, lower: np.ndarray, upper: np.ndarray, kind: str) -
     x = np.minimum(np.maximum(x, lower), upper)
     if np.dtype(kind).kind != "f":
         limits = (0, 1) if kind == "bool" else (np.iinfo(kind).min, np.iinfo(kind).max)
-        return np.clip(np.clip(np.rint(x), np.ceil(lower), np.floor(upper)), *map(float, limits))
+        whole = np.clip(np.rint(x), np.ceil(lower), np.floor(upper))
+        return np.clip(whole, float(limits[0]), float(limits[1]))
     number = np.dtype(kind).type
     with np.errstate(over="ignore"):
         near = x.astype(number)

@@ -101,8 +101,8 @@ def pgd(
     """
     launcher = Launcher(target, regions, generator)
     known = Candidates.none(target.graph.input_size) if starts is None else starts
-    fresh = known
     steps, count = effort.steps, effort.points or points_at_once(target.graph)
+    fresh = known.best(max(1, count // 8))
     while steps > 0 and len(launcher.pairs) and not effort.over:
         launch = launcher.launch(count, fresh, known)
         found, used = descend(
@@ -134,6 +134,7 @@ def descend(
     x = best = launch.points
     least = xp.full((x.shape[0],), math.inf)
     speed = x * 0
+    clause, step = launch.clause, 0
     for step in range(effort.descent):
         values = graph.values(x)
         g = target.violations(x, values[graph.output], bounds)
@@ -144,7 +145,7 @@ def descend(
             break
         if step == 0:
             nearest = (-target.worst(g)).argmax(1)
-            clause = xp.where(launch.clause < 0, nearest, launch.clause)
+            clause = xp.where(clause < 0, nearest, clause)
         relative = loss.observe(g)
         weights = loss.smooth if step % 2 else target.sharp
         seeds = target.seeds(weights(relative, clause))

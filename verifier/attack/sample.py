@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -79,11 +79,12 @@ def even_spread(regions: Regions, count: int, generator: np.random.Generator) ->
 
 @dataclass(frozen=True)
 class Walk:
-    """How to move along coordinates: how many points, rounds, and the first step in box widths."""
+    """How to move along coordinates: points, rounds, the first step in box widths, the deadline."""
 
     points: int = 8
     rounds: int = 24
     stride: float = 0.1
+    effort: Effort = field(default_factory=Effort)
 
 
 def refine(target: Target, regions: Regions, near: Candidates, walk: Walk) -> Candidates:
@@ -115,4 +116,6 @@ def refine(target: Target, regions: Regions, near: Candidates, walk: Walk) -> Ca
         chosen = (-margins).argmax(1)
         point, margin = tried[xp.arange(count), chosen], margins[xp.arange(count), chosen]
         stride = xp.where((chosen == 0)[:, None], stride / 2, stride)
+        if walk.effort.over:
+            break
     return Candidates.of(xp.numpy(point), near.case, xp.numpy(margin))

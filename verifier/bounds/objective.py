@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.bounds.back import DOUBLE_ROUNDOFF, Trace, back_substitute
+from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substitute
 from verifier.bounds.enclosure import Enclosure
 from verifier.sets import Owner
 from verifier.tensors import Array, Backend, Bool, Float, Int
@@ -23,6 +23,8 @@ class Objective:
     clause: Int[Array, " rows"]
     clauses: int
     xp: Backend
+    rounded: bool = False
+    """Did the working precision round some coefficient?"""
 
     @staticmethod
     def of(
@@ -30,8 +32,11 @@ class Objective:
     ) -> Objective:
         """From float64 rows; ``clause`` ascends from 0 and leaves none out."""
         count = int(clause[-1]) + 1
-        moved = None if inputs is None else xp.floats(inputs)
-        return Objective(xp.floats(outputs), moved, xp.ints(clause), count, xp)
+        given = [outputs] if inputs is None else [outputs, inputs]
+        moved = [xp.floats(x) for x in given]
+        rounded = any((xp.numpy(m) != x).any() for m, x in zip(moved, given, strict=True))
+        extra = None if inputs is None else moved[1]
+        return Objective(moved[0], extra, xp.ints(clause), count, xp, rounded)
 
     @property
     def size(self) -> int:
@@ -46,6 +51,21 @@ class Objective:
             self.xp.amax(x[:, self._rows_of(k)], -1)[:, None] for k in range(self.clauses)
         ]
         return self.xp.cat(parts, 1)
+
+    def rounding(
+        self, row: Int[Array, " asked"], owner: Owner, enclosure: Enclosure
+    ) -> Float[Array, " asked"]:
+        """What the rounding of some rows' coefficients may cost: next to nothing, mostly 0."""
+        xp, output = self.xp, enclosure.graph.output
+        cost = xp.doubles(xp.zeros(row.shape[0]))
+        parts = [(output, self.outputs), (0, self.inputs)]
+        if not self.rounded and (output > 0 or self.inputs is None):
+            return cost
+        for value, coefficients in parts:
+            if coefficients is not None:
+                unit = 4 * xp.unit_roundoff * enclosure.boxes[value].magnitude(xp)
+                cost = cost + xp.row_dot(abs(coefficients[row]), owner.spread(unit))
+        return cost
 
     def _rows_of(self, k: int) -> Array:
         return self.xp.nonzero(self.clause == k)[0]
@@ -84,6 +104,8 @@ def bound_objective(
         extra = objective.inputs[row]
         start[0] = start[0] + extra if 0 in start else extra
     form = back_substitute(enclosure, start, owner, trace=trace)
+    rounding = objective.rounding(row, owner, enclosure)
+    form = LowerForm(form.coefficients, form.constant - rounding)
     threshold = thresholds[batch, row]
     value = form.least(enclosure.boxes[0], owner, enclosure)
     rounding = 4 * DOUBLE_ROUNDOFF * (abs(value) + abs(threshold))

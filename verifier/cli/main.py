@@ -67,13 +67,14 @@ group = Commands(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    sys.exit(status(arguments))
+    sys.exit(status(arguments, STARTED))
 
 
-def status(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+def status(arguments: Sequence[str] | None = None, started: float | None = None) -> int:
+    """Run the command line, whose time began at ``started`` (``time.monotonic``); the exit status."""
+    began = time.monotonic() if started is None else started
     try:
-        ended = group.main(arguments, prog_name="verifier", standalone_mode=False)
+        ended = group.main(arguments, prog_name="verifier", standalone_mode=False, obj=began)
         return ended if isinstance(ended, int) else 0
     except click.exceptions.NoArgsIsHelpError as shown:
         click.echo(shown.format_message())

@@ -100,25 +100,21 @@ def _listed(text: str) -> tuple[tuple[str | None, str], ...]:
 
 
 def _sorted(first: str, second: str) -> tuple[str, str]:
-    """The property, then the network. Names decide; where they do not, contents."""
-    kinds = _kind_by_name(first), _kind_by_name(second)
-    if kinds in {("property", "network"), ("property", ""), ("", "network")}:
-        return first, second
-    if kinds[0] != kinds[1]:
-        return second, first
-    if (_is_property(first), _is_property(second)) == (True, False):
+    """The property, then the network; where both or none look like one, the network is first."""
+    if is_property(first) and not is_property(second):
         return first, second
     return second, first
 
 
-def _kind_by_name(path: str) -> str:
-    name = path.strip().removesuffix(".gz").lower()
+def is_property(path: str) -> bool:
+    """Is a file a property? Its name decides; where that does not, its first bytes."""
+    name = path.strip().lower().removesuffix(".gz")
     if name.startswith("[") or name.endswith(NETWORK_SUFFIXES):
-        return "network"
-    return "property" if name.endswith(PROPERTY_SUFFIXES) else ""
+        return False
+    return name.endswith(PROPERTY_SUFFIXES) or _begins_as_property(path)
 
 
-def _is_property(path: str) -> bool:
+def _begins_as_property(path: str) -> bool:
     """Does the file begin as VNN-LIB does: with a parenthesis or a comment?"""
     try:
         with Path(path).open("rb") as file:

@@ -21,7 +21,7 @@ from verifier.cli.answer import (
     write,
     write_tensors,
 )
-from verifier.cli.main import INTERRUPTED, STARTED, complain
+from verifier.cli.main import INTERRUPTED, complain
 from verifier.cli.progress import Reporter
 from verifier.cli.request import Request
 
@@ -40,6 +40,7 @@ REAL_NOTE = (
 class Options:
     """What the options of the command say."""
 
+    started: float
     files: tuple[str, ...]
     networks: tuple[str, ...]
     timeout: float
@@ -87,7 +88,8 @@ def _seconds(_: click.Context, __: click.Parameter, value: float) -> float:
 @click.option("--exit-code", is_flag=True, help="End with 0 unsat, 1 sat, 3 unknown, 4 timed-out.")
 @click.option("-v", "--verbose", count=True, help="Say what is chosen, and why; -vv says more.")
 @click.option("-q", "--quiet", is_flag=True, help="Nothing but errors on standard error.")
-def command(**given: Any) -> int:
+@click.pass_obj
+def command(started: float, **given: Any) -> int:
     """Search an input of MODEL that satisfies QUERY, or prove that there is none.
 
     QUERY is a VNN-LIB file, 1.0 or 2.0, and MODEL an ONNX file; either may be gzipped. The form of
@@ -95,7 +97,7 @@ def command(**given: Any) -> int:
 
     The first line of standard output is the verdict; a counterexample follows sat.
     """
-    options = Options(**given)
+    options = Options(started=started, **given)
     configure_logging(options.verbose)
     try:
         result = _result(options)
@@ -132,7 +134,7 @@ def _search(request: Request, options: Options, report: Reporter) -> Result:
     return api.verify(
         network,
         query,
-        timeout=options.timeout - (time.monotonic() - STARTED),
+        timeout=options.timeout - (time.monotonic() - options.started),
         device=options.device,
         dtype=options.dtype,
         report=report,

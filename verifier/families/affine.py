@@ -13,10 +13,11 @@ from verifier.tensors import Array, Float, Int
 class Affine(Operator):
     """y = sum_i M_i x_i + b.
 
-    Law: ``<a, M x> == <adjoint(a), x>`` in exact arithmetic; the computed values of ``evaluate`` and of
-    ``adjoint`` err by at most gamma(terms) times ``absolute`` of the magnitudes (plus the bias's), where
-    gamma_n = n u / (1 - n u), in whatever order sums are taken (Higham 2002, 3.5). The constants
-    themselves may differ from the exact ones by a few roundings; ``terms`` counts them.
+    Law: ``<a, M x> == <adjoint(a), x>`` in exact arithmetic; the computed values of ``evaluate``
+    and of ``adjoint`` err by at most gamma(terms) times ``absolute`` of the magnitudes (plus the
+    bias's), where gamma_n = n u / (1 - n u), in whatever order sums are taken (Higham 2002, 3.5).
+    The constants themselves may differ from the exact ones by a few roundings; ``terms`` counts
+    them.
     """
 
     terms: int

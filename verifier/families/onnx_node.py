@@ -24,8 +24,8 @@ Operand = Any
 class OnnxNode:
     """An ONNX node with its attributes as Python or NumPy values.
 
-    An input is a ``Value`` that depends on the network's input, a NumPy constant in its own ONNX type,
-    or None where an optional input is left out.
+    An input is a ``Value`` that depends on the network's input, a NumPy constant in its own ONNX
+    type, or None where an optional input is left out.
     """
 
     op_type: str
@@ -70,7 +70,7 @@ class OnnxNode:
         return None if given is None else given.astype(np.float64)
 
     def ints(self, attribute: str, place: int | None = None) -> tuple[int, ...] | None:
-        """Integers from an attribute, or from an input where newer opsets moved them; None: absent."""
+        """Integers from an attribute, or from the input that replaced it; None: absent."""
         given = self.attributes.get(attribute)
         if given is None and place is not None:
             given = self.constant(place, attribute)

@@ -14,8 +14,8 @@ from verifier.tensors import Array, Float, ScatterPlan
 class Rearrange(Affine):
     """y_j = x[index_j] where ``index_j >= 0``, else ``bias_j``.
 
-    Slice, Transpose, Gather, Expand, Split, Pad and the embedding of the free inputs among fixed ones are
-    all this: the index table is found by applying the ONNX operator to the numbers 0..n-1.
+    Slice, Transpose, Gather, Expand, Split, Pad and the embedding of the free inputs among fixed
+    ones are all this: the index table is found by applying the ONNX operator to the numbers 0..n-1.
     """
 
     index: Array
@@ -72,7 +72,7 @@ class Rearrange(Affine):
         return self.index if self.kept is None else np.where(self.kept, self.index, -1)
 
     def absorb_next(self, following: Affine) -> Affine | None:
-        """Rearranged twice: a rearrangement; constants keep their roundings, so ``terms`` add up."""
+        """Rearranged twice is rearranged; constants keep their roundings: ``terms`` add up."""
         if not isinstance(following, Rearrange):
             return None
         outer, inner = following.sources, self.sources
@@ -84,3 +84,6 @@ class Rearrange(Affine):
             fill = np.where(outer >= 0, fill, following.bias)
         merged = Rearrange.of(index, self.sizes[0], fill)
         return replace(merged, terms=max(merged.terms, self.terms + following.terms))
+
+    def absorb_previous(self, preceding: Affine) -> Affine | None:
+        return preceding.absorb_next(self) if isinstance(preceding, Rearrange) else None

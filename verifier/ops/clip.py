@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verifier.errors import UnsupportedModel
 from verifier.families.elementwise import Elementwise
 from verifier.families.example import Example, scalar
 from verifier.families.onnx_node import OnnxNode, Operand
@@ -34,12 +33,20 @@ class Clip(Elementwise):
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return inputs[0].clip(min=self.low, max=self.high)
 
+    @property
+    def _rounded(self) -> bool:
+        """Does the working precision round a bound, as one of a float64 model?"""
+        bounds = (self.low, self.high)
+        return self.xp.dtype == "float32" and any(float(np.float32(c)) != c for c in bounds)
+
     def derivative(self, x: Float[Array, "batch n"]) -> Float[Array, "batch n"]:
         return self.xp.floats((x > self.low) & (x < self.high))
 
     def interval(self, *boxes: Box) -> Box:
         (box,) = boxes
-        return Box(self.evaluate(box.lower), self.evaluate(box.upper))
+        lower, upper = self.evaluate(box.lower), self.evaluate(box.upper)
+        widen = 2 * self.xp.unit_roundoff if self._rounded else 0.0
+        return Box(lower - widen * abs(lower), upper + widen * abs(upper))
 
     def unstable(self, which: int, box: Box) -> Bool[Array, "batch n"]:
         crosses_low = (box.lower < self.low) & (box.upper > self.low)
@@ -55,8 +62,8 @@ class Clip(Elementwise):
     def slopes(self, box: Box) -> tuple[Array, Array]:
         """The function is convex up to ``high`` and concave from ``low`` on.
 
-        Below: the chord to the upper end from where the function leaves ``low``, or the better of flat
-        and steep where it is convex; above: the mirror image.
+        Below: the chord to the upper end from where the function leaves ``low``, or the better of
+        flat and steep where it is convex; above: the mirror image.
         """
         xp = self.xp
         lower, upper = box.lower, box.upper
@@ -74,8 +81,12 @@ class Clip(Elementwise):
         height = self.high - self.low if self.high - self.low < float("inf") else 0.0
         rise_below = xp.where(turn_below > 0, height / over, zero)
         rise_above = xp.where(turn_above > 0, height / under, zero)
-        below = xp.where(upper <= self.high, turn_below, xp.where(lower >= self.low, chord, rise_below))
-        above = xp.where(lower >= self.low, turn_above, xp.where(upper <= self.high, chord, rise_above))
+        below = xp.where(
+            upper <= self.high, turn_below, xp.where(lower >= self.low, chord, rise_below)
+        )
+        above = xp.where(
+            lower >= self.low, turn_above, xp.where(upper <= self.high, chord, rise_above)
+        )
         flat = (upper <= self.low) | (lower >= self.high)
         below = xp.where(inside, one, xp.where(flat, zero, below))
         above = xp.where(inside, one, xp.where(flat, zero, above))
@@ -86,6 +97,8 @@ class Clip(Elementwise):
         (box,) = boxes
         xp, zero = self.xp, self.xp.zeros(1)
         planes = super().relax(box)
+        if self._rounded:
+            return planes
         inside = (box.lower >= self.low) & (box.upper <= self.high)
         below, above = box.upper <= self.low, box.lower >= self.high
         lower, upper, noise = planes.lower_offset, planes.upper_offset, planes.noise
@@ -108,8 +121,10 @@ class Clip(Elementwise):
                 value = corner - slope * corner
                 least = xp.where(inside, xp.minimum(least, value), least)
                 greatest = xp.where(inside, xp.maximum(greatest, value), greatest)
-        error = 8 * xp.unit_roundoff * (
-            (1 + abs(slope)) * box.magnitude(xp) + abs(self.evaluate(box.lower) * 0 + at_lower)
+        error = (
+            8
+            * xp.unit_roundoff
+            * ((1 + abs(slope)) * box.magnitude(xp) + abs(self.evaluate(box.lower) * 0 + at_lower))
         )
         corners = max(abs(c) for c in (self.low, self.high, 0.0) if abs(c) < float("inf"))
         error = error + 8 * xp.unit_roundoff * corners * (1 + abs(slope))
@@ -123,8 +138,7 @@ def read_clip(node: OnnxNode, builder: Builder) -> Operand:
     low = _bound(node, "min", 1, -float("inf"))
     high = _bound(node, "max", 2, float("inf"))
     if low > high:
-        message = f"min {low:.6g} above max {high:.6g}"
-        raise UnsupportedModel(message)
+        return np.full(value.shape, high, dtype=np.float32)
     if low == 0.0 and high == float("inf"):
         return builder.add(node.name, Relu.of(value.size), [value])
     if low == -high == -float("inf"):
@@ -149,5 +163,6 @@ def _examples() -> Iterator[Example]:
     yield Example("Clip", ((2, 3), low, high))
     yield Example("Clip", ((5,), low))
     yield Example("Clip", ((5,), None, high))
+    yield Example("Clip", ((5,), high, low))
     yield Example("Clip", ((5,), scalar(0.0)))
     yield Example("Clip", ((5,), scalar(0.0), scalar(6.0)), high=9.0)

@@ -45,11 +45,15 @@ def _conv() -> Iterator[Example]:
         ((2, 4, 5, 6), numbers(6, 2, 2, 3)),
         {"group": 2, "strides": [2, 3], "pads": [1, 0, 0, 2], "kernel_shape": [2, 3]},
     )
-    yield Example("Conv", ((1, 2, 7), numbers(2, 2, 3), numbers(2)), {"dilations": [2], "pads": [1, 1]})
+    yield Example(
+        "Conv", ((1, 2, 7), numbers(2, 2, 3), numbers(2)), {"dilations": [2], "pads": [1, 1]}
+    )
     yield Example("Conv", ((1, 1, 3, 4, 3), numbers(2, 1, 2, 2, 2)), {"strides": [1, 2, 2]})
     same = {"auto_pad": "SAME_UPPER", "strides": [2, 2]}
     yield Example("Conv", ((1, 1, 5, 4), numbers(1, 1, 2, 3)), same, opset=8)
     yield Example("Conv", ((1, 1, 5, 4), numbers(1, 1, 3, 2)), {**same, "auto_pad": "SAME_LOWER"})
     yield Example("Conv", ((1, 1, 5), numbers(1, 1, 2)), {"auto_pad": "VALID", "strides": [3]})
     yield Example("Conv", ((1, 3, 1, 1), numbers(2, 3, 1, 1), numbers(2)))
-    yield Example("Conv", ((1, 1, 6, 6), numbers(1, 1, 2, 2)), {"strides": [4, 4], "pads": [0, 0, 1, 1]})
+    yield Example(
+        "Conv", ((1, 1, 6, 6), numbers(1, 1, 2, 2)), {"strides": [4, 4], "pads": [0, 0, 1, 1]}
+    )

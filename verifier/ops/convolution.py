@@ -40,12 +40,13 @@ class Convolution(Affine):
         geometry: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int],
         images: int = 1,
     ) -> Convolution:
-        """From float64 weights, a bias per channel, and geometry (strides, pads, dilations, groups)."""
+        """From weights, a bias per channel, and geometry (strides, pads, dilations, groups)."""
         strides, pads, dilations, groups = geometry
         space, kernel = in_shape[1:], weight.shape[2:]
         half = len(space)
         out_space = tuple(
-            (space[i] + pads[i] + pads[half + i] - dilations[i] * (kernel[i] - 1) - 1) // strides[i] + 1
+            (space[i] + pads[i] + pads[half + i] - dilations[i] * (kernel[i] - 1) - 1) // strides[i]
+            + 1
             for i in range(half)
         )
         out_shape = (weight.shape[0], *out_space)
@@ -85,7 +86,12 @@ class Convolution(Affine):
             x, padding = F.pad(x, around), 0
         function = (F.conv1d, F.conv2d, F.conv3d)[half - 1]
         y = function(
-            x, weight, stride=self.strides, padding=padding, dilation=self.dilations, groups=self.groups
+            x,
+            weight,
+            stride=self.strides,
+            padding=padding,
+            dilation=self.dilations,
+            groups=self.groups,
         )
         return y.reshape(rows, -1)
 
@@ -110,7 +116,7 @@ class Convolution(Affine):
             dilation=self.dilations,
             groups=self.groups,
         )
-        # The full correlation covers the padded input from its first cell; cut or extend to the input.
+        # The full correlation covers the padded input from its first cell: cut or extend it.
         around: list[int] = []
         for i in reversed(range(half)):
             after = begin[i] + self.in_shape[1 + i] - full.shape[2 + i]
@@ -152,9 +158,10 @@ class Convolution(Affine):
             each = np.repeat(factors.reshape(self.groups, -1), len(weight) // self.groups, axis=0)
             weight = weight * each.reshape(*each.shape, *(1,) * (weight.ndim - 2))
         shift = bound = None
-        if preceding.bias is not None:
+        size = preceding.bias_bound()
+        if preceding.bias is not None and size is not None:
             shift = self._at(preceding.bias, self.weight)
-            bound = self._at(preceding.bias_bound(), abs(self.weight))
+            bound = self._at(size, abs(self.weight))
         return replace(
             self,
             terms=self.terms + preceding.terms + 1,

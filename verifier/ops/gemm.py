@@ -19,19 +19,21 @@ from verifier.ops.sum import Sum
 
 @reads("Gemm")
 def read_gemm(node: OnnxNode, builder: Builder) -> Operand:
-    """Alpha A' B' + beta C, where a prime may transpose; the bias joins the matrix if it is constant."""
+    """Alpha A' B' + beta C, where a prime may transpose."""
     left, right, bias = node.operand(0), node.operand(1), node.get(2)
     if len(left.shape) != 2 or len(right.shape) != 2:
-        message = f"matrices of shapes {tuple(left.shape)} and {tuple(right.shape)}, need 2 axes each"
+        message = (
+            f"matrices of shapes {tuple(left.shape)} and {tuple(right.shape)}, need 2 axes each"
+        )
         raise ModelError(message)
     if node.flag("transA", 0):
         left = move(builder, f"{node.name}/transA", left, np.transpose)
     if node.flag("transB", 0):
         right = move(builder, f"{node.name}/transB", right, np.transpose)
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
-    constant = isinstance(bias, np.ndarray)
-    if constant and isinstance(left, Value) and isinstance(right, np.ndarray):
-        return _linear(node, builder, left, alpha * right.astype(np.float64))
+    if isinstance(bias, np.ndarray) and isinstance(left, Value) and isinstance(right, np.ndarray):
+        matrix = alpha * right.astype(np.float64)
+        return _linear(node, builder, left, matrix, np.asarray(beta * bias.astype(np.float64)))
     product = matrix_product(node.name, builder, left, right)
     product = _scaled(f"{node.name}/alpha", builder, product, alpha)
     if bias is None or beta == 0.0:
@@ -44,15 +46,17 @@ def read_gemm(node: OnnxNode, builder: Builder) -> Operand:
     return builder.add(f"{node.name}/add", Sum.of(product.size, (1, 1)), [product, offset])
 
 
-def _linear(node: OnnxNode, builder: Builder, left: Value, matrix: np.ndarray) -> Value:
+def _linear(
+    node: OnnxNode, builder: Builder, left: Value, matrix: np.ndarray, bias: np.ndarray
+) -> Value:
     """A computed matrix times a constant one, plus a constant."""
     shape = (left.shape[0], matrix.shape[1])
     if left.shape[1] != matrix.shape[0]:
         message = f"matrices of shapes {left.shape} and {matrix.shape} do not multiply"
         raise ModelError(message)
-    bias = node.number("beta", 1.0) * np.broadcast_to(node.inputs[2], shape).astype(np.float64)
+    flat = np.broadcast_to(bias, shape).reshape(-1)
     # alpha and beta each cost one rounding.
-    operator = Linear.of(matrix.T, bias.reshape(-1), positions=shape[0], extra_terms=1)
+    operator = Linear.of(matrix.T, flat, positions=shape[0], extra_terms=1)
     return builder.add(node.name, operator, [left], shape)
 
 

@@ -85,9 +85,9 @@ class Linear(Affine):
     def _scaled(self, following: Scale) -> Linear | None:
         """s (W x + b) + t = (s W) x + (s b + t).
 
-        Each entry of s W carries the roundings of its factors and one more; s b + t those and two more,
-        relative to |s||b| + |t|. ``following.terms`` counts a product and a sum beside its constants'
-        roundings, so the sum of both ``terms`` plus one covers all.
+        Each entry of s W carries the roundings of its factors and one more; s b + t those and two
+        more, relative to |s||b| + |t|. ``following.terms`` counts a product and a sum beside its
+        constants' roundings, so the sum of both ``terms`` plus one covers all.
         """
         factors = _per_block(following.scale, self.positions)
         if following.scale is not None and factors is None:
@@ -156,8 +156,9 @@ class Linear(Affine):
     def _moved_bias(self, preceding: Affine) -> dict[str, Array | None]:
         """W t + b and |W||t| + |b|, for the bias t of the operator before."""
         shift = bound = None
-        if preceding.bias is not None:
-            t, size = preceding.bias.reshape(self.positions, -1), preceding.bias_bound()
+        size = preceding.bias_bound()
+        if preceding.bias is not None and size is not None:
+            t = preceding.bias.reshape(self.positions, -1)
             shift = (t @ self.weight.T).reshape(-1)
             bound = (size.reshape(t.shape) @ abs(self.weight).T).reshape(-1)
         return {

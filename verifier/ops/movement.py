@@ -54,8 +54,11 @@ def _range(start: int, end: int, step: int, size: int) -> slice:
 def read_gather(node: OnnxNode, builder: Builder) -> Operand:
     """Slices picked by constant indices."""
     given, indices = node.operand(0), node.constant(1, "indices")
+    if indices is None:
+        message = "no indices"
+        raise ModelError(message)
     axis = axis_of(node.flag("axis", 0), len(given.shape))
-    chosen = np.asarray(indices).astype(np.int64)
+    chosen = indices.astype(np.int64)
     size = given.shape[axis]
     if chosen.size and not -size <= chosen.min() <= chosen.max() < size:
         message = f"indices {chosen.min()} to {chosen.max()} into an axis of length {size}"
@@ -111,12 +114,16 @@ def read_pad(node: OnnxNode, builder: Builder) -> Operand:
     around = [(0, 0)] * rank
     for i, axis in enumerate(axes):
         around[axis_of(axis, rank)] = (pads[i], pads[len(axes) + i])
-    kept = tuple(slice(max(-b, 0), n + min(e, 0)) for (b, e), n in zip(around, value.shape, strict=True))
+    kept = tuple(
+        slice(max(-b, 0), n + min(e, 0)) for (b, e), n in zip(around, value.shape, strict=True)
+    )
     wide = [(max(b, 0), max(e, 0)) for b, e in around]
     table, mode = value.table()[kept], node.attributes.get("mode", "constant")
     if mode == "constant":
         given = node.weights(2, "constant_value")
-        fill = node.number("value", 0.0) if given is None or not given.size else given.reshape(-1)[0]
+        fill = (
+            node.number("value", 0.0) if given is None or not given.size else given.reshape(-1)[0]
+        )
         index = np.pad(table, wide, constant_values=-1)
         return builder.rearrange(node.name, value, index, np.full(index.shape, fill))
     if mode not in {"reflect", "edge", "wrap"}:
@@ -130,7 +137,9 @@ def _selections() -> Iterator[Example]:
     yield Example("Transpose", ((2, 3),))
     yield Example("Transpose", ((2, 3, 1, 2),), {"perm": [3, 0, 2, 1]})
     yield Example("Slice", ((2, 5),), {"starts": [1], "ends": [-1], "axes": [1]}, opset=9)
-    yield Example("Slice", ((2, 5), integers(0, 4), integers(2, 0), integers(0, -1), integers(1, -2)))
+    yield Example(
+        "Slice", ((2, 5), integers(0, 4), integers(2, 0), integers(0, -1), integers(1, -2))
+    )
     yield Example("Slice", ((5,), integers(-1), integers(-(2**62)), integers(0), integers(-1)))
     yield Example("Slice", ((2, 5), integers(1, 1), integers(2, 2**62)))
     yield Example("Gather", ((3, 4), integers(2, 0, -1)), {"axis": 1})

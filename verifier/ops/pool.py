@@ -104,19 +104,25 @@ def _average_pool() -> Iterator[Example]:
     pads = {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 1]}
     yield Example("AveragePool", ((1, 2, 5, 6),), pads)
     yield Example("AveragePool", ((1, 2, 5, 6),), {**pads, "count_include_pad": 1})
-    yield Example("AveragePool", ((1, 1, 6),), {"kernel_shape": [3], "strides": [2], "ceil_mode": 1})
+    yield Example(
+        "AveragePool", ((1, 1, 6),), {"kernel_shape": [3], "strides": [2], "ceil_mode": 1}
+    )
     yield Example(
         "AveragePool",
         ((1, 1, 6),),
-        {"kernel_shape": [3], "strides": [2], "ceil_mode": 1, "count_include_pad": 1, "pads": [1, 0]},
+        {
+            "kernel_shape": [3],
+            "strides": [2],
+            "ceil_mode": 1,
+            "count_include_pad": 1,
+            "pads": [1, 0],
+        },
         opset=22,
     )
     yield Example(
         "AveragePool", ((1, 1, 5, 5),), {"kernel_shape": [2, 2], "auto_pad": "SAME_UPPER"}, opset=8
     )
-    yield Example(
-        "AveragePool", ((1, 1, 6),), {"kernel_shape": [2], "dilations": [3]}, opset=19
-    )
+    yield Example("AveragePool", ((1, 1, 6),), {"kernel_shape": [2], "dilations": [3]}, opset=19)
 
 
 @examples("GlobalAveragePool", "GlobalMaxPool")

@@ -11,10 +11,11 @@ from verifier.tensors import Array, Float
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reciprocal(Elementwise):
-    """y = 1 / x. Where the box holds 0 nothing is known: the bounds become NaN, and nothing is proved.
+    """y = 1 / x.
 
-    Convex for x > 0 and concave for x < 0: the chord on one side, the tangent at sqrt(l u), where the
-    slope is the chord's, on the other.
+    Where the box holds 0 nothing is known: the bounds become NaN, and nothing is proved. Convex for
+    x > 0 and concave for x < 0: the chord on one side, the tangent at sqrt(l u), where the slope is
+    the chord's, on the other.
     """
 
     @staticmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,10 +23,12 @@ from verifier.tensors import Array, Bool, Float
 class Relu(Elementwise):
     """y = max(x, 0) + leak min(x, 0), with 0 <= leak <= 1.
 
-    A neuron is stable when its box does not cross 0: then both lines are exact. Otherwise the upper line
-    is the chord, and any slope in [leak, 1] through the origin is a sound lower line; the tilt (alpha of
-    Xu et al. 2021) runs from leak at 0 to 1 at 1.
+    A neuron is stable when its box does not cross 0: then both lines are exact. Otherwise the upper
+    line is the chord, and any slope in [leak, 1] through the origin is a sound lower line; the tilt
+    (alpha of Xu et al. 2021) runs from leak at 0 to 1 at 1.
     """
+
+    tilted: ClassVar[bool] = True
 
     leak: float = 0.0
 
@@ -61,7 +64,8 @@ class Relu(Elementwise):
     def sensitivity(
         self, positive: Float[Array, "batch m"], negative: Float[Array, "batch m"], *boxes: Box
     ) -> tuple[Float[Array, "batch n"], ...]:
-        # The chord's offset is (r^2 - c^2) / 2r with centre c and half-width r: d/dr = (1 + (c/r)^2) / 2.
+        # The chord's offset is (r^2 - c^2) / 2r with centre c and half-width r: d/dr = (1 +
+        # (c/r)^2) / 2.
         (box,) = boxes
         unstable = self.unstable(0, box)
         width = self.xp.where(unstable, box.upper - box.lower, self.xp.full((1,), 1.0))

@@ -23,11 +23,11 @@ TANGENT_STEPS = 12
 class SShaped(Elementwise):
     """A bounded increasing function, convex below 0 and concave above, with phi' even.
 
-    Where the box lies on one side of 0 the lines are the chord and the tangent at the middle; where it
-    crosses 0, a line starts at one end and touches the curve on the other side, or is the chord if it
-    cannot touch inside the box (Singh et al. 2019, section 4.3; Zhang et al. 2018, section 3.3).
-    Of the tangents that pass the end on the sound side, the one at the middle is the best, since the
-    mean of a line over the box is its value there.
+    Where the box lies on one side of 0 the lines are the chord and the tangent at the middle; where
+    it crosses 0, a line starts at one end and touches the curve on the other side, or is the chord
+    if it cannot touch inside the box (Singh et al. 2019, section 4.3; Zhang et al. 2018, section
+    3.3). Of the tangents that pass the end on the sound side, the one at the middle is the best,
+    since the mean of a line over the box is its value there.
     """
 
     reach: ClassVar[float]
@@ -55,9 +55,9 @@ class SShaped(Elementwise):
     def _mixed(self, end: Array, limit: Array, chord: Array) -> Array:
         """The slope of a line for boxes from ``end`` to ``limit`` that hold 0 between them.
 
-        Where the tangent at some t on the side of ``limit`` meets the curve at ``end``, so do, or miss it
-        on the sound side, the tangents further out: the best touches at the middle, or at t if that is
-        further out. Elsewhere the line is the chord.
+        Where the tangent at some t on the side of ``limit`` meets the curve at ``end``, so do, or
+        miss it on the sound side, the tangents further out: the best touches at the middle, or at t
+        if that is further out. Elsewhere the line is the chord.
         """
         xp = self.xp
         value = self.evaluate(end)
@@ -68,7 +68,9 @@ class SShaped(Elementwise):
         for _ in range(TANGENT_STEPS):
             middle = (near + far) / 2
             # Above 0 for a tangent that passes end too steeply: the touching point is further out.
-            excess = (value - self.evaluate(middle) - self.derivative(middle) * (end - middle)) * side
+            excess = (
+                value - self.evaluate(middle) - self.derivative(middle) * (end - middle)
+            ) * side
             further = excess > 0
             near = xp.where(further, middle, near)
             far = xp.where(further, far, middle)
@@ -150,7 +152,8 @@ class Tanh(SShaped):
         return 1 - y * y
 
     def touch(self, slope: Array) -> Array:
-        # 1 - tanh(x)^2 = s, so with r = sqrt(1 - s): x = log((1 + r) / (1 - r)) / 2, 1 - r = s / (1 + r).
+        # 1 - tanh(x)^2 = s, so with r = sqrt(1 - s): x = log((1 + r) / (1 - r)) / 2, 1 - r = s / (1
+        # + r).
         xp = self.xp
         safe = slope.clip(min=xp.tiny, max=1.0)
         root = 1 + xp.function("sqrt", 1 - safe)

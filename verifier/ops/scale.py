@@ -47,8 +47,8 @@ class Scale(Affine):
     def absorb_next(self, following: Affine) -> Affine | None:
         """s2 (s1 x + b1) + b2 = (s1 s2) x + (s2 b1 + b2).
 
-        The product and the sum each cost a rounding, relative to |s1 s2| and to |s2 b1| + |b2|, on top
-        of those that both operators' ``terms`` count.
+        The product and the sum each cost a rounding, relative to |s1 s2| and to |s2 b1| + |b2|, on
+        top of those that both operators' ``terms`` count.
         """
         if not isinstance(following, Scale):
             return None

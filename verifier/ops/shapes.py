@@ -87,7 +87,7 @@ def read_constant_of_shape(node: OnnxNode, builder: Builder) -> Operand:
 
 @reads("Reshape", folds=True)
 def read_reshape(node: OnnxNode, builder: Builder) -> Operand:
-    """The same elements in another shape: 0 keeps an axis (unless ``allowzero``), -1 is inferred."""
+    """Another shape: 0 keeps an axis (unless ``allowzero``), -1 is inferred."""
     given, target = node.operand(0), node.ints("shape", 1)
     if target is None:
         message = "no shape is given"

@@ -14,11 +14,14 @@ from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
 from verifier.search.input_split import InputProblem, Round, bisect, bound_round
 from verifier.search.subproblems import Subproblems
+from verifier.search.workers import Workers
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
 
 FIRST_BATCH = 32
+LEAST_PART = 16
+"""A thread gets at least so many boxes."""
 CASES_AT_ONCE = 4096
 HUNT_SECONDS = 0.3
 """Time of the first attack, once the root bounds have not decided."""
@@ -35,6 +38,7 @@ class InputSearch:
     tree: ProofTree
     frontier: Frontier[Subproblems]
     target: Target
+    workers: Workers
     taken: int = 0
     """How many cases have been opened."""
     batch: int = FIRST_BATCH
@@ -47,7 +51,7 @@ class InputSearch:
     worst_thin: float = field(default=float("inf"))
 
     @staticmethod
-    def of(context: Context) -> InputSearch:
+    def of(context: Context, workers: Workers) -> InputSearch:
         """Nothing opened yet."""
         xp = context.graph.xp
         problem = InputProblem(context.graph, context.objective, context.bounds, context.settings)
@@ -57,6 +61,7 @@ class InputSearch:
             ProofTree(xp, len(context.problem.cases)),
             Frontier(xp, context.settings.frontier_bytes, Subproblems.cat),
             Target.of(context.graph, context.problem.rows),
+            workers,
         )
 
     def run(self) -> Verdict:
@@ -94,23 +99,32 @@ class InputSearch:
         return len(self.frontier) > 0
 
     def _round(self) -> Violated | None:
-        batch = self.frontier.take(self.batch)
+        batch = self.frontier.take(self.batch * self.workers.count)
         count = len(batch)
         self.boxes += count
-        result = bound_round(self.problem, batch)
-        self.tree.close(result.closed)
-        self.closed += result.closed.shape[0]
-        found = self._examine(result)
-        if found is not None:
-            return found
-        children = bisect(self.problem, result.open, result.scores, self.tree)
-        lost = len(result.open) - len(children) // 2
-        if lost:
-            self.thin += lost
-            self.worst_thin = min(self.worst_thin, float(result.open.margin.min()))
-        self.frontier.push(children)
-        self._adapt(count, result.rows)
+        size = max(LEAST_PART, -(-count // self.workers.count))
+        parts = [batch[start : start + size] for start in range(0, count, size)]
+        results = self.workers.map(self._bound, parts)
+        for result in results:
+            self.tree.close(result.closed)
+            self.closed += result.closed.shape[0]
+            found = self._examine(result)
+            if found is not None:
+                return found
+        for result in results:
+            children = bisect(self.problem, result.open, result.scores, self.tree)
+            lost = len(result.open) - len(children) // 2
+            if lost:
+                self.thin += lost
+                self.worst_thin = min(self.worst_thin, float(result.open.margin.min()))
+            self.frontier.push(children)
+        self._adapt(count, sum(result.rows for result in results))
         return None
+
+    def _bound(self, part: Subproblems) -> Round:
+        # NumPy's error state belongs to a thread.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return bound_round(self.problem, part)
 
     def _adapt(self, count: int, rows: int) -> None:
         """Choose the next batch so that a round has the number of rows wanted."""
@@ -154,5 +168,6 @@ class InputSearch:
 
 def search_inputs(context: Context) -> Verdict:
     """Branch and bound over the input."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return InputSearch.of(context).run()
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with quiet, Workers(context.graph.xp) as workers:
+        return InputSearch.of(context, workers).run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from verifier.certify import ProofTree
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
+from verifier.search.leaf import finish
 from verifier.search.neuron_split import (
     NeuronProblem,
     NeuronRound,
@@ -28,6 +29,15 @@ log = logging.getLogger(__name__)
 
 HUNT_SECONDS = 1.0
 HUNT_SHARE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class _Finished:
+    """What linear programs left open: margins of leaves without free neurons, and the others."""
+
+    margins: list[float]
+    free: SignPatterns
+    out_of_time: bool
 
 
 @dataclass(eq=False)
@@ -110,9 +120,16 @@ class NeuronSearch:
             found = self._examine(problem, result, case) or self._hunt(hunt)
             if found is not None:
                 return found
-            if len(result.exhausted):
-                exhausted += len(result.exhausted)
-                worst = min(worst, float(result.exhausted.margin.min()))
+            leaves = self._finish(problem, result.exhausted, case)
+            if isinstance(leaves, Violated):
+                return leaves
+            if leaves.out_of_time:
+                frontier.push(result.exhausted)
+                continue
+            exhausted += len(leaves.margins)
+            worst = min([worst, *leaves.margins])
+            if len(leaves.free):
+                frontier.push(split_neurons(problem, leaves.free, self.tree))
             if len(result.open):
                 frontier.push(split_neurons(problem, result.open, self.tree))
             context.tell(len(frontier), self.closed, frontier.worst_margin)
@@ -134,6 +151,34 @@ class NeuronSearch:
             return None
         cases = np.full(unsafe.shape[0], case)
         return self.context.confirm(points[unsafe], margins[unsafe], cases)
+
+    def _finish(
+        self, problem: NeuronProblem, leaves: SignPatterns, case: int
+    ) -> Violated | _Finished:
+        """Decide leaves by linear programs, one by one."""
+        xp = self.context.graph.xp
+        margins: list[float] = []
+        free: list[SignPatterns] = []
+        for i in range(len(leaves)):
+            if self.context.left <= 0:
+                return _Finished(margins, leaves[:0], out_of_time=True)
+            one = leaves[i : i + 1]
+            leaf = finish(problem, one)
+            if leaf.margin > 0:
+                self.tree.close(one.node)
+                self.closed += 1
+                continue
+            if leaf.point is not None:
+                point = xp.floats(leaf.point)[None, :]
+                found = self.context.confirm(point, xp.zeros(1), np.array([case]))
+                if found is not None:
+                    return found
+            if bool((one.phase == 0).any()):
+                free.append(replace(one, branch=xp.floats(one.phase == 0).argmax(1)))
+            else:
+                margins.append(max(leaf.margin, float(one.margin[0])))
+        rest = SignPatterns.cat(free, xp) if free else leaves[:0]
+        return _Finished(margins, rest, out_of_time=False)
 
     def _hunt(self, hunt: Hunt) -> Violated | None:
         context = self.context

@@ -40,7 +40,7 @@ class SignPatterns:
     """alpha or beta of each neuron for each row of the clause."""
     margin: Float[Array, " batch"]
     branch: Int[Array, " batch"]
-    """The neuron to split next; -1 where none is left."""
+    """The neuron to split next; -1 where no free neuron's relaxation costs anything."""
     node: Int[Array, " batch"]
 
     def __len__(self) -> int:
@@ -182,7 +182,8 @@ class NeuronProblem:
             extra = self.objective.inputs[row]
             start[0] = start[0] + extra if 0 in start else extra
         owner = Owner.equal(len(batch), self.width, xp)
-        return Rows(start, -self.thresholds[row], owner)
+        rounding = self.objective.rounding(row, Owner.equal(1, len(row), xp), self.root)
+        return Rows(start, -self.thresholds[row] - rounding, owner)
 
     def expand(self, batch: SignPatterns, enclosure: Enclosure, rows: Rows) -> dict[int, Array]:
         """The batch's tilts as the optimiser wants them: whole layers, one row after another."""
@@ -218,7 +219,7 @@ class NeuronRound:
 
     open: SignPatterns
     exhausted: SignPatterns
-    """Open, with no neuron left to split."""
+    """Open, though no relaxation costs anything any more: a linear program comes next."""
     closed: Int[Array, " closed"]
     candidates: Float[Array, "points n"]
 
@@ -278,7 +279,7 @@ def _branch(
     usual = (xp.amax(score, 1) > 0)[:, None]
     score = xp.where(usual, score, other)
     choice = score.argmax(1)
-    return xp.where(xp.amax(score, 1) >= 0, choice, choice * 0 - 1)
+    return xp.where(xp.amax(score, 1) > 0, choice, choice * 0 - 1)
 
 
 def split_neurons(problem: NeuronProblem, batch: SignPatterns, tree: ProofTree) -> SignPatterns:

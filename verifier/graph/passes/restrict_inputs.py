@@ -12,10 +12,10 @@ from verifier.graph.passes.simplify import simplify
 
 
 def restrict_inputs(graph: Graph, free: np.ndarray, fixed: np.ndarray) -> Graph:
-    """The graph whose input vector is ``x[free]``, with ``fixed`` elsewhere (``[n]``, read only there).
+    """The graph whose input vector is ``x[free]``, the other inputs being ``fixed`` (``[n]``).
 
-    An embedding puts the free inputs among the fixed ones; operators that can absorb it do. Each fixed
-    number may be off by one relative rounding, as decimals read into float64 are.
+    An embedding puts the free inputs among the fixed ones; operators that can absorb it do. Each
+    fixed number may be off by one relative rounding, as decimals read into float64 are.
 
     Raises:
         ValueError: no input is free.

@@ -8,10 +8,11 @@ from verifier.graph.graph import Graph, Node
 
 
 def rewrite(graph: Graph, changes: Sequence[Node | int]) -> Graph:
-    """The graph with ``changes[i]`` in place of ``nodes[i]``: a node, or the value that stands for it.
+    """The graph with ``changes[i]`` in place of ``nodes[i]``.
 
-    All numbers are the old graph's. Requires: no backend yet; changes read earlier values only.
-    Ensures: every node of the result is read by another one, or is the output.
+    A change is a node, or the number of the value that stands for the node's. All numbers are the
+    old graph's. Requires: no backend yet; changes read earlier values only. Ensures: every node of
+    the result is read by another one, or is the output.
     """
     stands = [0]
     for place, change in enumerate(changes, start=1):

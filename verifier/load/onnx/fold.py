@@ -10,7 +10,14 @@ from verifier.errors import UnsupportedModel
 from verifier.families.onnx_node import OnnxNode
 
 RANDOM = frozenset(
-    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split()
+    (
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    )
 )
 """Operators whose output is no function of their inputs."""
 

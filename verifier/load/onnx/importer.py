@@ -79,7 +79,8 @@ def import_graph(proto: Any) -> Imported:
         for name in node.input:
             state.uses.setdefault(name, set()).add(node.op_type)
     infos = (*graph.value_info, *graph.output)
-    state.declared = {info.name: _dims(info) for info in infos if _dims(info) is not None}
+    declared = {info.name: _dims(info) for info in infos}
+    state.declared = {name: dims for name, dims in declared.items() if dims is not None}
     _split_inputs(state, inputs)
     for node in graph.node:
         _read_node(state, node)
@@ -223,7 +224,9 @@ def _finish(state: _State, proto: Any, inputs: tuple[Port, ...]) -> Imported:
         dtype = np.dtype(FLOATS.get(kind) or OTHERS.get(kind) or np.float32)
         outputs.append(Port(info.name, dtype, tuple(operand.shape)))
         operands.append(operand.reshape((outputs[-1].size,)))
-    whole = operands[0] if len(operands) == 1 else concatenate("outputs", state.builder, operands, 0)
+    whole = (
+        operands[0] if len(operands) == 1 else concatenate("outputs", state.builder, operands, 0)
+    )
     if isinstance(whole, np.ndarray):
         entry = Value(0, (state.builder.input_size,))
         whole = state.builder.rearrange("outputs", entry, np.full(whole.shape, -1), whole)

@@ -11,6 +11,7 @@ from verifier.load.onnx.importer import Imported, import_graph, operator_counts
 from verifier.load.onnx.model import Model
 from verifier.load.onnx.read import read_model
 
+
 def load_model(path: str | Path) -> Model:
     """The network in an ``.onnx`` or ``.onnx.gz`` file, its graph simplified and on no backend.
 
@@ -44,7 +45,7 @@ def model_from(path: Path, data: bytes, proto: Any) -> Model:
 
 
 def import_again(model: Model) -> Imported:
-    """The graph before any pass, with the names of its tensors: to find the node that is at fault."""
+    """The graph before any pass, with its tensors' names: to find the node at fault."""
     import onnx
 
     return import_graph(onnx.ModelProto.FromString(model.data))

@@ -90,18 +90,17 @@ def attribute(proto: Any) -> Any:
     """An attribute as a Python or NumPy value; graphs stay protocol buffers."""
     from onnx import AttributeProto as Kinds
 
-    if proto.type == Kinds.FLOAT:
-        return proto.f
-    if proto.type == Kinds.INT:
-        return proto.i
-    if proto.type == Kinds.STRING:
-        return proto.s.decode("utf-8", errors="replace")
-    if proto.type == Kinds.TENSOR:
-        return array(proto.t)
-    if proto.type == Kinds.FLOATS:
-        return tuple(proto.floats)
-    if proto.type == Kinds.INTS:
-        return tuple(proto.ints)
-    if proto.type == Kinds.STRINGS:
-        return tuple(s.decode("utf-8", errors="replace") for s in proto.strings)
-    return proto
+    convert = {
+        Kinds.FLOAT: lambda: proto.f,
+        Kinds.INT: lambda: proto.i,
+        Kinds.STRING: lambda: _text(proto.s),
+        Kinds.TENSOR: lambda: array(proto.t),
+        Kinds.FLOATS: lambda: tuple(proto.floats),
+        Kinds.INTS: lambda: tuple(proto.ints),
+        Kinds.STRINGS: lambda: tuple(_text(s) for s in proto.strings),
+    }
+    return convert.get(proto.type, lambda: proto)()
+
+
+def _text(encoded: bytes) -> str:
+    return encoded.decode("utf-8", errors="replace")

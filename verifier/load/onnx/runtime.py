@@ -15,7 +15,7 @@ _SESSIONS: WeakKeyDictionary[Model, Any] = WeakKeyDictionary()
 
 
 def runtime_session(model: Model) -> Any:
-    """The model's ``InferenceSession``: one thread, CPU, default optimisations; made once per model.
+    """The model's ``InferenceSession``, made once: one thread, CPU, default optimisations.
 
     Raises:
         ModelError: ONNX Runtime does not take the model.
@@ -53,9 +53,7 @@ def run(model: Model, x: np.ndarray) -> np.ndarray:
     return np.stack(rows) if rows else np.zeros((0, sum(port.size for port in model.outputs)))
 
 
-def outputs(
-    judge: Any, names: Sequence[str], feeds: dict[str, np.ndarray]
-) -> list[np.ndarray]:
+def outputs(judge: Any, names: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     """The named outputs for one set of inputs."""
     try:
         return judge.run(list(names), feeds)

@@ -1,0 +1,165 @@
+"""Forward linear bounds: for every value two linear forms of the input, all neurons at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.push import FORM_TERMS, Push, stacked
+from verifier.families import Affine, Nonlinear, Planes
+from verifier.families.maximum import Champions
+from verifier.graph import Graph
+from verifier.sets import Box
+from verifier.tensors import Array, Backend, Float, gamma
+
+
+def forward(graph: Graph, region: Box, inherited: Mapping[int, Box] | None = None) -> Enclosure:
+    """Boxes of all values by forward linear bounds (the forward mode of Xu et al. 2020).
+
+    They are cut with interval arithmetic and with inherited boxes. The work is that of evaluating
+    the network at two points per input. With one hidden layer the bounds are CROWN's.
+    """
+    return ForwardPush(Enclosure.over(graph, region)).run(inherited)
+
+
+@dataclass(frozen=True, eq=False)
+class FormPair:
+    """Two forms, by their mean and half their difference, which |M| maps as M maps the mean.
+
+    Law: |value - (center . e + offset)| <= gap . e + slack, where the input is its box's center
+    plus its radius times e, with e in [-1, 1]^g.
+    """
+
+    center: Float[Array, "batch g n"]
+    offset: Float[Array, "batch n"]
+    gap: Float[Array, "batch g n"]
+    slack: Float[Array, "batch n"]
+
+    def size(self) -> Float[Array, "batch n"]:
+        """At least the sum of the magnitudes of everything in it, up to rounding."""
+        terms = (abs(self.center) + abs(self.gap)).sum(1)
+        return terms + abs(self.offset) + abs(self.slack)
+
+    def lower(self) -> tuple[Array, Array]:
+        """Coefficients and offset of the form below."""
+        return self.center - self.gap, self.offset - self.slack
+
+    def upper(self) -> tuple[Array, Array]:
+        """Coefficients and offset of the form above."""
+        return self.center + self.gap, self.offset + self.slack
+
+
+@dataclass(eq=False)
+class ForwardPush(Push[FormPair]):
+    """Forms over the inputs."""
+
+    @property
+    def xp(self) -> Backend:
+        return self.enclosure.graph.xp
+
+    def start(self) -> FormPair:
+        xp, region = self.xp, self.enclosure.boxes[0]
+        batch, size = region.lower.shape
+        middle, radius = (region.lower + region.upper) / 2, (region.upper - region.lower) / 2
+        radius = radius + 4 * xp.unit_roundoff * region.magnitude(xp) + xp.tiny
+        center = xp.zeros(batch, size, size)
+        place = xp.arange(size)
+        center[:, place, place] = radius
+        return FormPair(center, middle, xp.zeros(batch, size, size), middle * 0)
+
+    def constant(self, box: Box) -> FormPair:
+        xp = self.xp
+        middle, radius = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
+        radius = radius + 4 * xp.unit_roundoff * box.magnitude(xp) + xp.tiny
+        finite = xp.function("isfinite", middle) & xp.function("isfinite", radius)
+        middle = xp.where(finite, middle, xp.zeros(1))
+        radius = xp.where(finite, radius, xp.full((1,), float("inf")))
+        batch, size = middle.shape
+        zeros = xp.zeros(batch, self.enclosure.graph.input_size, size)
+        return FormPair(zeros, middle, zeros, radius)
+
+    def choose(self, where: Array, yes: FormPair, no: FormPair) -> FormPair:
+        xp, column = self.xp, where[:, None, :]
+        return FormPair(
+            xp.where(column, yes.center, no.center),
+            xp.where(where, yes.offset, no.offset),
+            xp.where(column, yes.gap, no.gap),
+            xp.where(where, yes.slack, no.slack),
+        )
+
+    def box(self, form: FormPair) -> Box:
+        xp = self.xp
+        rounding = 2 * gamma(form.center.shape[1] + FORM_TERMS, xp.unit_roundoff)
+        error = rounding * form.size() + xp.tiny
+        below, lowest = form.lower()
+        above, highest = form.upper()
+        return Box(lowest - abs(below).sum(1) - error, highest + abs(above).sum(1) + error)
+
+    def affine(self, operator: Affine, inputs: tuple[FormPair, ...]) -> FormPair:
+        xp = self.xp
+        rounding = 2 * gamma(operator.terms + FORM_TERMS, xp.unit_roundoff)
+        error = rounding * operator.magnitude(*(f.size() for f in inputs)) + xp.tiny
+        batch, count = inputs[0].center.shape[:2]
+        gaps = tuple(f.gap.reshape(batch * count, f.gap.shape[2]) for f in inputs)
+        return FormPair(
+            stacked(operator, tuple(f.center for f in inputs)),
+            operator.evaluate(*(f.offset for f in inputs)),
+            operator.absolute(*gaps).reshape(batch, count, operator.size),
+            operator.absolute(*(f.slack for f in inputs)) + error,
+        )
+
+    def nonlinear(self, value: int, operator: Nonlinear, inputs: tuple[FormPair, ...]) -> FormPair:
+        relaxation = self.enclosure.relaxations[value]
+        if isinstance(relaxation, Champions):
+            return self._through_champions(relaxation, inputs[0])
+        assert isinstance(relaxation, Planes)
+        return self._through_planes(relaxation, inputs)
+
+    def _through_planes(self, planes: Planes, inputs: tuple[FormPair, ...]) -> FormPair:
+        lower, upper = planes.lower_offset, planes.upper_offset
+        size = abs(lower) + abs(upper) + planes.noise
+        below, above = None, None
+        for low, high, form in zip(planes.below, planes.above, inputs, strict=True):
+            steep = self.xp.maximum(abs(low), abs(high))
+            size = size + steep * form.size()
+            lower = lower + low * form.offset - abs(low) * form.slack
+            upper = upper + high * form.offset + abs(high) * form.slack
+            part = form.center * low[:, None, :] - form.gap * abs(low)[:, None, :]
+            below = part if below is None else below + part
+            part = form.center * high[:, None, :] + form.gap * abs(high)[:, None, :]
+            above = part if above is None else above + part
+        return self._between((below, lower), (above, upper), size, planes.noise)
+
+    def _through_champions(self, champions: Champions, form: FormPair) -> FormPair:
+        xp, slope = self.xp, champions.slope
+        low, lower = (self._columns(x, champions.lowest) for x in form.lower())
+        high, upper = (self._columns(x, champions.highest) for x in form.upper())
+        size = form.size()
+        size = xp.maximum(
+            self._columns(size, champions.lowest), self._columns(size, champions.highest)
+        )
+        above = (high * slope[:, None, :], upper * slope + champions.offset)
+        size = size + abs(champions.offset)
+        return self._between((low, lower), above, size, champions.noise)
+
+    def _columns(self, x: Array, index: Array) -> Array:
+        if len(x.shape) == 2:
+            return self.xp.take_along(x, index, 1)
+        return self.xp.take_along(x, index[:, None, :], 2)
+
+    def _between(
+        self,
+        below: tuple[Array, Array],
+        above: tuple[Array, Array],
+        size: Float[Array, "batch n"],
+        noise: Float[Array, "batch n"],
+    ) -> FormPair:
+        """The pair of two (coefficients, offset) whose parts come to ``size``."""
+        error = noise + 2 * FORM_TERMS * self.xp.unit_roundoff * (size + noise) + self.xp.tiny
+        return FormPair(
+            (above[0] + below[0]) / 2,
+            (above[1] + below[1]) / 2,
+            (above[0] - below[0]) / 2,
+            (above[1] - below[1]) / 2 + error,
+        )

@@ -1,0 +1,105 @@
+"""Forms of the input pushed through a graph, value by value, next to the values' boxes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from verifier.bounds.enclosure import Enclosure
+from verifier.families import Affine, Nonlinear
+from verifier.sets import Box
+from verifier.tensors import Array, Float
+
+Form = TypeVar("Form")
+
+FORM_TERMS = 16
+"""Roundings in each step of a form besides those of the operator's own sums."""
+
+
+@dataclass(eq=False)
+class Push(ABC, Generic[Form]):
+    """One form per value, each used to narrow the value's box and dropped after its last reader.
+
+    A nonlinear node is relaxed over the narrowed boxes of its inputs, so boxes help forms and forms
+    help boxes; where a form overflows, the box takes its place.
+    """
+
+    enclosure: Enclosure
+    live: dict[int, Form] = field(default_factory=dict)
+
+    @abstractmethod
+    def start(self) -> Form:
+        """The form of the input."""
+
+    @abstractmethod
+    def affine(self, operator: Affine, inputs: tuple[Form, ...]) -> Form:
+        """The form after an affine operator."""
+
+    @abstractmethod
+    def nonlinear(self, value: int, operator: Nonlinear, inputs: tuple[Form, ...]) -> Form:
+        """The form after a nonlinear operator, relaxed as the enclosure says."""
+
+    @abstractmethod
+    def constant(self, box: Box) -> Form:
+        """The form that says nothing but the box."""
+
+    @abstractmethod
+    def choose(self, where: Float[Array, "batch n"], yes: Form, no: Form) -> Form:
+        """Neuron by neuron one of two forms."""
+
+    @abstractmethod
+    def box(self, form: Form) -> Box:
+        """The least box around a form, rounding included; NaN or infinite where it overflowed."""
+
+    def settle(self) -> None:
+        """After each value: what there is to do with the live forms."""
+
+    def run(self, inherited: Mapping[int, Box] | None = None) -> Enclosure:
+        """Push through all nodes; the enclosure's boxes are cut with the inherited ones."""
+        enclosure, graph = self.enclosure, self.enclosure.graph
+        last = [max(readers, default=0) for readers in graph.consumers]
+        self.live = {0: self.start()}
+        for _ in graph.nodes:
+            value = enclosure.step(inherited)
+            node = graph.node(value)
+            inputs = tuple(self.live[i] for i in node.inputs)
+            if isinstance(node.operator, Affine):
+                form = self.affine(node.operator, inputs)
+            else:
+                assert isinstance(node.operator, Nonlinear)
+                enclosure.relax(value)
+                form = self.nonlinear(value, node.operator, inputs)
+            form = self._meet(value, form)
+            self.live = {v: f for v, f in self.live.items() if last[v] > value}
+            if last[value]:
+                self.live[value] = form
+                self.settle()
+        return enclosure
+
+    def _meet(self, value: int, form: Form) -> Form:
+        """Narrow the box with the form; where that is not finite, the box takes its place."""
+        xp, old, new = self.enclosure.graph.xp, self.enclosure.boxes[value], self.box(form)
+        # A comparison with NaN is false: the old bound stays.
+        lower = xp.where(new.lower > old.lower, new.lower, old.lower)
+        upper = xp.where(new.upper < old.upper, new.upper, old.upper)
+        box = self.enclosure.boxes[value] = Box(lower, upper)
+        finite = xp.function("isfinite", new.lower) & xp.function("isfinite", new.upper)
+        if bool(finite.all()):
+            return form
+        return self.choose(finite, form, self.constant(box))
+
+
+def linear_part(operator: Affine) -> Affine:
+    """The same operator without its bias."""
+    return operator if operator.bias is None else replace(operator, bias=None)
+
+
+def stacked(operator: Affine, inputs: tuple[Float[Array, "batch g _"], ...]) -> Array:
+    """``sum_i M_i x_i`` for a stack of vectors per batch entry."""
+    batch, count = inputs[0].shape[:2]
+    if count == 0:
+        return operator.xp.zeros(batch, 0, operator.size)
+    rows = tuple(x.reshape(batch * count, x.shape[2]) for x in inputs)
+    return linear_part(operator).evaluate(*rows).reshape(batch, count, operator.size)

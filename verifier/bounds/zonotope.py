@@ -1,0 +1,201 @@
+"""Zonotopes: affine forms of the input whose errors are symbols shared by all later values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.push import FORM_TERMS, Push, stacked
+from verifier.families import Affine, Elementwise, Maximum, Nonlinear, Planes
+from verifier.families.maximum import Champions
+from verifier.graph import Graph
+from verifier.sets import Box
+from verifier.sets.zonotope import Zonotope
+from verifier.tensors import Array, Backend, Float, gamma
+
+WORTHWHILE = 1024
+"""An error of less than this many roundings of its value gets no symbol."""
+
+
+def zonotope(
+    graph: Graph, region: Box, generators: int, inherited: Mapping[int, Box] | None = None
+) -> Enclosure:
+    """Boxes of all values by zonotopes with at most so many generators (Singh et al. 2018).
+
+    They are cut with interval arithmetic and with inherited boxes. Each step adds its rounding
+    errors to the tails, so the boxes hold over the real numbers.
+    """
+    return ZonotopePush(Enclosure.over(graph, region), limit=generators).run(inherited)
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """least <= phi(x) - sum_i slopes_i x_i <= greatest over a box."""
+
+    slopes: tuple[Float[Array, "batch m"], ...]
+    least: Float[Array, "batch m"]
+    greatest: Float[Array, "batch m"]
+
+
+@dataclass(eq=False)
+class ZonotopePush(Push[Zonotope]):
+    """The live zonotopes share their symbols; ``limit`` of them survive each step."""
+
+    limit: int = 0
+    count: int = 0
+    """How many symbols there are."""
+
+    @property
+    def xp(self) -> Backend:
+        return self.enclosure.graph.xp
+
+    def start(self) -> Zonotope:
+        xp, region = self.xp, self.enclosure.boxes[0]
+        form = self.constant(region)
+        fixed = (region.upper == region.lower).all(0)
+        self.count = min(self.limit, form.center.shape[1] - int(fixed.sum()))
+        return form.promoted(self.count, 0, xp)
+
+    def constant(self, box: Box) -> Zonotope:
+        xp = self.xp
+        center, radius = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
+        radius = radius + 4 * xp.unit_roundoff * box.magnitude(xp) + xp.tiny
+        finite = xp.function("isfinite", center) & xp.function("isfinite", radius)
+        center = xp.where(finite, center, xp.zeros(1))
+        radius = xp.where(finite, radius, xp.full((1,), float("inf")))
+        batch, size = center.shape
+        return Zonotope(center, xp.zeros(batch, 0, size), radius)
+
+    def choose(self, where: Array, yes: Zonotope, no: Zonotope) -> Zonotope:
+        xp, no = self.xp, no.padded(yes.count, self.xp)
+        return Zonotope(
+            xp.where(where, yes.center, no.center),
+            xp.where(where[:, None, :], yes.generators, no.generators),
+            xp.where(where, yes.tail, no.tail),
+        )
+
+    def box(self, form: Zonotope) -> Box:
+        return form.box(self.xp)
+
+    def affine(self, operator: Affine, inputs: tuple[Zonotope, ...]) -> Zonotope:
+        xp = self.xp
+        inputs = self._aligned(inputs)
+        sizes = tuple(abs(z.center) + z.radius() for z in inputs)
+        error = 2 * gamma(operator.terms + FORM_TERMS, xp.unit_roundoff)
+        tail = operator.absolute(*(z.tail for z in inputs))
+        return Zonotope(
+            operator.evaluate(*(z.center for z in inputs)),
+            stacked(operator, tuple(z.generators for z in inputs)),
+            tail + error * operator.magnitude(*sizes) + xp.tiny,
+        )
+
+    def nonlinear(self, value: int, operator: Nonlinear, inputs: tuple[Zonotope, ...]) -> Zonotope:
+        boxes = tuple(self.enclosure.boxes[i] for i in self.enclosure.graph.node(value).inputs)
+        relaxation = self.enclosure.relaxations[value]
+        if isinstance(relaxation, Champions):
+            assert isinstance(operator, Maximum)
+            inputs = (inputs[0].columns(relaxation.highest, self.xp),)
+            band = band_of_champions(operator, relaxation, boxes[0])
+        elif isinstance(operator, Elementwise):
+            band = narrowest_band(operator, boxes[0])
+        else:
+            assert isinstance(relaxation, Planes)
+            band = band_of_planes(relaxation, boxes)
+        form = self._banded(band, inputs)
+        fresh = (band.greatest - band.least) / 2
+        size = abs(form.center) + form.radius()
+        worthwhile = fresh > WORTHWHILE * self.xp.unit_roundoff * size
+        wanted = int(worthwhile.sum(1).max())
+        first, self.count = self.count, self.count + min(self.limit, wanted)
+        return form.promoted(self.count - first, first, self.xp) if self.count > first else form
+
+    def settle(self) -> None:
+        """Keep the symbols that matter most to the live values together."""
+        if self.count <= self.limit:
+            return
+        xp = self.xp
+        forms = {v: z.padded(self.count, xp) for v, z in self.live.items()}
+        weight = None
+        for form in forms.values():
+            own = abs(form.generators).sum(2)
+            weight = own if weight is None else weight + own
+        assert weight is not None
+        order = xp.argsort(-weight, 1)[:, : self.limit]
+        self.live = {v: z.keeping(order, xp) for v, z in forms.items()}
+        self.count = self.limit
+
+    def _aligned(self, inputs: tuple[Zonotope, ...]) -> tuple[Zonotope, ...]:
+        count = max(z.count for z in inputs)
+        return tuple(z.padded(count, self.xp) for z in inputs)
+
+    def _banded(self, band: Band, inputs: tuple[Zonotope, ...]) -> Zonotope:
+        """Sum slopes_i x_i + [least, greatest]."""
+        xp = self.xp
+        inputs = self._aligned(inputs)
+        center = (band.least + band.greatest) / 2
+        tail = (band.greatest - band.least) / 2
+        size = abs(band.least) + abs(band.greatest)
+        generators = None
+        for slope, z in zip(band.slopes, inputs, strict=True):
+            center, tail = center + slope * z.center, tail + abs(slope) * z.tail
+            size = size + abs(slope) * (abs(z.center) + z.radius())
+            part = z.generators * slope[:, None, :]
+            generators = part if generators is None else generators + part
+        assert generators is not None
+        return Zonotope(center, generators, tail + FORM_TERMS * xp.unit_roundoff * size + xp.tiny)
+
+
+def narrowest_band(operator: Elementwise, box: Box) -> Band:
+    """Around the chord or between the tangents' slopes, whichever is narrower.
+
+    For a convex or concave phi the chord's is the narrowest band of all: for ReLU the parallelogram
+    of the least area (Singh et al. 2018).
+    """
+    xp = operator.xp
+    below, above = operator.slopes(box)
+    mean = finite_or_zero((below + above) / 2, xp)
+    width = box.upper - box.lower
+    wide = width > 0
+    rise = operator.evaluate(box.upper) - operator.evaluate(box.lower)
+    chord = finite_or_zero(rise / xp.where(wide, width, xp.full((1,), 1.0)), xp)
+    chord = xp.where(wide, chord, mean)
+    first, second = operator.gap(chord, box), operator.gap(mean, box)
+    # Written so that NaN chooses the second.
+    narrower = first[1] - first[0] <= second[1] - second[0]
+    return Band(
+        (xp.where(narrower, chord, mean),),
+        xp.where(narrower, first[0], second[0]),
+        xp.where(narrower, first[1], second[1]),
+    )
+
+
+def finite_or_zero(x: Array, xp: Backend) -> Array:
+    """Slopes that overflowed become 0, which is as sound as any."""
+    return xp.where(xp.function("isfinite", x), x, xp.zeros(1))
+
+
+def band_of_planes(planes: Planes, boxes: tuple[Box, ...]) -> Band:
+    """With the mean of the two planes' slopes; what they differ by is bounded over the boxes."""
+    xp = planes.xp
+    slopes, extra = [], planes.noise
+    for below, above, box in zip(planes.below, planes.above, boxes, strict=True):
+        slopes.append((below + above) / 2)
+        extra = extra + abs(above - below) / 2 * box.magnitude(xp)
+    rounding = FORM_TERMS * xp.unit_roundoff
+    least, greatest = planes.lower_offset - extra, planes.upper_offset + extra
+    return Band(
+        tuple(slopes),
+        least - rounding * (abs(planes.lower_offset) + extra),
+        greatest + rounding * (abs(planes.upper_offset) + extra),
+    )
+
+
+def band_of_champions(operator: Maximum, champions: Champions, box: Box) -> Band:
+    """Around the upper line s x_i + t, 0 <= s <= 1, of the member i of the greatest upper bound.
+
+    With b the greatest lower bound of all, y >= max(x_i, b); less s x_i, that is least at x_i = b.
+    """
+    best = operator.interval(box).lower
+    least = (1 - champions.slope) * best - champions.noise
+    return Band((champions.slope,), least, champions.offset + champions.noise)

@@ -1,0 +1,112 @@
+"""``verifier info``: what the files hold, what is unsupported, and which search would be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from verifier.cli.request import is_property
+from verifier.errors import UnsupportedModel
+
+if TYPE_CHECKING:
+    from verifier.load.onnx.describe import Description
+    from verifier.load.onnx.model import Model
+    from verifier.spec import Cases, Declaration, Query
+
+
+@click.command(short_help="Say what networks and properties hold, and what is unsupported.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def command(files: tuple[str, ...]) -> int:
+    """Describe ONNX and VNN-LIB files, gzipped or not.
+
+    With one network and one property, also say which search would be taken.
+    """
+    models: list[Model] = []
+    queries: list[Query] = []
+    unsupported = 0
+    for number, path in enumerate(files):
+        if number:
+            click.echo()
+        if is_property(path):
+            queries.append(_show_property(path))
+            continue
+        model = _show_network(path)
+        unsupported += model is None
+        models.extend([model] if model else [])
+    if len(models) == len(queries) == 1:
+        click.echo()
+        _show("strategy", _strategy(models[0], queries[0]))
+    return UnsupportedModel.exit_status if unsupported else 0
+
+
+def _show(label: str, text: str) -> None:
+    click.echo(f"{label + ':':<14}{text}")
+
+
+def _show_network(path: str) -> Model | None:
+    from verifier.load.onnx.describe import describe
+
+    found = describe(path)
+    _show("network", path)
+    for label, text in _network_lines(found):
+        _show(label, text)
+    return found.model
+
+
+def _network_lines(found: Description) -> Iterator[tuple[str, str]]:
+    yield from (("input", port) for port in found.inputs)
+    yield from (("output", port) for port in found.outputs)
+    yield "opset", str(found.opset)
+    yield "producer", found.producer or "not named"
+    yield "parameters", f"{found.parameters:,}"
+    counts = (f"{name} {count}" for name, count in found.operators.items())
+    yield "operators", ", ".join(counts) or "none"
+    if found.model:
+        yield "neurons", f"{found.model.neurons:,}"
+        yield "unsupported", "nothing"
+    else:
+        yield "unsupported", found.unsupported
+
+
+def _show_property(path: str) -> Query:
+    from verifier.load.vnnlib import read_query
+    from verifier.spec import cases_of
+
+    query = read_query(path)
+    _show("property", path)
+    for label, text in _property_lines(query, cases_of(query)):
+        _show(label, text)
+    return query
+
+
+def _property_lines(query: Query, cases: Cases) -> Iterator[tuple[str, str]]:
+    yield "version", query.version
+    if query.network.name:
+        yield "network", query.network.name
+    yield "inputs", f"{query.n_inputs:,} ({_declared(query.network.inputs)})"
+    yield "outputs", f"{query.n_outputs:,} ({_declared(query.network.outputs)})"
+    empty = f"; {cases.n_empty:,} more are empty" if cases.n_empty else ""
+    yield "boxes", f"{len(cases):,}{empty}"
+    yield "free inputs", f"{int(cases.free.sum()):,}"
+    yield "clauses", f"{cases.rows.n_clauses:,} ways to be unsafe, of {len(cases.rows.clause):,} rows"
+
+
+def _declared(declarations: Sequence[Declaration]) -> str:
+    return ", ".join(f"{d.name} {d.element_type} {list(d.shape)}" for d in declarations)
+
+
+def _strategy(model: Model, query: Query) -> str:
+    """In words; torch is not asked whether there is a GPU."""
+    from verifier.load.fit import require_fit
+    from verifier.search.strategy import choose
+    from verifier.spec import Problem
+
+    require_fit(query, model)
+    problem = Problem.of(model.graph, query)
+    if not len(problem.cases):
+        return "none: every box is empty, so the verdict is unsat"
+    chosen = choose(problem.graph, "cpu" if model.convolves else "auto")
+    gpu = ", or on a GPU if there is one" if chosen.backend == "torch" else ""
+    return f"split {chosen.search}; {chosen.backend} in {chosen.dtype}{gpu} ({chosen.why})"

@@ -1,0 +1,79 @@
+"""Zonotopes with a box around each point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from verifier.sets.box import Box
+from verifier.tensors import Array, Backend, Float, Int, gamma
+
+
+@dataclass(frozen=True, eq=False)
+class Zonotope:
+    """{center + sum_k e_k generators_k + t : |e_k| <= 1, |t_i| <= tail_i}, one per batch entry.
+
+    Zonotopes of several values of one network share the symbols e_k; one with fewer generators has
+    zeros for the rest. Law: for each input there are symbols, the same for all values, with which
+    every value is inside.
+    """
+
+    center: Float[Array, "batch n"]
+    generators: Float[Array, "batch g n"]
+    tail: Float[Array, "batch n"]
+
+    @property
+    def count(self) -> int:
+        """The number of generators."""
+        return self.generators.shape[1]
+
+    def radius(self) -> Float[Array, "batch n"]:
+        """How far the values go from the center, up to the rounding of ``count`` sums."""
+        return abs(self.generators).sum(1) + self.tail
+
+    def box(self, xp: Backend) -> Box:
+        """The least box around it, rounded outward."""
+        radius = self.radius()
+        size = abs(self.center) + radius
+        radius = radius + 2 * gamma(self.count + 8, xp.unit_roundoff) * size + xp.tiny
+        return Box(self.center - radius, self.center + radius)
+
+    def padded(self, count: int, xp: Backend) -> Zonotope:
+        """With zeros for the generators up to ``count``."""
+        batch, missing, size = self.center.shape[0], count - self.count, self.center.shape[1]
+        if missing == 0:
+            return self
+        zeros = xp.zeros(batch, missing, size)
+        return Zonotope(self.center, xp.cat([self.generators, zeros], 1), self.tail)
+
+    def promoted(self, count: int, first: int, xp: Backend) -> Zonotope:
+        """The ``count`` largest tails become generators of their own, numbered from ``first``.
+
+        Exact: a tail is a symbol that nothing else shares yet.
+        """
+        batch, size = self.tail.shape
+        order = xp.argsort(-self.tail, 1)[:, :count]
+        entry, slot = xp.arange(batch)[:, None], xp.arange(count)[None, :]
+        fresh, tail = xp.zeros(batch, count, size), xp.copy(self.tail)
+        fresh[entry, slot, order] = xp.take_along(self.tail, order, 1)
+        tail[entry, order] = 0.0
+        wide = self.padded(first, xp)
+        return Zonotope(self.center, xp.cat([wide.generators, fresh], 1), tail)
+
+    def keeping(self, order: Int[Array, "batch k"], xp: Backend) -> Zonotope:
+        """Only the generators ``order`` (each batch entry has its own); the rest join the tail."""
+        batch, count = self.center.shape[0], self.count
+        dropped = xp.full((batch, count), 1.0)
+        dropped[xp.arange(batch)[:, None], order] = 0.0
+        rest = (abs(self.generators) * dropped[:, :, None]).sum(1)
+        rest = rest * (1 + 4 * gamma(count + 4, xp.unit_roundoff))
+        kept = xp.take_along(self.generators, order[:, :, None], 1)
+        tail = self.tail + rest
+        return Zonotope(self.center, kept, tail + 2 * xp.unit_roundoff * tail)
+
+    def columns(self, index: Int[Array, "batch m"], xp: Backend) -> Zonotope:
+        """The neurons ``index`` (different for each batch entry)."""
+        return Zonotope(
+            xp.take_along(self.center, index, 1),
+            xp.take_along(self.generators, index[:, None, :], 2),
+            xp.take_along(self.tail, index, 1),
+        )
