@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from verifier.version import VERSION as __version__
+from verifier.version import VERSION
 
 if TYPE_CHECKING:
     from verifier.api import Result, load, verify
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     )
     from verifier.verdict import Reason, Unknown, Verified, Violated
 
+__version__ = VERSION
+
 __all__ = [
     "BadInput",
     "ImportMismatch",
@@ -33,8 +35,8 @@ __all__ = [
     "Result",
     "Unknown",
     "UnsupportedModel",
-    "VerifierError",
     "Verified",
+    "VerifierError",
     "Violated",
     "__version__",
     "load",

@@ -33,10 +33,15 @@ class Verified:
 
 @dataclass(frozen=True, eq=False)
 class Violated:
-    """ONNX Runtime maps ``inputs`` to ``outputs``, and the property's text holds for them exactly."""
+    """ONNX Runtime maps ``inputs`` to ``outputs``, and the property's text holds for them exactly.
+
+    Not ``exact``: the property fixes some inputs to numbers that the network's type does not have, so that
+    ONNX Runtime rounded them; the violation at ``inputs`` themselves is then proved over the reals.
+    """
 
     inputs: np.ndarray
     outputs: np.ndarray
+    exact: bool = True
 
 
 @dataclass(frozen=True, eq=False)

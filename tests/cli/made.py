@@ -7,7 +7,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "benchmarks" / "examples"
-TYPES = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+TYPES = {
+    "float16": TensorProto.FLOAT16,
+    "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+}
 
 
 def save(path: Path, nodes, initial, *, dtype="float32", inputs=None, outputs=None) -> Path:

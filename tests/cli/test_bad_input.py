@@ -122,7 +122,9 @@ def test_an_index_out_of_range(cli, net, prop, place):
     refused(cli("verify", net, prop), 65, "p.vnnlib:4:", "[1,2]" if "," in place else "Y")
 
 
-@pytest.mark.parametrize(("missing", "side"), [("(<= X_1 1.0)", "upper"), ("(>= X_1 0.0)", "lower")])
+@pytest.mark.parametrize(
+    ("missing", "side"), [("(<= X_1 1.0)", "upper"), ("(>= X_1 0.0)", "lower")]
+)
 def test_an_unbounded_input(cli, net, prop, missing, side):
     text = prop.read_text()
     assert missing in text

@@ -12,7 +12,8 @@ PROPERTY = EXAMPLES / "vnnlib" / "digits_mlp_image3_eps0.3_v2.vnnlib"
 def fields(text):
     """Label -> value of every line."""
     return {
-        label: value.strip() for label, _, value in (line.partition(":") for line in text.splitlines())
+        label: value.strip()
+        for label, _, value in (line.partition(":") for line in text.splitlines())
     }
 
 

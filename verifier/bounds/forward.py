@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.push import FORM_TERMS, Push, stacked
@@ -36,10 +37,19 @@ class FormPair:
     gap: Float[Array, "batch g n"]
     slack: Float[Array, "batch n"]
 
+    @cached_property
+    def spans(self) -> tuple[Float[Array, "batch n"], Float[Array, "batch n"]]:
+        """How far each of the two forms goes from its offset, up to rounding."""
+        return abs(self.lower()[0]).sum(1), abs(self.upper()[0]).sum(1)
+
+    @property
     def size(self) -> Float[Array, "batch n"]:
-        """At least the sum of the magnitudes of everything in it, up to rounding."""
-        terms = (abs(self.center) + abs(self.gap)).sum(1)
-        return terms + abs(self.offset) + abs(self.slack)
+        """At least the sum of the magnitudes of everything in it, up to rounding.
+
+        |a| + |b| <= 2 max(|a|, |b|) = |a - b| + |a + b|, so the two spans cover the coefficients.
+        """
+        below, above = self.spans
+        return below + above + abs(self.offset) + abs(self.slack)
 
     def lower(self) -> tuple[Array, Array]:
         """Coefficients and offset of the form below."""
@@ -91,15 +101,14 @@ class ForwardPush(Push[FormPair]):
     def box(self, form: FormPair) -> Box:
         xp = self.xp
         rounding = 2 * gamma(form.center.shape[1] + FORM_TERMS, xp.unit_roundoff)
-        error = rounding * form.size() + xp.tiny
-        below, lowest = form.lower()
-        above, highest = form.upper()
-        return Box(lowest - abs(below).sum(1) - error, highest + abs(above).sum(1) + error)
+        error = rounding * form.size + form.slack + xp.tiny
+        below, above = form.spans
+        return Box(form.offset - below - error, form.offset + above + error)
 
     def affine(self, operator: Affine, inputs: tuple[FormPair, ...]) -> FormPair:
         xp = self.xp
         rounding = 2 * gamma(operator.terms + FORM_TERMS, xp.unit_roundoff)
-        error = rounding * operator.magnitude(*(f.size() for f in inputs)) + xp.tiny
+        error = rounding * operator.magnitude(*(f.size for f in inputs)) + xp.tiny
         batch, count = inputs[0].center.shape[:2]
         gaps = tuple(f.gap.reshape(batch * count, f.gap.shape[2]) for f in inputs)
         return FormPair(
@@ -122,7 +131,7 @@ class ForwardPush(Push[FormPair]):
         below, above = None, None
         for low, high, form in zip(planes.below, planes.above, inputs, strict=True):
             steep = self.xp.maximum(abs(low), abs(high))
-            size = size + steep * form.size()
+            size = size + steep * form.size
             lower = lower + low * form.offset - abs(low) * form.slack
             upper = upper + high * form.offset + abs(high) * form.slack
             part = form.center * low[:, None, :] - form.gap * abs(low)[:, None, :]
@@ -135,7 +144,7 @@ class ForwardPush(Push[FormPair]):
         xp, slope = self.xp, champions.slope
         low, lower = (self._columns(x, champions.lowest) for x in form.lower())
         high, upper = (self._columns(x, champions.highest) for x in form.upper())
-        size = form.size()
+        size = form.size
         size = xp.maximum(
             self._columns(size, champions.lowest), self._columns(size, champions.highest)
         )

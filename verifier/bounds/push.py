@@ -28,6 +28,7 @@ class Push(ABC, Generic[Form]):
 
     enclosure: Enclosure
     live: dict[int, Form] = field(default_factory=dict)
+    """The forms of the values that are still to be read."""
 
     @abstractmethod
     def start(self) -> Form:
@@ -57,26 +58,34 @@ class Push(ABC, Generic[Form]):
         """After each value: what there is to do with the live forms."""
 
     def run(self, inherited: Mapping[int, Box] | None = None) -> Enclosure:
-        """Push through all nodes; the enclosure's boxes are cut with the inherited ones."""
+        """Push through all nodes; the boxes are cut with the inherited ones."""
+        for _ in self.enclosure.graph.nodes:
+            self.step(inherited)
+        return self.enclosure
+
+    def step(self, inherited: Mapping[int, Box] | None = None) -> int:
+        """Box and form of the next value, and its relaxation if it is nonlinear; its number.
+
+        Between two steps the boxes may be narrowed further by other means.
+        """
         enclosure, graph = self.enclosure, self.enclosure.graph
-        last = [max(readers, default=0) for readers in graph.consumers]
-        self.live = {0: self.start()}
-        for _ in graph.nodes:
-            value = enclosure.step(inherited)
-            node = graph.node(value)
-            inputs = tuple(self.live[i] for i in node.inputs)
-            if isinstance(node.operator, Affine):
-                form = self.affine(node.operator, inputs)
-            else:
-                assert isinstance(node.operator, Nonlinear)
-                enclosure.relax(value)
-                form = self.nonlinear(value, node.operator, inputs)
-            form = self._meet(value, form)
-            self.live = {v: f for v, f in self.live.items() if last[v] > value}
-            if last[value]:
-                self.live[value] = form
-                self.settle()
-        return enclosure
+        value = enclosure.step(inherited)
+        if value == 1:
+            self.live = {0: self.start()}
+        node = graph.node(value)
+        inputs = tuple(self.live[i] for i in node.inputs)
+        if isinstance(node.operator, Affine):
+            form = self.affine(node.operator, inputs)
+        else:
+            assert isinstance(node.operator, Nonlinear)
+            enclosure.relax(value)
+            form = self.nonlinear(value, node.operator, inputs)
+        form = self._meet(value, form)
+        self.live = {v: f for v, f in self.live.items() if graph.consumers[v][-1] > value}
+        if graph.consumers[value]:
+            self.live[value] = form
+            self.settle()
+        return value
 
     def _meet(self, value: int, form: Form) -> Form:
         """Narrow the box with the form; where that is not finite, the box takes its place."""

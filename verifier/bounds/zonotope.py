@@ -81,13 +81,12 @@ class ZonotopePush(Push[Zonotope]):
     def affine(self, operator: Affine, inputs: tuple[Zonotope, ...]) -> Zonotope:
         xp = self.xp
         inputs = self._aligned(inputs)
-        sizes = tuple(abs(z.center) + z.radius() for z in inputs)
         error = 2 * gamma(operator.terms + FORM_TERMS, xp.unit_roundoff)
         tail = operator.absolute(*(z.tail for z in inputs))
         return Zonotope(
             operator.evaluate(*(z.center for z in inputs)),
             stacked(operator, tuple(z.generators for z in inputs)),
-            tail + error * operator.magnitude(*sizes) + xp.tiny,
+            tail + error * operator.magnitude(*(z.size for z in inputs)) + xp.tiny,
         )
 
     def nonlinear(self, value: int, operator: Nonlinear, inputs: tuple[Zonotope, ...]) -> Zonotope:
@@ -104,8 +103,7 @@ class ZonotopePush(Push[Zonotope]):
             band = band_of_planes(relaxation, boxes)
         form = self._banded(band, inputs)
         fresh = (band.greatest - band.least) / 2
-        size = abs(form.center) + form.radius()
-        worthwhile = fresh > WORTHWHILE * self.xp.unit_roundoff * size
+        worthwhile = fresh > WORTHWHILE * self.xp.unit_roundoff * form.size
         wanted = int(worthwhile.sum(1).max())
         first, self.count = self.count, self.count + min(self.limit, wanted)
         return form.promoted(self.count - first, first, self.xp) if self.count > first else form
@@ -139,7 +137,7 @@ class ZonotopePush(Push[Zonotope]):
         generators = None
         for slope, z in zip(band.slopes, inputs, strict=True):
             center, tail = center + slope * z.center, tail + abs(slope) * z.tail
-            size = size + abs(slope) * (abs(z.center) + z.radius())
+            size = size + abs(slope) * z.size
             part = z.generators * slope[:, None, :]
             generators = part if generators is None else generators + part
         assert generators is not None

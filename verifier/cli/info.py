@@ -90,7 +90,10 @@ def _property_lines(query: Query, cases: Cases) -> Iterator[tuple[str, str]]:
     empty = f"; {cases.n_empty:,} more are empty" if cases.n_empty else ""
     yield "boxes", f"{len(cases):,}{empty}"
     yield "free inputs", f"{int(cases.free.sum()):,}"
-    yield "clauses", f"{cases.rows.n_clauses:,} ways to be unsafe, of {len(cases.rows.clause):,} rows"
+    yield (
+        "clauses",
+        f"{cases.rows.n_clauses:,} ways to be unsafe, of {len(cases.rows.clause):,} rows",
+    )
 
 
 def _declared(declarations: Sequence[Declaration]) -> str:

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def status(arguments: Sequence[str] | None = None, started: float | None = None) -> int:
-    """Run the command line, whose time began at ``started`` (``time.monotonic``); the exit status."""
+    """Run the command line, whose time began at ``started``, and return the exit status."""
     began = time.monotonic() if started is None else started
     try:
         ended = group.main(arguments, prog_name="verifier", standalone_mode=False, obj=began)
@@ -86,7 +86,7 @@ def status(arguments: Sequence[str] | None = None, started: float | None = None)
     except (click.Abort, KeyboardInterrupt):
         complain("interrupted")
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - whatever it is, the user gets one line and a status
+    except Exception as error:
         return explain(error)
 
 

@@ -42,8 +42,7 @@ ANSWERS: dict[str, tuple[tuple[str, ...] | Callable[[], tuple[str, ...]], str]] 
 @click.command(
     short_help="Answer the VNN-LIB standard's questions about capabilities.",
     params=[
-        click.Option([f"--{name}"], is_flag=True, help=text)
-        for name, (_, text) in ANSWERS.items()
+        click.Option([f"--{name}"], is_flag=True, help=text) for name, (_, text) in ANSWERS.items()
     ],
 )
 def command(**asked: Any) -> None:

@@ -157,7 +157,7 @@ def _leave_error(results: Path | None) -> None:
     if results:
         try:
             write(results, b"error\n")
-        except Exception as error:  # noqa: BLE001 - the first error is the one to tell
+        except Exception as error:
             logging.getLogger(__name__).info("no results file: %s", error)
 
 

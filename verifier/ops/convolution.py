@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from verifier.families.affine import Affine, plus, times
+from verifier.ops.columns import Geometry, convolve, convolve_adjoint
 from verifier.ops.scale import Scale
 from verifier.tensors import Array, Float
 
@@ -73,10 +74,18 @@ class Convolution(Affine):
     def work(self) -> int:
         return self.size * math.prod(self.weight.shape[1:])
 
+    @property
+    def _geometry(self) -> Geometry:
+        shapes = (self.in_shape[1:], self.out_shape[1:], tuple(self.weight.shape[2:]))
+        return Geometry(*shapes, self.strides, self.pads, self.dilations)
+
     def _convolve(self, x: Array, weight: Array) -> Array:
+        rows = x.shape[0]
+        if isinstance(x, np.ndarray):
+            images = x.reshape(rows * self.images, self.in_shape[0], -1)
+            return convolve(images, weight, self._geometry, self.groups).reshape(rows, -1)
         import torch.nn.functional as F  # noqa: N812
 
-        rows = x.shape[0]
         half = len(self.in_shape) - 1
         x = x.reshape(rows * self.images, *self.in_shape)
         begin, end = self.pads[:half], self.pads[half:]
@@ -103,9 +112,13 @@ class Convolution(Affine):
         return self._convolve(inputs[0], abs(self.weight))
 
     def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows n"], ...]:
+        count = rows.shape[0]
+        if isinstance(rows, np.ndarray):
+            images = rows.reshape(count * self.images, self.out_shape[0], -1)
+            back = convolve_adjoint(images, self.weight, self._geometry, self.groups)
+            return (back.reshape(count, -1),)
         import torch.nn.functional as F  # noqa: N812
 
-        count = rows.shape[0]
         half = len(self.in_shape) - 1
         begin = self.pads[:half]
         function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[half - 1]

@@ -11,6 +11,8 @@ from verifier.tensors import Array, Bool, Float, gamma
 
 SWEEPS = 2
 """Passes over the rows; a second one uses the box that the first one left."""
+UNDERFLOW = 1e-300
+"""More than the underflow errors of one row, or of one quotient."""
 JOINT_ROWS, JOINT_INPUTS = 32, 16
 """Clauses of several rows are also clipped jointly, up to so many rows and inputs."""
 
@@ -81,13 +83,13 @@ def _cut(
     total = constant + best.sum(-1)
     size = coefficients.shape[-1]
     reach = abs(constant) + (abs(coefficients) * xp.maximum(abs(low), abs(high))).sum(-1)
-    error = gamma(2 * size + 12, DOUBLE_ROUNDOFF) * reach
+    error = gamma(2 * size + 12, DOUBLE_ROUNDOFF) * reach + UNDERFLOW
     # A point with row <= 0 has a_i x_i <= -(constant + what the others give at best).
     rest = (total - error)[:, :, None] - best
     one = xp.doubles(xp.zeros(1)) + 1
     usable = abs(coefficients) > 0
     bound = -rest / xp.where(usable, coefficients, one)
-    slack = 8 * DOUBLE_ROUNDOFF * abs(bound)
+    slack = 8 * DOUBLE_ROUNDOFF * abs(bound) + UNDERFLOW
     infinity = one * float("inf")
     usable = usable & xp.function("isfinite", bound)
     bound, slack = xp.where(usable, bound, one), xp.where(usable, slack, one)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from verifier.attack import Candidates, Judge, Witness
-from verifier.bounds import Objective
+from verifier.bounds import Objective, bound_objective, interval
 from verifier.graph import Graph
+from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
 from verifier.spec import Problem
 from verifier.tensors import Array
@@ -89,7 +90,13 @@ class Context:
         upper = np.concatenate([t.upper for t in taken])
         network = self.network
         return Judge(
-            self.problem.query, network.replay, network.types, lower, upper, self.problem.free
+            self.problem.query,
+            network.replay,
+            network.types,
+            lower,
+            upper,
+            self.problem.free,
+            strict=False,
         )
 
     def confirm(self, points: Array, margins: Array, cases: np.ndarray) -> Violated | None:
@@ -100,12 +107,41 @@ class Context:
         unique, place = np.unique(cases[order], return_inverse=True)
         candidates = Candidates.of(chosen, place, xp.numpy(margins)[order])
         witness = self.judge(unique).confirm(candidates)
-        if witness is None:
-            self.near_miss = True
+        found = None if witness is None else self.accept(witness, unique)
+        self.near_miss = self.near_miss or found is None
+        return found
+
+    def accept(self, witness: Witness, cases: np.ndarray) -> Violated | None:
+        """A confirmed witness as a verdict.
+
+        Where the property fixes an input to a number that the network's type lacks, ONNX Runtime can only
+        replay a point beside the region. Then the violation must also be proved over the reals, at the
+        witness itself.
+        """
+        if not witness.exact and not self._unsafe_over_the_reals(witness.inputs, cases):
             return None
-        return violated(witness)
+        return Violated(witness.inputs, witness.outputs, witness.exact)
 
-
-def violated(witness: Witness) -> Violated:
-    """A confirmed witness as a verdict."""
-    return Violated(witness.inputs, witness.outputs)
+    def _unsafe_over_the_reals(self, inputs: np.ndarray, cases: np.ndarray) -> bool:
+        """Does the real-valued network meet some clause of one of the cases at a point of its box?"""
+        xp, rows = self.graph.xp, self.problem.rows
+        point = inputs[self.problem.free][None]
+        enclosure = interval(self.graph, Box(*xp.outward(point, point)))
+        for value in self.graph.nonlinear:
+            enclosure.relax(value)
+        negated = None if rows.input_coefficients is None else -rows.input_coefficients
+        objective = Objective.of(-rows.output_coefficients, negated, rows.clause, xp)
+        for case in cases:
+            batch = self.problem.cases.take(int(case), int(case) + 1, nearest=True)
+            if not ((batch.lower[0] <= inputs) & (inputs <= batch.upper[0])).all():
+                continue
+            thresholds = xp.doubles(-batch.bounds)
+            asked = thresholds < float("inf")
+            found = bound_objective(enclosure, objective, thresholds, asked)
+            # -row + bound > 0, rounding included, for every row of some clause.
+            met = xp.numpy(found.least)[0] > 0
+            met = met & np.isfinite(batch.bounds[0])
+            clauses = range(objective.clauses)
+            if any(met[rows.clause == k].all() for k in clauses):
+                return True
+        return False

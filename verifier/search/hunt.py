@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from verifier.attack import Attack, Effort, Regions, Target
-from verifier.search.context import Context, violated
+from verifier.search.context import Context
 from verifier.sets import Box
 from verifier.verdict import Violated
 
@@ -29,10 +29,10 @@ class Hunt:
             context.judge(cases),
             context.generator,
         )
-        self.context = context
+        self.context, self.cases = context, cases
 
     def run(self, seconds: float, steps: int = 400) -> Violated | None:
         """Look for a counterexample for some time."""
         deadline = min(self.context.deadline, time.monotonic() + seconds)
         witness = self.attack.run(Effort(steps=steps, deadline=deadline))
-        return None if witness is None else violated(witness)
+        return None if witness is None else self.context.accept(witness, self.cases)

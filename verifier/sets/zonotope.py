@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from verifier.sets.box import Box
 from verifier.tensors import Array, Backend, Float, Int, gamma
@@ -26,15 +27,20 @@ class Zonotope:
         """The number of generators."""
         return self.generators.shape[1]
 
+    @cached_property
     def radius(self) -> Float[Array, "batch n"]:
         """How far the values go from the center, up to the rounding of ``count`` sums."""
         return abs(self.generators).sum(1) + self.tail
 
+    @property
+    def size(self) -> Float[Array, "batch n"]:
+        """The greatest magnitude in it, up to rounding."""
+        return abs(self.center) + self.radius
+
     def box(self, xp: Backend) -> Box:
         """The least box around it, rounded outward."""
-        radius = self.radius()
-        size = abs(self.center) + radius
-        radius = radius + 2 * gamma(self.count + 8, xp.unit_roundoff) * size + xp.tiny
+        rounding = 2 * gamma(self.count + 8, xp.unit_roundoff)
+        radius = self.radius + rounding * self.size + xp.tiny
         return Box(self.center - radius, self.center + radius)
 
     def padded(self, count: int, xp: Backend) -> Zonotope:
