@@ -22,7 +22,7 @@ def save(path: Path, nodes, initial, *, dtype="float32", inputs=None, outputs=No
         for given in (inputs or {"x": [1, 2]}, outputs or {"y": [1, 2]})
     ]
     tensors = [numpy_helper.from_array(np.asarray(v), name) for name, v in initial.items()]
-    graph = helper.make_graph(nodes, "net", *ports, tensors)
+    graph = helper.make_graph(nodes, "net", ports[0], ports[1], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     path.write_bytes(model.SerializeToString())
     return path
@@ -90,7 +90,8 @@ def run_onnx(path: Path, *arrays: np.ndarray) -> list[np.ndarray]:
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
-    return session.run(None, dict(zip(names, arrays, strict=True)))
+    found = session.run(None, dict(zip(names, arrays, strict=True)))
+    return [np.asarray(array) for array in found]
 
 
 def read_tensor(path: Path) -> tuple[str, np.ndarray]:

@@ -8,6 +8,9 @@ from functools import cached_property
 from verifier.families import Affine, Nonlinear, Operator
 from verifier.tensors import Array, Backend, Float
 
+LARGE_CONVOLUTIONS = 10_000_000
+"""Multiply-adds of a network with convolutions from which on torch beats NumPy, its import included."""
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -86,6 +89,12 @@ class Graph:
     def work(self) -> int:
         """About how many multiply-adds one evaluation at a point takes."""
         return sum(node.operator.work for node in self.nodes)
+
+    @property
+    def wants_torch(self) -> bool:
+        """Is the network so large, and of such operators, that torch is worth its start-up?"""
+        convolves = any(node.operator.convolves for node in self.nodes)
+        return convolves and self.work > LARGE_CONVOLUTIONS
 
     @cached_property
     def consumers(self) -> tuple[tuple[int, ...], ...]:

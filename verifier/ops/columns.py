@@ -82,3 +82,21 @@ def convolve_adjoint(
         total = backend.scatter_columns(flat, plan)[:, :cells]
         result[start : start + step] = total.reshape(len(part), channels, cells)
     return result
+
+
+def unit_adjoint(
+    index: np.ndarray, weight: np.ndarray, geometry: Geometry, groups: int
+) -> np.ndarray:
+    """The rows of the convolution's matrix for some outputs of one image: [rows, channels, cells]."""
+    table, _ = windows(geometry)
+    cells, outputs = math.prod(geometry.space), table.shape[1]
+    per_group, group_outputs = weight.shape[1], weight.shape[0] // groups
+    channel, place = np.divmod(index, outputs)
+    # One more cell takes what falls on the padding.
+    result = np.zeros((len(index), per_group * groups, cells + 1), dtype=weight.dtype)
+    first = channel // group_outputs * per_group
+    row = np.arange(len(index))[:, None, None]
+    source = first[:, None, None] + np.arange(per_group)[None, :, None]
+    target = table[:, place].T[:, None, :]
+    result[row, source, target] = weight.reshape(*weight.shape[:2], -1)[channel]
+    return result[:, :, :cells]

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from verifier.families.affine import Affine, plus, times
-from verifier.ops.columns import Geometry, convolve, convolve_adjoint
+from verifier.ops.columns import Geometry, convolve, convolve_adjoint, unit_adjoint
 from verifier.ops.scale import Scale
-from verifier.tensors import Array, Float
+from verifier.tensors import Array, Float, Int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -135,6 +135,15 @@ class Convolution(Affine):
             after = begin[i] + self.in_shape[1 + i] - full.shape[2 + i]
             around += [-begin[i], after]
         return (F.pad(full, around).reshape(count, -1),)
+
+    def unit_rows(self, index: Int[Array, " rows"]) -> tuple[Float[Array, "rows _"], ...]:
+        if not isinstance(index, np.ndarray):
+            return super().unit_rows(index)
+        image, place = np.divmod(index, math.prod(self.out_shape))
+        rows = unit_adjoint(place, self.weight, self._geometry, self.groups)
+        result = np.zeros((len(index), self.images, rows[0].size), dtype=rows.dtype)
+        result[np.arange(len(index)), image] = rows.reshape(len(index), -1)
+        return (result.reshape(len(index), -1),)
 
     def absorb_next(self, following: Affine) -> Affine | None:
         """s (W x + b) + t with one s per channel: (s W) x + (s b + t), as in ``Linear``."""

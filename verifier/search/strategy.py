@@ -15,13 +15,15 @@ from verifier.search.by_inputs import search_inputs
 from verifier.search.by_neurons import search_neurons
 from verifier.search.context import Context, Network, Progress
 from verifier.spec import Problem
-from verifier.tensors import Backend, numpy_backend, torch_backend
+from verifier.tensors import Backend, cuda_devices, numpy_backend, torch_backend
 from verifier.verdict import Verdict, Verified
 
 log = logging.getLogger(__name__)
 
 FEW_INPUTS = 14
 """Up to so many free inputs, boxes are split; above, the signs of neurons."""
+GPU_WORK = 100_000
+"""Multiply-adds of a network from which on a GPU is used where there is one."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Strategy:
 def choose(graph: Graph, device: str = "auto", dtype: str = "auto") -> Strategy:
     """The strategy for a graph over its free inputs.
 
-    NumPy for what has no convolution: it starts two seconds sooner than torch. Splitting inputs needs
-    few of them; splitting neurons needs neurons that can be split.
+    NumPy where it will do: it starts two seconds sooner than torch. Splitting inputs needs few of them;
+    splitting neurons needs neurons that can be split.
     """
     tilted = any(n.operator.tilted for n in graph.nodes if isinstance(n.operator, Nonlinear))
     inputs = graph.input_size
@@ -54,25 +56,23 @@ def choose(graph: Graph, device: str = "auto", dtype: str = "auto") -> Strategy:
         search, why = "inputs", f"{inputs} free inputs"
     else:
         search, why = "neurons", f"{inputs} free inputs, more than {FEW_INPUTS}"
-    convolves = any(node.operator.convolves for node in graph.nodes)
-    if device == "auto" and not convolves:
-        backend, device = "numpy", "cpu"
-        why += "; no convolution, so NumPy, which starts at once"
+    if device == "cuda" or (device == "auto" and _gpu_pays(graph)):
+        backend, device = "torch", "cuda"
+        why += "; torch on the GPU"
+    elif graph.wants_torch:
+        backend, device = "torch", "cpu"
+        why += "; torch for its convolutions"
     else:
-        backend = "torch"
-        device = _torch_device(device)
-        why += f"; torch on {device}"
+        backend, device = "numpy", "cpu"
+        why += "; NumPy, which starts at once"
     if dtype == "auto":
         dtype = "float64"
     return Strategy(search, backend, dtype, device, why)
 
 
-def _torch_device(device: str) -> str:
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _gpu_pays(graph: Graph) -> bool:
+    """Is there a GPU, and is the network large enough for it?"""
+    return graph.work >= GPU_WORK and cuda_devices() > 0
 
 
 def decide(

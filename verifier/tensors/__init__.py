@@ -7,7 +7,7 @@ operators alone.
 
 from verifier.tensors.annotations import Array, Bool, Float, Int
 from verifier.tensors.backend import Backend, ScatterPlan, gamma
-from verifier.tensors.choose import numpy_backend, torch_backend
+from verifier.tensors.choose import cuda_devices, numpy_backend, torch_backend
 
 __all__ = [
     "Array",
@@ -16,6 +16,7 @@ __all__ = [
     "Float",
     "Int",
     "ScatterPlan",
+    "cuda_devices",
     "gamma",
     "numpy_backend",
     "torch_backend",

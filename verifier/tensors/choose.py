@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 from verifier.tensors.backend import Backend
 
 
@@ -17,3 +19,15 @@ def torch_backend(dtype: str = "float32", device: str = "cpu") -> Backend:
     from verifier.tensors.torch_arrays import TorchBackend
 
     return TorchBackend(dtype, device)
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices the driver sees, found out without importing torch."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value

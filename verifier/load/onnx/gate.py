@@ -45,7 +45,7 @@ def verify_import(
 
 
 def _backend(model: Model) -> Backend:
-    return torch_backend("float64") if model.convolves else numpy_backend("float64")
+    return torch_backend("float64") if model.graph.wants_torch else numpy_backend("float64")
 
 
 def _sample(lower: np.ndarray, upper: np.ndarray, points: int, seed: int) -> np.ndarray:
