@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from verifier.errors import BadInput
 from verifier.load.fit import require_fit
 from verifier.load.onnx import Model, load_model
 from verifier.load.onnx.gate import verify_import
@@ -18,6 +19,7 @@ from verifier.load.vnnlib import read_query
 from verifier.search.context import Network, Progress
 from verifier.search.strategy import choose, decide
 from verifier.spec import Problem, Query
+from verifier.tensors import cuda_devices
 from verifier.verdict import Verdict
 
 log = logging.getLogger(__name__)
@@ -64,10 +66,11 @@ def verify(
         report: called with the progress, a few times a second
 
     Raises:
-        BadInput: a file cannot be read, or the two do not fit.
+        BadInput: a file cannot be read, the two do not fit, or there is no such device.
         UnsupportedModel: the network or the property uses what has no rules.
     """
     clock = _Clock()
+    _require_device(device)
     query = prop if isinstance(prop, Query) else read_query(prop)
     clock.lap("property")
     model = network if isinstance(network, Model) else load_model(network)
@@ -83,6 +86,12 @@ def verify(
     clock.lap("search")
     log.info("seconds: %s", ", ".join(f"{k} {v:.2f}" for k, v in clock.laps.items()))
     return Result(verdict, query, model, clock.laps)
+
+
+def _require_device(device: str) -> None:
+    if device == "cuda" and not cuda_devices():
+        message = "device cuda, but no CUDA device is there; use the device cpu or auto"
+        raise BadInput(message)
 
 
 def _replay(model: Model) -> Network:

@@ -1,7 +1,7 @@
 """Every number that shapes a run, in frozen dataclasses passed explicitly.
 
-Nothing here needs to be set by anybody: the strategy chooses from the network, the property, the device
-and the time. At most 40 knobs in all.
+Nothing here needs to be set by anybody: the strategy chooses from the network, the property, the
+device and the time. At most 40 knobs in all.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SearchSettings:
     batch_bytes_gpu: int = 2_000_000_000
     """The same on a GPU."""
     batch_work_cpu: int = 5_000_000_000
-    """Multiply-adds of one round on a CPU at most, so that no round takes much more than a second."""
+    """Multiply-adds of one round on a CPU at most: a round takes about a second."""
     batch_work_gpu: int = 5_000_000_000_000
     """The same on a GPU."""
     frontier_bytes: int = 2_000_000_000

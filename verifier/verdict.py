@@ -14,9 +14,11 @@ class Reason(Enum):
     """Why nothing is known; the value is the advice."""
 
     OUT_OF_TIME = "the time ran out; allow more with --timeout"
-    TOO_THIN = "some boxes cannot be split further: the margin is below what the precision resolves"
+    TOO_THIN = "boxes became too thin to split: the margin is below what the precision resolves"
     NO_SPLIT = "every neuron that can be split is split, and a bound is still missing"
-    NEAR_MISS = "a counterexample of our arithmetic is none in ONNX Runtime; the property may be at its edge"
+    NEAR_MISS = (
+        "a counterexample of our arithmetic is none in ONNX Runtime: the property is at its edge"
+    )
     INTERRUPTED = "interrupted"
 
 
@@ -35,8 +37,9 @@ class Verified:
 class Violated:
     """ONNX Runtime maps ``inputs`` to ``outputs``, and the property's text holds for them exactly.
 
-    Not ``exact``: the property fixes some inputs to numbers that the network's type does not have, so that
-    ONNX Runtime rounded them; the violation at ``inputs`` themselves is then proved over the reals.
+    Not ``exact``: the property fixes some inputs to numbers that the network's type does not have,
+    so that ONNX Runtime rounded them; the violation at ``inputs`` themselves is then proved over
+    the reals.
     """
 
     inputs: np.ndarray

@@ -67,7 +67,9 @@ class Trial:
     def of(seed: int, name: str, kinds: tuple[str, ...] = KINDS) -> "Trial":
         """One box of each kind."""
         graph, xp = some_graph(seed), backend(name)
-        sides = [boxes(kind, [seed, place], 1, graph.input_size) for place, kind in enumerate(kinds)]
+        sides = [
+            boxes(kind, [seed, place], 1, graph.input_size) for place, kind in enumerate(kinds)
+        ]
         lower, upper = (np.concatenate(side) for side in zip(*sides, strict=True))
         return Trial(graph, xp, placed(xp, lower, upper), seed)
 

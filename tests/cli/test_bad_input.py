@@ -213,6 +213,11 @@ def test_an_unknown_command(cli):
     refused(cli("prove"), 2, "prove", "see verifier --help")
 
 
+def test_a_device_that_is_not_there(cli, net, prop, monkeypatch):
+    monkeypatch.setattr("verifier.api.cuda_devices", lambda: 0)
+    refused(cli("verify", net, prop, "--device", "cuda"), 65, "no CUDA device is there")
+
+
 # --------------------------------------------------------------------------------- results files
 
 

@@ -13,6 +13,7 @@ from tests.soundness.queries import Clause, settle, text_of
 from verifier.graph import Graph
 from verifier.verdict import Unknown, Verdict, Verified, Violated
 
+over_searches = pytest.mark.parametrize("search", ["inputs", "neurons"])
 EDGE = 1e-6
 """Nearer to the edge than this, linear programs and searches may fail to see a difference."""
 GAPS = (-0.1, -1e-3, -1e-5, 1e-5, 1e-3, 0.1)
@@ -93,7 +94,7 @@ def gaps_of(case: Situation, gap: float) -> list[float]:
     return [gap, *(min(gap, 0.0) - 0.05 for _ in case.clauses[1:])]
 
 
-@pytest.mark.parametrize("seed", range(36))
+@pytest.mark.parametrize("seed", range(30))
 def test_the_search_over_inputs_decides(seed: int):
     case = situation(seed)
     for gap in GAPS:
@@ -101,7 +102,7 @@ def test_the_search_over_inputs_decides(seed: int):
         check(case, settle(case.graph, case.text(gaps)), gaps, EDGE)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(16))
 def test_the_search_over_neurons_decides(seed: int):
     case = situation(seed)
     for gap in GAPS:
@@ -109,30 +110,43 @@ def test_the_search_over_neurons_decides(seed: int):
         check(case, settle(case.graph, case.text(gaps), "neurons"), gaps, EDGE)
 
 
-@pytest.mark.parametrize("search", ["inputs", "neurons"])
-@pytest.mark.parametrize("how", [("numpy", "float32"), ("torch", "float32"), ("torch", "float64")])
-def test_every_backend_decides(search: str, how: tuple[str, str]):
-    for seed in range(8):
-        case = situation(seed)
-        for gap in (-1e-2, -1e-6, 1e-6, 1e-2):
-            gaps = gaps_of(case, gap)
-            verdict = settle(case.graph, case.text(gaps), search, how, 3.0)
-            check(case, verdict, gaps, 1e-4)
+def above(exact: np.ndarray) -> np.ndarray:
+    """The least doubles that are no less than some Fractions."""
+    near = exact.astype(float)
+    low = np.array([x < e for x, e in zip(near, exact, strict=True)])
+    return np.where(low, np.nextafter(near, np.inf), near)
 
 
-@pytest.mark.parametrize("search", ["inputs", "neurons"])
+def touching(seed: int, generator: np.random.Generator) -> tuple[Graph, str]:
+    """A property that some point meets, exactly or by next to nothing.
+
+    Odd seeds: the rows leave a hyperplane of outputs at most, as equations do.
+    """
+    case = situation(seed)
+    rows, (lower, upper) = case.clauses[0].rows, case.boxes[0]
+    if seed % 2:
+        rows = np.concatenate([rows, -generator.uniform(0.1, 3.0) * rows.sum(0, keepdims=True)])
+    point = np.clip(case.minimisers[0], lower, upper)
+    thresholds = above(exact_rows(case.graph, point[None], rows, None)[0])
+    return case.graph, text_of([(lower, upper)], [Clause(rows, thresholds)])
+
+
+@over_searches
 @pytest.mark.parametrize("how", [("numpy", "float64"), ("numpy", "float32")])
 def test_a_touching_threshold_is_never_verified(search: str, how: tuple[str, str]):
     """Some point reaches the threshold exactly: whatever is said, it is not that all is safe."""
-    for seed in range(6):
+    generator = np.random.default_rng(0)
+    for seed in range(8):
+        verdict = settle(*touching(seed, generator), search, how, 0.3)
+        assert isinstance(verdict, Violated | Unknown), seed
+
+
+@over_searches
+@pytest.mark.parametrize("how", [("numpy", "float32"), ("torch", "float32"), ("torch", "float64")])
+def test_every_backend_decides(search: str, how: tuple[str, str]):
+    for seed in range(4):
         case = situation(seed)
-        clause, point = case.clauses[0], case.minimisers[0]
-        lower, upper = case.boxes[0]
-        point = np.clip(point, lower, upper)
-        exact = exact_rows(case.graph, point[None], clause.rows, None)[0]
-        thresholds = exact.astype(float)
-        low = np.array([t < e for t, e in zip(thresholds, exact, strict=True)])
-        thresholds = np.where(low, np.nextafter(thresholds, np.inf), thresholds)
-        text = text_of([(lower, upper)], [Clause(clause.rows, thresholds)])
-        verdict = settle(case.graph, text, search, how, 1.0)
-        assert isinstance(verdict, Violated | Unknown)
+        for gap in (-1e-2, -1e-6, 1e-6, 1e-2):
+            gaps = gaps_of(case, gap)
+            verdict = settle(case.graph, case.text(gaps), search, how, 0.5)
+            check(case, verdict, gaps, 1e-4)

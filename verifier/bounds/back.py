@@ -55,8 +55,8 @@ def back_substitute(
 ) -> LowerForm:
     """Bound ``sum_v start[v] . value_v`` from below by a form of the input.
 
-    Sound for every tilt in its range (and any nonnegative cut multipliers). The constant is float64 and
-    is lowered by all rounding errors of the sweep, for sums taken in any order.
+    Sound for every tilt in its range (and any nonnegative cut multipliers). The constant is float64
+    and is lowered by all rounding errors of the sweep, for sums taken in any order.
     """
     graph, xp = enclosure.graph, enclosure.graph.xp
     pending = dict(start)

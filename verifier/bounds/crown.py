@@ -22,8 +22,8 @@ OPTIMISER_ARRAYS = 8
 class HiddenRows:
     """The linear forms found for the neurons of one value that stayed unstable.
 
-    ``influence[r]`` is the mean of |coefficients| of neuron r's lower and upper forms: how much each
-    input moves the neuron.
+    ``influence[r]`` is the mean of |coefficients| of neuron r's lower and upper forms: how much
+    each input moves the neuron.
     """
 
     value: int
@@ -51,8 +51,9 @@ def crown(
 ) -> CrownResult:
     """Boxes of all values over a batch of regions, tightened by back-substitution where it helps.
 
-    ``inherited`` are boxes known to be valid on these regions (a parent's). With more than one step, each
-    neuron that stays unstable optimises the slopes of the layers before it for its own bound.
+    ``inherited`` are boxes known to be valid on these regions (a parent's). With more than one
+    step, each neuron that stays unstable optimises the slopes of the layers before it for its own
+    bound.
     """
     result = CrownResult(Enclosure.over(graph, region))
     enclosure = result.enclosure
@@ -114,7 +115,7 @@ def _rows(
     settings: BoundSettings,
     steps: int,
 ) -> Float[Array, "rows n"]:
-    """Bound ``sign * neuron`` for (batch, neuron, sign), narrow the box, and give the coefficients."""
+    """Bound ``sign * neuron`` for (batch, neuron, sign), narrow the box; the coefficients."""
     xp = enclosure.graph.xp
     chunk = settings.rows_at_once(enclosure.graph, xp)
     if steps > 1:
@@ -146,7 +147,10 @@ def unit_rows(enclosure: Enclosure, value: int, which: tuple[Array, Array, Array
 
 
 def narrow(
-    enclosure: Enclosure, value: int, which: tuple[Array, Array, Array], least: Float[Array, " rows"]
+    enclosure: Enclosure,
+    value: int,
+    which: tuple[Array, Array, Array],
+    least: Float[Array, " rows"],
 ) -> None:
     """Cut a value's box with ``sign * neuron >= least``; NaN and looser bounds change nothing."""
     xp = enclosure.graph.xp

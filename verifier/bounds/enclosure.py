@@ -19,10 +19,10 @@ decimals, signs, and the few terms that are added up per node."""
 class Enclosure:
     """What is known about the values of a graph over a batch of input boxes, built in value order.
 
-    ``boxes[v]`` contains every value v reachable from the batch entry's region. ``noise[v]`` bounds, per
-    unit of |coefficient| on an affine value v, the rounding error of the step back through v:
-    gamma (|M| |x|max + |b|), so that a row's error is concretised at once and never propagates.
-    ``fused`` are the values whose noise is part of the relaxation that reads them.
+    ``boxes[v]`` contains every value v reachable from the batch entry's region. ``noise[v]``
+    bounds, per unit of |coefficient| on an affine value v, the rounding error of the step back
+    through v: gamma (|M| |x|max + |b|), so that a row's error is concretised at once and never
+    propagates. ``fused`` are the values whose noise is part of the relaxation that reads them.
     """
 
     graph: Graph

@@ -14,8 +14,10 @@ from verifier.tensors import Array, Backend, Bool, Float, Int
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """The unsafe set as clauses of rows: clause k is met where all its rows have
-    outputs . y + inputs . x - threshold <= 0; a region is unsafe where some clause is met.
+    """The unsafe set, as clauses of rows.
+
+    Clause k is met where all its rows have outputs . y + inputs . x - threshold <= 0; a region is
+    unsafe where some clause is met.
     """
 
     outputs: Float[Array, "rows m"]
@@ -47,9 +49,7 @@ class Objective:
         """The greatest entry of each clause."""
         if self.clauses == self.size:
             return x
-        parts = [
-            self.xp.amax(x[:, self._rows_of(k)], -1)[:, None] for k in range(self.clauses)
-        ]
+        parts = [self.xp.amax(x[:, self._rows_of(k)], -1)[:, None] for k in range(self.clauses)]
         return self.xp.cat(parts, 1)
 
     def rounding(

@@ -1,9 +1,11 @@
-"""Alpha and beta: the relaxations' slopes and the splits' multipliers, optimised for each row on its own.
+"""Alpha and beta: slopes and multipliers of splits, optimised for each row on its own.
 
-The bound is a concave function of each multiplier block; its gradient has a closed form. Let x* be the
-row's minimiser at the input, pushed forward through the lines that the row chose: the value that arrives
-at a node is d(bound)/d(nu) there, and the derivative for a tilt is ``lever * x`` (the envelope theorem:
-the minimiser's own change contributes nothing). Two sweeps give a value and a gradient; no graph is kept.
+The bound is a concave function of each multiplier block; its gradient has a closed form. Let x* be
+the row's minimiser at the input, pushed forward through the lines that the row chose: the value
+that arrives at a node is d(bound)/d(nu) there, and the derivative for a tilt is ``lever * x`` (the
+envelope
+theorem: the minimiser's own change contributes nothing). Two sweeps give a value and a gradient; no
+graph is kept.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ class _Adam:
     square: dict[int, Array] = field(default_factory=dict)
     steps: int = 0
 
-    def step(self, tilts: dict[int, Array], gradients: dict[int, Array], enclosure: Enclosure) -> None:
+    def step(
+        self, tilts: dict[int, Array], gradients: dict[int, Array], enclosure: Enclosure
+    ) -> None:
         xp = enclosure.graph.xp
         self.steps += 1
         rate = self.settings.learning_rate * self.settings.learning_rate_decay ** (self.steps - 1)
@@ -85,7 +89,7 @@ def project(enclosure: Enclosure, value: int, tilt: Float[Array, "rows n"]) -> A
 def default_tilts(
     enclosure: Enclosure, start: Mapping[int, Array], owner: Owner
 ) -> dict[int, Float[Array, "rows _"]]:
-    """The relaxations' own slopes as tilts, for the tilted nodes that the rows pass; splits start at 0."""
+    """The relaxations' own slopes as tilts, where the rows pass; splits start at 0."""
     xp, graph = enclosure.graph.xp, enclosure.graph
     reached = frozenset().union(*(graph.ancestors[v] for v in start))
     tilts = {}
@@ -109,7 +113,7 @@ def optimise(
     settings: BoundSettings,
     tilts: dict[int, Float[Array, "rows _"]] | None = None,
 ) -> Optimised:
-    """Raise each row's bound by ``steps`` evaluations (one is plain CROWN); keep each row's best."""
+    """Raise each row's bound by ``steps`` evaluations (one: plain CROWN); keep the best."""
     xp = enclosure.graph.xp
     tilts = default_tilts(enclosure, rows.start, rows.owner) if tilts is None else dict(tilts)
     adam = _Adam(settings)

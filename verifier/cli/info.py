@@ -101,7 +101,6 @@ def _declared(declarations: Sequence[Declaration]) -> str:
 
 
 def _strategy(model: Model, query: Query) -> str:
-    """In words; torch is not asked whether there is a GPU."""
     from verifier.load.fit import require_fit
     from verifier.search.strategy import choose
     from verifier.spec import Problem
@@ -110,6 +109,5 @@ def _strategy(model: Model, query: Query) -> str:
     problem = Problem.of(model.graph, query)
     if not len(problem.cases):
         return "none: every box is empty, so the verdict is unsat"
-    chosen = choose(problem.graph, "cpu" if model.convolves else "auto")
-    gpu = ", or on a GPU if there is one" if chosen.backend == "torch" else ""
-    return f"split {chosen.search}; {chosen.backend} in {chosen.dtype}{gpu} ({chosen.why})"
+    chosen = choose(problem.graph)
+    return f"split {chosen.search}, {chosen.backend} in {chosen.dtype} ({chosen.why})"

@@ -14,9 +14,9 @@ from verifier.tensors import Array, Bool, Float, gamma
 class Product(Nonlinear):
     """z_i = x_i y_i.
 
-    Below and above are the mean of McCormick's two planes on each side (McCormick 1976): for any point of
-    the box (x - l_x)(y - l_y) >= 0, and so on for the other corners; a convex combination of sound planes
-    is sound.
+    Below and above are the mean of McCormick's two planes on each side (McCormick 1976): for any
+    point of the box (x - l_x)(y - l_y) >= 0, and so on for the other corners; a convex combination
+    of sound planes is sound.
     """
 
     @staticmethod
@@ -27,9 +27,7 @@ class Product(Nonlinear):
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return inputs[0] * inputs[1]
 
-    def partials(
-        self, *inputs: Float[Array, "batch n"]
-    ) -> tuple[tuple[Array, Array | None], ...]:
+    def partials(self, *inputs: Float[Array, "batch n"]) -> tuple[tuple[Array, Array | None], ...]:
         return (inputs[1], None), (inputs[0], None)
 
     def unstable(self, which: int, box: Box) -> Bool[Array, "batch n"]:

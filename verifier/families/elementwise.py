@@ -15,8 +15,9 @@ from verifier.tensors import Array, Bool, Float, gamma
 class Elementwise(Nonlinear):
     """y_i = phi(x_i), the same phi for every i (with elementwise constants, perhaps).
 
-    A relaxation is a slope below and a slope above; *any* slopes are sound, since the offsets are the
-    exact extrema of phi(x) - slope x over the box (``gap``), lowered and raised by their rounding errors.
+    A relaxation is a slope below and a slope above; *any* slopes are sound, since the offsets are
+    the exact extrema of phi(x) - slope x over the box (``gap``), lowered and raised by their
+    rounding errors.
     """
 
     @abstractmethod
@@ -38,9 +39,7 @@ class Elementwise(Nonlinear):
     def unstable(self, which: int, box: Box) -> Bool[Array, "batch n"]:
         return box.upper > box.lower
 
-    def partials(
-        self, *inputs: Float[Array, "batch n"]
-    ) -> tuple[tuple[Array, Array | None], ...]:
+    def partials(self, *inputs: Float[Array, "batch n"]) -> tuple[tuple[Array, Array | None], ...]:
         return ((self.derivative(inputs[0]), None),)
 
     def sensitivity(
@@ -59,9 +58,7 @@ class Elementwise(Nonlinear):
         least, _ = self.gap(below, box)
         _, greatest = self.gap(above, box)
         magnitude = box.magnitude(self.xp)
-        noise = self.rounding * (
-            (abs(below) + abs(above)) * magnitude + abs(least) + abs(greatest)
-        )
+        noise = self.rounding * ((abs(below) + abs(above)) * magnitude + abs(least) + abs(greatest))
         return Planes(self.xp, (below,), (above,), least, greatest, noise)
 
     @property

@@ -16,9 +16,9 @@ from verifier.tensors import Array, Backend, Bool, Float, gamma
 class Maximum(Nonlinear):
     """y_j = max_k x[index_jk].
 
-    Below: the member with the greatest lower bound. Above: with i the member of the greatest upper bound
-    and r the greatest upper bound of the others, y <= max(x_i, r), whose chord over [l_i, u_i] is a line
-    in x_i (the constant u_i where r >= u_i; x_i itself where r <= l_i).
+    Below: the member with the greatest lower bound. Above: with i the member of the greatest upper
+    bound and r the greatest upper bound of the others, y <= max(x_i, r), whose chord over
+    [l_i, u_i] is a line in x_i (the constant u_i where r >= u_i; x_i itself where r <= l_i).
     """
 
     index: Array
@@ -34,9 +34,7 @@ class Maximum(Nonlinear):
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return self.xp.amax(inputs[0][:, self.index], -1)
 
-    def partials(
-        self, *inputs: Float[Array, "batch n"]
-    ) -> tuple[tuple[Array, Array | None], ...]:
+    def partials(self, *inputs: Float[Array, "batch n"]) -> tuple[tuple[Array, Array | None], ...]:
         chosen = self._pick(inputs[0][:, self.index].argmax(-1), inputs[0].shape[0])
         return ((self.xp.floats(chosen >= 0), chosen),)
 
@@ -115,8 +113,12 @@ class Champions(Relaxation):
         xp = self.xp
         positive = rows.clip(min=0)
         negative = (rows - positive) * owner.spread(self.slope)
-        below = xp.scatter_rows(positive, self._spread_index(self.lowest, owner, rows), self.size_in)
-        above = xp.scatter_rows(negative, self._spread_index(self.highest, owner, rows), self.size_in)
+        below = xp.scatter_rows(
+            positive, self._spread_index(self.lowest, owner, rows), self.size_in
+        )
+        above = xp.scatter_rows(
+            negative, self._spread_index(self.highest, owner, rows), self.size_in
+        )
         constant = xp.row_dot(rows, owner.spread(self.offset + self.noise))
         constant = constant - xp.row_dot(positive, owner.spread(self.offset + 2 * self.noise))
         return (below + above,), constant

@@ -32,11 +32,12 @@ class Nonlinear(Operator):
         """Where a tighter box of input ``which`` would give a tighter relaxation."""
 
     @abstractmethod
-    def partials(
-        self, *inputs: Float[Array, "batch n"]
-    ) -> tuple[tuple[Array, Array | None], ...]:
-        """For each input (d y_j / d x_k, k): derivatives [batch m] and the index k of each output j
-        ([batch m]), None where k = j. At a kink any one-sided value. Used by attacks only."""
+    def partials(self, *inputs: Float[Array, "batch n"]) -> tuple[tuple[Array, Array | None], ...]:
+        """For each input the derivatives d y_j / d x_k, and which k.
+
+        Derivatives are [batch m]; the index k of each output j is [batch m], None where k = j. At a
+        kink any one-sided value. Used by attacks only.
+        """
 
     @abstractmethod
     def sensitivity(
@@ -44,6 +45,6 @@ class Nonlinear(Operator):
     ) -> tuple[Float[Array, "batch n"], ...]:
         """For each input, how fast the relaxation's error falls as the input's half-width shrinks.
 
-        ``positive`` and ``negative`` are the absolute coefficients of the rows on the output, by sign. A
-        heuristic for branching (gap-smear): nothing rests on it.
+        ``positive`` and ``negative`` are the absolute coefficients of the rows on the output, by
+        sign. A heuristic for branching (gap-smear): nothing rests on it.
         """

@@ -12,9 +12,10 @@ from verifier.tensors import Array, Backend, Float
 class Relaxation(ABC):
     """Linear bounds of a nonlinear node over the boxes of a batch.
 
-    For a row with coefficients nu on the node's output, ``pull_back`` gives multipliers A for its inputs
-    and constants c with nu . phi(x) >= A . x + c on the box (the universal rule of the dual). The constant
-    includes all rounding errors, so it holds for the computed A taken as exact numbers.
+    For a row with coefficients nu on the node's output, ``pull_back`` gives multipliers A for its
+    inputs and constants c with nu . phi(x) >= A . x + c on the box (the universal rule of the
+    dual). The constant includes all rounding errors, so it holds for the computed A taken as exact
+    numbers.
     """
 
     @abstractmethod
@@ -42,13 +43,14 @@ class Relaxation(ABC):
 class Planes(Relaxation):
     """A plane below and a plane above: below.x + lower_offset <= phi(x) <= above.x + upper_offset.
 
-    ``noise`` bounds, per unit of |nu|, the rounding of everything computed from the planes (and the error
-    of the affine node before, where that was folded in).
+    ``noise`` bounds, per unit of |nu|, the rounding of everything computed from the planes (and the
+    error of the affine node before, where that was folded in).
 
     With a ``tilt`` theta per row the slope of the first input becomes
-    A = nu above + nu+ (below - above) + theta (gain nu+ + cut): theta is alpha where ``gain`` is set
-    (an unstable neuron whose lower line turns about the origin) and beta, the multiplier of the split
-    constraint, where ``cut`` is -1 (x >= 0) or +1 (x <= 0). Wang et al. 2021 (beta-CROWN), eq. 8.
+    A = nu above + nu+ (below - above) + theta (gain nu+ + cut): theta is alpha where ``gain`` is
+    set (an unstable neuron whose lower line turns about the origin) and beta, the multiplier of the
+    split constraint, where ``cut`` is -1 (x >= 0) or +1 (x <= 0). Wang et al. 2021 (beta-CROWN),
+    eq. 8.
     """
 
     xp: Backend
@@ -95,9 +97,7 @@ class Planes(Relaxation):
     ) -> Float[Array, "rows m"]:
         xp = self.xp
         positive = rows >= 0
-        total = xp.where(
-            positive, owner.spread(self.lower_offset), owner.spread(self.upper_offset)
-        )
+        total = xp.where(positive, owner.spread(self.lower_offset), owner.spread(self.upper_offset))
         for i, x in enumerate(inputs):
             below = owner.spread(self.below[i])
             if i == 0 and tilt is not None and self.gain is not None and self.untilted is not None:

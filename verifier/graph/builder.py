@@ -36,7 +36,7 @@ class Value:
         return Value(self.number, shape)
 
     def table(self) -> np.ndarray:
-        """The numbers 0..size-1 in the value's shape: apply a data movement to these, then rearrange."""
+        """The numbers 0..size-1 in the value's shape: move these, then rearrange."""
         return np.arange(self.size).reshape(self.shape)
 
 
@@ -48,7 +48,11 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
 
     def add(
-        self, name: str, operator: Operator, inputs: Sequence[Value], shape: Sequence[int] | None = None
+        self,
+        name: str,
+        operator: Operator,
+        inputs: Sequence[Value],
+        shape: Sequence[int] | None = None,
     ) -> Value:
         """A node's value, of the given shape (default: the first input's)."""
         node = Node(name, operator, tuple(v.number for v in inputs))
@@ -59,8 +63,9 @@ class Builder:
     def rearrange(
         self, name: str, value: Value, index: np.ndarray, fill: np.ndarray | None = None
     ) -> Value:
-        """Elements of a value under a new shape: ``index`` holds element numbers, -1 where ``fill`` is.
+        """Elements of a value under a new shape.
 
+        ``index`` holds element numbers, -1 where ``fill`` is.
         Nothing is added where the elements stay as they are.
         """
         flat = np.asarray(index).reshape(-1)

@@ -9,7 +9,7 @@ from verifier.families import Affine, Nonlinear, Operator
 from verifier.tensors import Array, Backend, Float
 
 LARGE_CONVOLUTIONS = 10_000_000
-"""Multiply-adds of a network with convolutions from which on torch beats NumPy, its import included."""
+"""Multiply-adds of a network with convolutions from which on torch beats NumPy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,9 @@ class Node:
 class Graph:
     """Nodes in evaluation order: ``nodes[i]`` computes value i + 1; value 0 is the input vector.
 
-    Every value is a flat vector of static length and depends on the input: constants live in operators.
-    Several inputs of a network are slices of value 0, several outputs are one concatenated value.
-    Checked when made: inputs come earlier, and lengths fit.
+    Every value is a flat vector of static length and depends on the input: constants live in
+    operators. Several inputs of a network are slices of value 0, several outputs are one
+    concatenated value. Checked when made: inputs come earlier, and lengths fit.
     """
 
     input_size: int
@@ -121,8 +121,8 @@ class Graph:
     def ancestors(self) -> tuple[frozenset[int], ...]:
         """For each value all values that it is computed from, itself included."""
         result = [frozenset({0})]
-        for place, node in enumerate(self.nodes, start=1):
-            result.append(frozenset({place}).union(*(result[i] for i in node.inputs)))
+        for node in self.nodes:
+            result.append(frozenset({len(result)}).union(*(result[i] for i in node.inputs)))
         return tuple(result)
 
     @cached_property
@@ -131,7 +131,5 @@ class Graph:
 
         Interval arithmetic is exact on these, up to rounding.
         """
-        direct = [True]
-        for node in self.nodes:
-            direct.append(isinstance(node.operator, Affine) and node.inputs == (0,))
-        return tuple(direct)
+        nodes = (isinstance(n.operator, Affine) and n.inputs == (0,) for n in self.nodes)
+        return (True, *nodes)

@@ -28,8 +28,9 @@ class Geometry:
 
 @lru_cache(maxsize=256)
 def windows(geometry: Geometry) -> tuple[np.ndarray, ScatterPlan]:
-    """[kernel positions, output positions]: the input cell that each reads, the last (an extra one) for
-    padding; and the plan that adds such a table up by cells.
+    """Which input cell each window reads: [kernel positions, output positions].
+
+    Padding is one more cell, the last. Also the plan that adds such a table up by cells.
     """
     cells = math.prod(geometry.space)
     places = np.zeros((1, 1), dtype=np.int64)
@@ -87,7 +88,7 @@ def convolve_adjoint(
 def unit_adjoint(
     index: np.ndarray, weight: np.ndarray, geometry: Geometry, groups: int
 ) -> np.ndarray:
-    """The rows of the convolution's matrix for some outputs of one image: [rows, channels, cells]."""
+    """The matrix rows of some outputs of one image: [rows, channels, cells]."""
     table, _ = windows(geometry)
     cells, outputs = math.prod(geometry.space), table.shape[1]
     per_group, group_outputs = weight.shape[1], weight.shape[0] // groups

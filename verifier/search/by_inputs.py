@@ -23,9 +23,15 @@ FIRST_BATCH = 32
 LEAST_PART = 16
 """A thread gets at least so many boxes."""
 CASES_AT_ONCE = 4096
-HUNT_SECONDS = 0.3
+WORTH_BISECTIONS = 0.4
+"""Joint clipping goes on while it saves each box so many bisections: as much as it costs."""
+TRIAL_ROUNDS = 32
+"""After so many rounds joint clipping is tried again."""
+FIRST_HUNT_SECONDS = 0.1
 """Time of the first attack, once the root bounds have not decided."""
-HUNT_SHARE = 0.1
+HUNT_SECONDS = 0.3
+"""Time of each later one."""
+HUNT_SHARE = 0.2
 """Share of the time that later attacks may take."""
 
 
@@ -47,6 +53,9 @@ class InputSearch:
     thin: int = 0
     """Boxes that could neither be closed nor split."""
     hunted: float = 0.0
+    rounds: int = 0
+    jointly: bool = True
+    gained: float = 0.0
     hunt: Hunt | None = None
     worst_thin: float = field(default=float("inf"))
 
@@ -66,16 +75,14 @@ class InputSearch:
 
     def run(self) -> Verdict:
         """Search until decided or out of time."""
-        rounds = 0
         while self._refill():
             if self.context.left <= 0:
                 return self._unknown(Reason.OUT_OF_TIME)
             verdict = self._round()
-            if verdict is None and rounds >= 1:
+            if verdict is None:
                 verdict = self._hunt()
             if verdict is not None:
                 return verdict
-            rounds += 1
             self.context.tell(len(self.frontier), self.closed, self.frontier.worst_margin)
         if self.thin:
             hunt = self.hunt or Hunt(self.context)
@@ -105,6 +112,7 @@ class InputSearch:
         size = max(LEAST_PART, -(-count // self.workers.count))
         parts = [batch[start : start + size] for start in range(0, count, size)]
         results = self.workers.map(self._bound, parts)
+        self._weigh_clipping(results)
         for result in results:
             self.tree.close(result.closed)
             self.closed += result.closed.shape[0]
@@ -121,10 +129,18 @@ class InputSearch:
         self._adapt(count, sum(result.rows for result in results))
         return None
 
+    def _weigh_clipping(self, results: list[Round]) -> None:
+        """Clip jointly while that is worth its time, and try it again now and then."""
+        self.rounds += 1
+        if self.jointly:
+            gained = sum(result.gained for result in results) / len(results)
+            self.gained = gained if self.rounds == 1 else (self.gained + gained) / 2
+        self.jointly = self.gained > WORTH_BISECTIONS or self.rounds % TRIAL_ROUNDS == 0
+
     def _bound(self, part: Subproblems) -> Round:
         # NumPy's error state belongs to a thread.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return bound_round(self.problem, part)
+            return bound_round(self.problem, part, jointly=self.jointly)
 
     def _adapt(self, count: int, rows: int) -> None:
         """Choose the next batch so that a round has the number of rows wanted."""
@@ -148,9 +164,11 @@ class InputSearch:
     def _hunt(self) -> Violated | None:
         """Attack once early, and again as the search goes on."""
         elapsed = max(1e-9, -self.context.left + self.context.deadline - self.context.started)
+        if self.hunt is None and len(self.frontier) == 0:
+            return None
         if self.hunt is None:
             self.hunt = Hunt(self.context)
-            seconds = HUNT_SECONDS
+            seconds = FIRST_HUNT_SECONDS
         elif self.hunted < HUNT_SHARE * elapsed - HUNT_SECONDS:
             seconds = HUNT_SECONDS
         else:

@@ -137,9 +137,7 @@ class NeuronSearch:
             return Unknown(Reason.NO_SPLIT, worst, exhausted)
         return None
 
-    def _examine(
-        self, problem: NeuronProblem, result: NeuronRound, case: int
-    ) -> Violated | None:
+    def _examine(self, problem: NeuronProblem, result: NeuronRound, case: int) -> Violated | None:
         """Run the network on the open rows' minimisers, and confirm the unsafe ones."""
         points, xp = result.candidates, self.context.graph.xp
         if points.shape[0] == 0:

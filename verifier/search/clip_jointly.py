@@ -1,9 +1,10 @@
 """Complete clipping: bound each coordinate subject to all rows of a clause at once.
 
 The lower bound of c . x over a box cut by planes a_s . x + b_s <= 0 is the maximum over multipliers
-beta >= 0 of D(beta) = min over the box of (c + sum beta_s a_s) . x + sum beta_s b_s. D is concave and
-piecewise linear; one multiplier at a time is maximised exactly, by walking its breakpoints in order
-(Clip-and-Verify 2025). Any beta >= 0 gives a sound bound, so only the last evaluation accounts for rounding.
+beta >= 0 of D(beta) = min over the box of (c + sum beta_s a_s) . x + sum beta_s b_s. D is concave
+and piecewise linear; one multiplier at a time is maximised exactly, by walking its breakpoints in
+order (Clip-and-Verify 2025). Any beta >= 0 gives a sound bound, so only the last evaluation
+accounts for rounding.
 """
 
 from __future__ import annotations

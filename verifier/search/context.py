@@ -114,16 +114,16 @@ class Context:
     def accept(self, witness: Witness, cases: np.ndarray) -> Violated | None:
         """A confirmed witness as a verdict.
 
-        Where the property fixes an input to a number that the network's type lacks, ONNX Runtime can only
-        replay a point beside the region. Then the violation must also be proved over the reals, at the
-        witness itself.
+        Where the property fixes an input to a number that the network's type lacks, ONNX Runtime
+        can only replay a point beside the region. Then the violation must also be proved over the
+        reals, at the witness itself.
         """
         if not witness.exact and not self._unsafe_over_the_reals(witness.inputs, cases):
             return None
         return Violated(witness.inputs, witness.outputs, witness.exact)
 
     def _unsafe_over_the_reals(self, inputs: np.ndarray, cases: np.ndarray) -> bool:
-        """Does the real-valued network meet some clause of one of the cases at a point of its box?"""
+        """Does the real network meet some clause of one of the cases at a point of its box?"""
         xp, rows = self.graph.xp, self.problem.rows
         point = inputs[self.problem.free][None]
         enclosure = interval(self.graph, Box(*xp.outward(point, point)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from verifier.tensors import Backend
 
 
+@runtime_checkable
 class Rows(Protocol):
     """A batch of open subproblems as a struct of arrays."""
 
@@ -35,7 +36,8 @@ R = TypeVar("R", bound=Rows)
 class Frontier(Generic[R]):
     """A priority queue of chunks: the least margin first, or the newest first once memory is short.
 
-    Chunks are what one round pushes, sorted by margin and halved, so that order costs nothing per row.
+    Chunks are what one round pushes, sorted by margin and halved, so that order costs nothing per
+    row.
     """
 
     xp: Backend

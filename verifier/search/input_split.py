@@ -1,4 +1,4 @@
-"""Branch and bound over the input: bound a batch of boxes, close what is proved, bisect the rest."""
+"""Branch and bound over the input: bound boxes, close what is proved, bisect the rest."""
 
 from __future__ import annotations
 
@@ -43,7 +43,11 @@ class InputProblem:
         return tuple(values)
 
     def roots(
-        self, lower: Float[Array, "batch n"], upper: Float[Array, "batch n"], thresholds: Array, node: Array
+        self,
+        lower: Float[Array, "batch n"],
+        upper: Float[Array, "batch n"],
+        thresholds: Array,
+        node: Array,
     ) -> Subproblems:
         """Open boxes of which nothing is known."""
         xp, batch = self.graph.xp, lower.shape[0]
@@ -82,12 +86,14 @@ class Round:
     candidate_cases: Int[Array, " points"]
     rows: int
     """How many rows were back-substituted."""
+    gained: float
+    """What joint clipping was worth, in bisections for each box."""
 
 
-def bound_round(problem: InputProblem, batch: Subproblems) -> Round:
-    """Clip, bound and score a batch of boxes."""
+def bound_round(problem: InputProblem, batch: Subproblems, *, jointly: bool) -> Round:
+    """Clip (jointly, too, if asked to), bound and score a batch of boxes."""
     xp = problem.graph.xp
-    batch, empty = _clip(problem, batch)
+    batch, empty, gained = _clip(problem, batch, jointly=jointly)
     result = crown(
         problem.graph,
         Box(batch.lower, batch.upper),
@@ -119,16 +125,20 @@ def bound_round(problem: InputProblem, batch: Subproblems) -> Round:
         candidate_thresholds=still_open.thresholds[origin],
         candidate_cases=still_open.case[origin],
         rows=rows,
+        gained=gained,
     )
 
 
-def _clip(problem: InputProblem, batch: Subproblems) -> tuple[Subproblems, Array]:
+def _clip(
+    problem: InputProblem, batch: Subproblems, *, jointly: bool
+) -> tuple[Subproblems, Array, float]:
     """The batch with its boxes cut by its planes, less the rows that nothing is left of."""
     xp, objective = problem.graph.xp, problem.objective
     if objective.clauses > problem.settings.clip_clauses:
-        return batch, batch.node[:0]
+        return batch, batch.node[:0], 0.0
     box = Box(xp.astype_double(batch.lower), xp.astype_double(batch.upper))
-    cut = clip(box, batch.coefficients, batch.constant, objective, batch.live)
+    planes = (batch.coefficients, batch.constant)
+    cut = clip(box, *planes, objective, batch.live, jointly=jointly)
     alive = cut.live.any(1)
     lower, upper = xp.outward_cast(cut.box.lower, cut.box.upper)
     batch = replace(
@@ -138,7 +148,7 @@ def _clip(problem: InputProblem, batch: Subproblems) -> tuple[Subproblems, Array
         live=cut.live,
     )
     keep = xp.nonzero(alive)[0]
-    return batch[keep], batch.node[~alive]
+    return batch[keep], batch.node[~alive], cut.gained
 
 
 def _inherited(problem: InputProblem, batch: Subproblems) -> dict[int, Box]:

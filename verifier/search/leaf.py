@@ -1,7 +1,7 @@
 """Leaves whose every sign is fixed: the network is affine there, and a linear program decides.
 
-The program's duals are the best multipliers: they go through the same rigorous back-substitution as all
-others, so that the solver is never trusted.
+The program's duals are the best multipliers: they go through the same rigorous back-substitution as
+all others, so that the solver is never trusted.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def finish(problem: NeuronProblem, pattern: SignPatterns) -> Leaf:
     if answer.x is None or answer.ineqlin is None or answer.status != 0:
         return Leaf(_infeasible(problem, pattern, enclosure, rows), None)
     duals = np.maximum(-answer.ineqlin.marginals, 0.0)
-    margin = _bound(problem, pattern, enclosure, (rows, duals[:count], duals[count:]))
+    margin = _bound(problem, enclosure, (rows, duals[:count], duals[count:]))
     return Leaf(margin, answer.x[:size])
 
 
@@ -79,7 +79,6 @@ def _sign_forms(
 
 def _bound(
     problem: NeuronProblem,
-    pattern: SignPatterns,
     enclosure: Enclosure,
     duals: tuple[Rows, np.ndarray, np.ndarray],
 ) -> float:
@@ -109,7 +108,8 @@ def _infeasible(
 ) -> float:
     """The program has no point: its signs contradict each other. Scale a Farkas ray until it shows.
 
-    Minimise the greatest violation of the signs instead; its multipliers, large enough, beat any row.
+    Minimise the greatest violation of the signs instead; its multipliers, large enough, beat any
+    row.
     """
     from scipy.optimize import linprog
 
@@ -127,6 +127,6 @@ def _infeasible(
     ray = np.maximum(-answer.ineqlin.marginals, 0.0)
     weights = np.zeros(rows.owner.rows)
     weights[0] = 1.0
-    plain = _bound(problem, pattern, enclosure, (rows, weights, ray * 0))
+    plain = _bound(problem, enclosure, (rows, weights, ray * 0))
     factor = 2.0 * (1.0 + abs(plain)) / answer.fun
-    return _bound(problem, pattern, enclosure, (rows, weights, ray * factor))
+    return _bound(problem, enclosure, (rows, weights, ray * factor))

@@ -1,7 +1,8 @@
 """Branch and bound over neurons: one box, its hidden bounds fixed at the root, ReLUs split by sign.
 
-Every open subproblem is a clause and a sign for some unstable neurons. It is bounded with one multiplier
-for each neuron: alpha where the neuron is free, beta where it is split (Wang et al. 2021).
+Every open subproblem is a clause and a sign for some unstable neurons. It is bounded with one
+multiplier for each neuron: alpha where the neuron is free, beta where it is split (Wang et al.
+2021).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from verifier.tensors import Array, Backend, Float, Int, gamma
 
 @dataclass(frozen=True, eq=False)
 class Neurons:
-    """The neurons that can be split: unstable at the root, with a tilt, in the order of their values."""
+    """The neurons of a layer that can be split: unstable at the root, with a tilt."""
 
     value: int
     """The nonlinear node."""
@@ -125,7 +126,8 @@ class NeuronProblem:
         start = 0
         for layer in self.layers:
             planes = self.root.relaxations[layer.value]
-            assert isinstance(planes, Planes) and planes.untilted is not None
+            assert isinstance(planes, Planes)
+            assert planes.untilted is not None
             default = xp.floats(planes.below[0][0] > planes.untilted[0])[layer.index]
             stop = start + layer.index.shape[0]
             tilts[:, :, start:stop] = default
@@ -200,7 +202,9 @@ class NeuronProblem:
             start = stop
         return tilts
 
-    def pack(self, tilts: dict[int, Array], batch: SignPatterns) -> Float[Array, "batch width neurons"]:
+    def pack(
+        self, tilts: dict[int, Array], batch: SignPatterns
+    ) -> Float[Array, "batch width neurons"]:
         """The reverse of ``expand``; layers that the rows do not pass keep their tilts."""
         xp = self.root.graph.xp
         flat = xp.copy(batch.tilts).reshape(-1, self.neurons)
@@ -257,6 +261,8 @@ def _branch(
     Where no chord costs anything, the neuron whose sign matters most otherwise: nu+ min(u, -l).
     """
     xp = problem.root.graph.xp
+    if not problem.layers:
+        return batch.branch
     first, second = [], []
     for layer in problem.layers:
         planes, box = enclosure.relaxations[layer.value], enclosure.boxes[layer.source]
@@ -283,7 +289,7 @@ def _branch(
 
 
 def split_neurons(problem: NeuronProblem, batch: SignPatterns, tree: ProofTree) -> SignPatterns:
-    """Both children of each subproblem; they inherit all multipliers, the split neuron's starts at 0."""
+    """Both children of each subproblem; they inherit all multipliers but the split neuron's."""
     xp = problem.root.graph.xp
     place, count = xp.arange(len(batch)), len(batch)
     children = tree.split(batch.node, batch.branch, xp.zeros(count))

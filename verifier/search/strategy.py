@@ -15,7 +15,7 @@ from verifier.search.by_inputs import search_inputs
 from verifier.search.by_neurons import search_neurons
 from verifier.search.context import Context, Network, Progress
 from verifier.spec import Problem
-from verifier.tensors import Backend, cuda_devices, numpy_backend, torch_backend
+from verifier.tensors import Backend, cuda_devices, cuda_works, numpy_backend, torch_backend
 from verifier.verdict import Verdict, Verified
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ class Strategy:
 def choose(graph: Graph, device: str = "auto", dtype: str = "auto") -> Strategy:
     """The strategy for a graph over its free inputs.
 
-    NumPy where it will do: it starts two seconds sooner than torch. Splitting inputs needs few of them;
-    splitting neurons needs neurons that can be split.
+    NumPy where it will do: it starts two seconds sooner than torch. Splitting inputs needs few of
+    them; splitting neurons needs neurons that can be split.
     """
     tilted = any(n.operator.tilted for n in graph.nodes if isinstance(n.operator, Nonlinear))
     inputs = graph.input_size
@@ -72,7 +72,9 @@ def choose(graph: Graph, device: str = "auto", dtype: str = "auto") -> Strategy:
 
 def _gpu_pays(graph: Graph) -> bool:
     """Is there a GPU, and is the network large enough for it?"""
-    return graph.work >= GPU_WORK and cuda_devices() > 0
+    if graph.work < GPU_WORK or cuda_devices() == 0:
+        return False
+    return cuda_works()
 
 
 def decide(

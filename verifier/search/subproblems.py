@@ -12,9 +12,9 @@ from verifier.tensors import Array, Backend, Bool, Float, Int
 class Subproblems:
     """One row = one open box of one case, with what is known about it.
 
-    Laws: the boxes of open rows and of closed leaves cover every case; a row's planes are lower bounds of
-    the property's rows (threshold subtracted) on its box; its hidden boxes contain the values of the
-    hidden neurons there; ``margin`` never falls from parent to child.
+    Laws: the boxes of open rows and of closed leaves cover every case; a row's planes are lower
+    bounds of the property's rows (threshold subtracted) on its box; its hidden boxes contain the
+    values of the hidden neurons there; ``margin`` never falls from parent to child.
     """
 
     lower: Float[Array, "batch n"]
@@ -27,7 +27,7 @@ class Subproblems:
     hidden_lower: Float[Array, "batch hidden"]
     hidden_upper: Float[Array, "batch hidden"]
     margin: Float[Array, " batch"]
-    """The least over live clauses of the greatest bound of a row; -inf before the first bounding."""
+    """The least over live clauses of the greatest bound of a row; -inf at first."""
     case: Int[Array, " batch"]
     node: Int[Array, " batch"]
     """The number of the box in the proof tree."""
@@ -50,5 +50,7 @@ class Subproblems:
     @property
     def bytes_each(self) -> int:
         """About how much memory a row takes."""
-        columns = self.lower.shape[1] * (2 + self.constant.shape[1]) + 2 * self.hidden_lower.shape[1]
+        columns = (
+            self.lower.shape[1] * (2 + self.constant.shape[1]) + 2 * self.hidden_lower.shape[1]
+        )
         return 8 * (columns + 2 * self.constant.shape[1] + 8)

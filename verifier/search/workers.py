@@ -15,10 +15,10 @@ R = TypeVar("R")
 
 
 class Workers(AbstractContextManager["Workers"]):
-    """A pool that maps a function over parts of a batch; order is kept, so results are deterministic.
+    """A pool that maps a function over parts of a batch, in order: results are deterministic.
 
-    On NumPy: one thread for each core, each with a BLAS of one thread (small products gain nothing from
-    more, and waiting threads cost time). Torch parallelises by itself: one worker.
+    On NumPy: one thread for each core, each with a BLAS of one thread (small products gain nothing
+    from more, and waiting threads cost time). Torch parallelises by itself: one worker.
     """
 
     def __init__(self, xp: Backend) -> None:

@@ -38,7 +38,10 @@ class Owner:
         if self.index is None:
             return x
         # The same as x[index], several times faster: owners are never out of range.
-        return x.take(self.index, 0, mode="clip") if isinstance(x, np.ndarray) else x[self.index]
+        if isinstance(x, np.ndarray):
+            spread: Array = np.take(x, self.index, 0, mode="clip")
+            return spread
+        return x[self.index]
 
     def full_index(self, xp: Backend) -> Int[Array, " rows"]:
         """The owner of each row, spelled out."""

@@ -1,13 +1,13 @@
 """Arrays for the engine: one small interface, with NumPy and torch behind it.
 
 Axes, in order: ``batch`` (subproblems), ``rows`` (objectives, flattened over subproblems), then the
-flat values of one node, ``n``. A value of a network is a flat vector; its ONNX shape is known to the
-operators alone.
+flat values of one node, ``n``. A value of a network is a flat vector; its ONNX shape is known to
+the operators alone.
 """
 
 from verifier.tensors.annotations import Array, Bool, Float, Int
 from verifier.tensors.backend import Backend, ScatterPlan, gamma
-from verifier.tensors.choose import cuda_devices, numpy_backend, torch_backend
+from verifier.tensors.choose import cuda_devices, cuda_works, numpy_backend, torch_backend
 
 __all__ = [
     "Array",
@@ -17,6 +17,7 @@ __all__ = [
     "Int",
     "ScatterPlan",
     "cuda_devices",
+    "cuda_works",
     "gamma",
     "numpy_backend",
     "torch_backend",

@@ -13,7 +13,7 @@ from verifier.tensors.annotations import Array
 
 
 def gamma(terms: int, unit_roundoff: float) -> float:
-    """The bound gamma_n = n u / (1 - n u) on the relative error of n roundings (Higham 2002, 3.1)."""
+    """gamma_n = n u / (1 - n u), the relative error of n roundings (Higham 2002, 3.1)."""
     product = terms * unit_roundoff
     return product / (1 - product) if product < 1 else float("inf")
 
@@ -42,16 +42,23 @@ class ScatterPlan:
 
     def on(self, backend: Backend) -> ScatterPlan:
         """The same plan with the backend's arrays."""
-        parts = (backend.ints(x) for x in (self.index, self.order, self.targets, self.starts))
-        return ScatterPlan(*parts, self.size, self.unique)
+        ints = backend.ints
+        return ScatterPlan(
+            ints(self.index),
+            ints(self.order),
+            ints(self.targets),
+            ints(self.starts),
+            self.size,
+            self.unique,
+        )
 
 
 class Backend(ABC):
     """An array library, a working precision and a device.
 
     Arrays support arithmetic, comparison, indexing, ``@``, ``abs``, ``.shape``, ``.reshape``,
-    ``.clip(min=, max=)``, ``.sum(axis)``, ``.any(axis)``, ``.all(axis)`` and ``.argmax(axis)`` in both
-    libraries; whatever differs between them is here.
+    ``.clip(min=, max=)``, ``.sum(axis)``, ``.any(axis)``, ``.all(axis)`` and ``.argmax(axis)`` in
+    both libraries; whatever differs between them is here.
     """
 
     name: str
@@ -138,8 +145,10 @@ class Backend(ABC):
 
     @abstractmethod
     def row_dot(self, a: Array, b: Array) -> Array:
-        """Sum of ``a * b`` over the last axis, float64, with at most ``dot_terms`` roundings in the
-        working precision per sum (longer ones are summed in blocks)."""
+        """Sum of ``a * b`` over the last axis, in float64.
+
+        At most ``dot_terms`` are summed in the working precision: longer sums go in blocks.
+        """
 
     @property
     def dot_terms(self) -> int:
@@ -176,7 +185,9 @@ class Backend(ABC):
         error = 2 * self.unit_roundoff
         low, high = self.floats(lower), self.floats(upper)
         low = self.where(self.astype_double(low) > lower, low - error * abs(low) - self.tiny, low)
-        high = self.where(self.astype_double(high) < upper, high + error * abs(high) + self.tiny, high)
+        high = self.where(
+            self.astype_double(high) < upper, high + error * abs(high) + self.tiny, high
+        )
         return low, high
 
     def outward(self, lower: Any, upper: Any) -> tuple[Array, Array]:

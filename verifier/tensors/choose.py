@@ -21,6 +21,13 @@ def torch_backend(dtype: str = "float32", device: str = "cpu") -> Backend:
     return TorchBackend(dtype, device)
 
 
+def cuda_works() -> bool:
+    """Can torch use a GPU? Not every build of it can."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def cuda_devices() -> int:
     """How many CUDA devices the driver sees, found out without importing torch."""
     try:

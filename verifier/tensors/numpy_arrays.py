@@ -35,8 +35,8 @@ _FUNCTIONS = {
 def _keep_freed_memory() -> None:
     """Let glibc's malloc keep large freed blocks instead of returning them to the system.
 
-    Arrays of a few hundred kilobytes come and go thousands of times a second; mapping them anew each
-    time costs more than computing with them (measured: a factor 2 on CROWN of small networks).
+    Arrays of a few hundred kilobytes come and go thousands of times a second; mapping them anew
+    each time costs more than computing with them (measured: a factor 2 on CROWN of small networks).
     """
     if not sys.platform.startswith("linux"):
         return

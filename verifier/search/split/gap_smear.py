@@ -11,9 +11,9 @@ def gap_smear(crown: CrownResult, objective: ObjectiveBounds) -> Float[Array, "b
     """A score for each input of each box; the greatest is to be split.
 
     score_i = (u_i - l_i) sum over unstable neurons j of sensitivity_j |d neuron_j / d x_i|: halving
-    input i shrinks neuron j's half-width by about half of |d neuron_j / d x_i| (u_i - l_i), and with it
-    the error that the objective's rows pay for relaxing the neuron. By contrast |coefficient| x width
-    ranks inputs in which the network may be linear already.
+    input i shrinks neuron j's half-width by about half of |d neuron_j / d x_i| (u_i - l_i), and
+    with it the error that the objective's rows pay for relaxing the neuron. By contrast
+    |coefficient| x width ranks inputs in which the network may be linear already.
     """
     enclosure = crown.enclosure
     graph, xp = enclosure.graph, enclosure.graph.xp
