@@ -28,6 +28,8 @@ class BoundSettings:
     """Steps of the slope optimisation for the property's rows at the root."""
     split_steps: int = 10
     """Steps for a subproblem of the neuron-splitting search."""
+    box_steps: int = 5
+    """Steps for the best row of a box that plain bounds leave open, while that closes many."""
     learning_rate: float = 0.25
     """Adam's first step, in units of the slope's range."""
     learning_rate_decay: float = 0.98

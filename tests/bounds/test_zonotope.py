@@ -48,6 +48,15 @@ def zero_box(size: int, name: str) -> Box:
     return placed(backend(name), np.zeros((1, size)), np.zeros((1, size)))
 
 
+def chain(seed: int) -> Graph:
+    """Three matrices and nothing between them."""
+    weights, builder = Weights(np.random.default_rng(seed)), Builder(3)
+    value = Value(0, (3,))
+    for size in (20, 20, 2):
+        value = builder.add(f"linear{size}", weights.linear(value.size, size), [value], (size,))
+    return builder.finish(value)
+
+
 def assert_batch_is_rows(method: Callable[[Graph, Box], Enclosure], trial: Trial):
     xp, tolerance = trial.xp, 1e-9 if trial.xp.dtype == "float64" else 3e-3
 
@@ -66,11 +75,11 @@ def assert_batch_is_rows(method: Callable[[Graph, Box], Enclosure], trial: Trial
 @given(seed=SEEDS)
 def test_boxes_hold_every_point_for_every_number_of_generators(name: str, seed: int):
     trial = Trial.of(seed, name)
-    for limit in LIMITS:
-        with np.errstate(all="ignore"):
-            found = zonotope(trial.placed, trial.box, limit)
-        for value, exact in enumerate(trial.values):
-            assert contains(found.boxes[value], exact, trial.xp), (limit, value)
+    limit = LIMITS[seed % len(LIMITS)]
+    with np.errstate(all="ignore"):
+        found = zonotope(trial.placed, trial.box, limit)
+    for value, exact in enumerate(trial.values):
+        assert contains(found.boxes[value], exact, trial.xp), value
 
 
 @given(seed=SEEDS)
@@ -90,8 +99,8 @@ def test_boxes_are_within_interval_boxes(seed: int):
 @given(seed=SEEDS)
 def test_a_batch_is_its_rows(name: str, seed: int):
     trial = Trial.of(seed, name, ("normal", "normal", "one-sided"))
-    assert_batch_is_rows(lambda graph, box: zonotope(graph, box, 0), trial)
-    assert_batch_is_rows(lambda graph, box: zonotope(graph, box, 40), trial)
+    limit = LIMITS[seed % len(LIMITS)]
+    assert_batch_is_rows(lambda graph, box: zonotope(graph, box, limit), trial)
 
 
 def test_values_share_their_symbols():
@@ -126,7 +135,7 @@ def test_corners_of_small_networks_are_inside(name: str):
         graph, box = mlp(seed, (3, 4, 3)), small_box(seed, 3, name)
         for limit in (0, 2, 20):
             assert holds_corners(graph, box, name, limit)
-            assert holds_corners(graph, zero_box(3, name), name, limit)
+            assert holds_corners(chain(seed), zero_box(3, name), name, limit)
 
 
 def test_without_rounding_errors_the_corners_are_outside(monkeypatch: pytest.MonkeyPatch):
@@ -135,7 +144,7 @@ def test_without_rounding_errors_the_corners_are_outside(monkeypatch: pytest.Mon
     monkeypatch.setattr(verifier.sets.zonotope, "gamma", lambda terms, unit: 0.0)
     monkeypatch.setattr(verifier.bounds.zonotope, "FORM_TERMS", 0)
     missed = [
-        not holds_corners(mlp(seed, (3, 5, 4, 2)), zero_box(3, "numpy-32"), "numpy-32", 20)
+        not holds_corners(chain(seed), zero_box(3, "numpy-32"), "numpy-32", 20)
         for seed in range(12)
     ]
     assert any(missed)

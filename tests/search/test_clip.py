@@ -62,16 +62,17 @@ def met(coefficients: np.ndarray, constant: np.ndarray, points: np.ndarray) -> n
     return (terms.sum(-1) + rational(np.where(says, constant, 0.0)) <= 0) | ~says
 
 
+@pytest.mark.parametrize("jointly", [False, True])
 @over_clauses
 @given(seed=SEEDS)
-def test_no_unsafe_point_is_cut_off(clause: tuple[int, ...], seed: int):
+def test_no_unsafe_point_is_cut_off(jointly: bool, clause: tuple[int, ...], seed: int):
     generator, xp = np.random.default_rng(seed), numpy_backend()
     box = random_box(generator)
     planes = random_planes(generator, box)
     objective = objective_of(clause, xp)
     live = generator.random((BATCH, objective.clauses)) < 0.8
     with np.errstate(all="ignore"):
-        found = clip(box, *planes, objective, live)
+        found = clip(box, *planes, objective, live, jointly=jointly)
     assert not (found.live & ~live).any()
     assert (found.box.lower >= box.lower).all()
     assert (found.box.upper <= box.upper).all()
@@ -94,8 +95,10 @@ def test_boxes_that_planes_leave_nothing_of_are_refuted(seed: int):
     size = abs(coefficients[:, 0] * corner).sum(-1, keepdims=True)
     for share, alive in ((1e-9, False), (-1e-9, True)):
         constant = -least + share * (1 + size)
-        found = clip(box, coefficients, constant, objective_of((0,), xp), np.ones((BATCH, 1), bool))
-        assert (found.live == alive).all()
+        planes, live = (coefficients, constant), np.ones((BATCH, 1), bool)
+        for jointly in (False, True):
+            found = clip(box, *planes, objective_of((0,), xp), live, jointly=jointly)
+            assert (found.live == alive).all()
 
 
 def test_a_half_plane_cuts_as_far_as_it_can():
@@ -105,11 +108,26 @@ def test_a_half_plane_cuts_as_far_as_it_can():
         coefficients = xp.doubles([[[1.0, 1.0], [-1.0, 0.0]]])
         constant = xp.doubles([[-1.0, 0.5]])
         live = xp.bools([[True]])
-        found = clip(box, coefficients, constant, objective_of((0, 0), xp), live)
+        found = clip(box, coefficients, constant, objective_of((0, 0), xp), live, jointly=False)
         lower, upper = xp.numpy(found.box.lower), xp.numpy(found.box.upper)
         np.testing.assert_allclose(lower, [[0.5, 0.25]], rtol=1e-12)
         np.testing.assert_allclose(upper, [[0.75, 0.5]], rtol=1e-12)
         both = xp.bools([[True, True]])
-        found = clip(box, coefficients, constant, objective_of((0, 1), xp), both)
+        found = clip(box, coefficients, constant, objective_of((0, 1), xp), both, jointly=False)
         np.testing.assert_allclose(xp.numpy(found.box.lower), [[0.0, 0.25]], rtol=1e-12)
         np.testing.assert_allclose(xp.numpy(found.box.upper), [[4.0, 4.0]], rtol=1e-12)
+
+
+@given(seed=SEEDS)
+def test_planes_together_cut_no_less_than_one_by_one(seed: int):
+    generator, xp = np.random.default_rng(seed), numpy_backend()
+    box = random_box(generator)
+    planes, live = random_planes(generator, box), np.ones((BATCH, 2), dtype=bool)
+    objective = objective_of((0, 0, 0, 1), xp)
+    with np.errstate(all="ignore"):
+        alone = clip(box, *planes, objective, live, jointly=False)
+        both = clip(box, *planes, objective, live, jointly=True)
+    assert not (both.live & ~alone.live).any()
+    whole = both.live.all(1)
+    assert (both.box.lower >= alone.box.lower)[whole].all()
+    assert (both.box.upper <= alone.box.upper)[whole].all()

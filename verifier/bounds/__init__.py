@@ -4,7 +4,7 @@ from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substit
 from verifier.bounds.crown import CrownResult, HiddenRows, crown
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.interval import interval
-from verifier.bounds.objective import Objective, ObjectiveBounds, bound_objective
+from verifier.bounds.objective import Objective, ObjectiveBounds, bound_objective, sharpen
 
 __all__ = [
     "DOUBLE_ROUNDOFF",
@@ -19,4 +19,5 @@ __all__ = [
     "bound_objective",
     "crown",
     "interval",
+    "sharpen",
 ]

@@ -8,7 +8,9 @@ import numpy as np
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substitute
 from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.optimise import Rows, optimise
 from verifier.sets import Owner
+from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Bool, Float, Int
 
 
@@ -104,25 +106,85 @@ def bound_objective(
         extra = objective.inputs[row]
         start[0] = start[0] + extra if 0 in start else extra
     form = back_substitute(enclosure, start, owner, trace=trace)
-    rounding = objective.rounding(row, owner, enclosure)
-    form = LowerForm(form.coefficients, form.constant - rounding)
+    shape = tuple(asked.shape)
+    infinity = xp.doubles(xp.zeros(1)) + float("inf")
+    found = ObjectiveBounds(
+        xp.doubles(xp.zeros(*shape)) + infinity,
+        xp.doubles(xp.zeros(*shape, enclosure.graph.input_size)),
+        xp.doubles(xp.zeros(*shape)) - infinity,
+        batch,
+        row,
+        trace,
+    )
     threshold = thresholds[batch, row]
     value = form.least(enclosure.boxes[0], owner, enclosure)
     rounding = 4 * DOUBLE_ROUNDOFF * (abs(value) + abs(threshold))
-    shape = tuple(asked.shape)
-    infinity = xp.doubles(xp.zeros(1)) + float("inf")
-    least = xp.doubles(xp.zeros(*shape)) + infinity
     value = value - threshold - rounding
-    # A threshold of -inf marks a clause that the case does not have: nothing meets it.
-    finite = xp.function("isfinite", form.constant) & xp.function("isfinite", value)
-    absent = threshold == -infinity
-    least[batch, row] = xp.where(absent, infinity, xp.where(finite, value, -infinity))
-    coefficients = xp.doubles(xp.zeros(*shape, enclosure.graph.input_size))
-    sound = (finite & ~absent)[:, None]
-    planes = xp.astype_double(form.coefficients)
-    coefficients[batch, row] = xp.where(sound, planes, xp.doubles(xp.zeros(1)))
-    constant = xp.doubles(xp.zeros(*shape)) - infinity
     rounding = 4 * DOUBLE_ROUNDOFF * (abs(form.constant) + abs(threshold))
-    offset = form.constant - threshold - rounding
-    constant[batch, row] = xp.where(finite, offset, -infinity)
-    return ObjectiveBounds(least, coefficients, constant, batch, row, trace)
+    form = LowerForm(form.coefficients, form.constant - threshold - rounding)
+    # A threshold of -inf marks a clause that the case does not have: nothing meets it.
+    absent = threshold == -infinity
+    _record(found, (batch, row), xp.where(absent, infinity, value), form, xp)
+    return found
+
+
+def _record(
+    found: ObjectiveBounds,
+    where: tuple[Array, Array],
+    value: Float[Array, " asked"],
+    form: LowerForm,
+    xp: Backend,
+) -> None:
+    """Write bounds and planes of some rows; what is no number bounds nothing."""
+    infinity = xp.doubles(xp.zeros(1)) + float("inf")
+    finite = xp.function("isfinite", form.constant) & xp.function("isfinite", value)
+    absent = value == infinity
+    found.least[where] = xp.where(absent | finite, value, -infinity)
+    planes = xp.astype_double(form.coefficients)
+    found.coefficients[where] = xp.where(finite[:, None], planes, xp.doubles(xp.zeros(1)))
+    found.constant[where] = xp.where(finite, form.constant, -infinity)
+
+
+def sharpen(
+    enclosure: Enclosure,
+    objective: Objective,
+    found: ObjectiveBounds,
+    thresholds: Float[Array, "batch rows"],
+    settings: tuple[BoundSettings, int],
+) -> None:
+    """Optimise the slopes of the best row of every clause that is not refuted yet, in place.
+
+    ``settings`` are the optimiser's, and the number of its steps.
+    """
+    xp = enclosure.graph.xp
+    chosen = _best_rows(objective, found)
+    if chosen.shape[0] == 0:
+        return
+    batch, row = found.batch[chosen], found.row[chosen]
+    threshold = thresholds[batch, row]
+    rounding = 4 * DOUBLE_ROUNDOFF * abs(threshold)
+    start = {enclosure.graph.output: objective.outputs[row]}
+    if objective.inputs is not None:
+        extra = objective.inputs[row]
+        start[0] = start[0] + extra if 0 in start else extra
+    rows = Rows(start, -threshold - rounding, Owner.of(batch, enclosure.batch))
+    better = optimise(enclosure, rows, settings[1], settings[0])
+    constant = better.form.constant
+    form = LowerForm(better.form.coefficients, constant - 4 * DOUBLE_ROUNDOFF * abs(constant))
+    improved = better.least > found.least[batch, row]
+    some = xp.nonzero(improved)[0]
+    where = (batch[some], row[some])
+    form = LowerForm(form.coefficients[some], form.constant[some])
+    _record(found, where, better.least[some], form, xp)
+    for value, rows_there in better.trace.rows.items():
+        found.trace.rows[value][chosen] = rows_there
+
+
+def _best_rows(objective: Objective, found: ObjectiveBounds) -> Int[Array, " chosen"]:
+    """The places, among the rows asked for, of the best one of each clause that is not refuted."""
+    xp = objective.xp
+    best = objective.best_of_clauses(found.least)
+    clause = objective.clause[found.row]
+    mine = best[found.batch, clause]
+    chosen = (found.least[found.batch, found.row] >= mine) & ~(mine > 0)
+    return xp.nonzero(chosen)[0]

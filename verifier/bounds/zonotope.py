@@ -53,9 +53,9 @@ class ZonotopePush(Push[Zonotope]):
     def start(self) -> Zonotope:
         xp, region = self.xp, self.enclosure.boxes[0]
         form = self.constant(region)
-        fixed = (region.upper == region.lower).all(0)
-        self.count = min(self.limit, form.center.shape[1] - int(fixed.sum()))
-        return form.promoted(self.count, 0, xp)
+        free = region.upper > region.lower
+        self.count = min(self.limit, int(free.sum(1).max()))
+        return form.promoted(free, self.count, 0, xp)
 
     def constant(self, box: Box) -> Zonotope:
         xp = self.xp
@@ -104,9 +104,9 @@ class ZonotopePush(Push[Zonotope]):
         form = self._banded(band, inputs)
         fresh = (band.greatest - band.least) / 2
         worthwhile = fresh > WORTHWHILE * self.xp.unit_roundoff * form.size
-        wanted = int(worthwhile.sum(1).max())
-        first, self.count = self.count, self.count + min(self.limit, wanted)
-        return form.promoted(self.count - first, first, self.xp) if self.count > first else form
+        fresh_count = min(self.limit, int(worthwhile.sum(1).max()))
+        first, self.count = self.count, self.count + fresh_count
+        return form.promoted(worthwhile, fresh_count, first, self.xp) if fresh_count else form
 
     def settle(self) -> None:
         """Keep the symbols that matter most to the live values together."""

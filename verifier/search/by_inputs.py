@@ -12,7 +12,13 @@ from verifier.certify import ProofTree
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
-from verifier.search.input_split import InputProblem, Round, bisect, bound_round
+from verifier.search.input_split import (
+    Efforts,
+    InputProblem,
+    Round,
+    bisect,
+    bound_round,
+)
 from verifier.search.subproblems import Subproblems
 from verifier.search.workers import Workers
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
@@ -25,8 +31,10 @@ LEAST_PART = 16
 CASES_AT_ONCE = 4096
 WORTH_BISECTIONS = 0.4
 """Joint clipping goes on while it saves each box so many bisections: as much as it costs."""
-TRIAL_ROUNDS = 32
-"""After so many rounds joint clipping is tried again."""
+WORTH_CLOSED = 0.15
+"""Slopes are optimised while that closes such a share of the open boxes."""
+TRIAL_ROUNDS = 8
+"""After so many rounds an effort that did not pay is tried again."""
 FIRST_HUNT_SECONDS = 0.1
 """Time of the first attack, once the root bounds have not decided."""
 HUNT_SECONDS = 0.3
@@ -54,8 +62,11 @@ class InputSearch:
     """Boxes that could neither be closed nor split."""
     hunted: float = 0.0
     rounds: int = 0
-    jointly: bool = True
-    gained: float = 0.0
+    efforts: Efforts = field(default_factory=lambda: Efforts(jointly=True, sharpen=True))
+    clipping: float = 0.0
+    """Bisections that joint clipping saves each box, lately."""
+    sharpening: float = 0.0
+    """The share of open boxes that optimised slopes close, lately."""
     hunt: Hunt | None = None
     worst_thin: float = field(default=float("inf"))
 
@@ -112,7 +123,7 @@ class InputSearch:
         size = max(LEAST_PART, -(-count // self.workers.count))
         parts = [batch[start : start + size] for start in range(0, count, size)]
         results = self.workers.map(self._bound, parts)
-        self._weigh_clipping(results)
+        self._weigh(results)
         for result in results:
             self.tree.close(result.closed)
             self.closed += result.closed.shape[0]
@@ -129,18 +140,26 @@ class InputSearch:
         self._adapt(count, sum(result.rows for result in results))
         return None
 
-    def _weigh_clipping(self, results: list[Round]) -> None:
-        """Clip jointly while that is worth its time, and try it again now and then."""
+    def _weigh(self, results: list[Round]) -> None:
+        """Go on with efforts that are worth their time, and try the others again now and then."""
         self.rounds += 1
-        if self.jointly:
+        if self.efforts.jointly:
             gained = sum(result.gained for result in results) / len(results)
-            self.gained = gained if self.rounds == 1 else (self.gained + gained) / 2
-        self.jointly = self.gained > WORTH_BISECTIONS or self.rounds % TRIAL_ROUNDS == 0
+            self.clipping = (self.clipping + gained) / 2
+        before = sum(result.sharpened[0] for result in results)
+        if self.efforts.sharpen and before:
+            share = sum(result.sharpened[1] for result in results) / before
+            self.sharpening = (self.sharpening + share) / 2
+        trial = self.rounds % TRIAL_ROUNDS == 0
+        self.efforts = Efforts(
+            jointly=trial or self.clipping > WORTH_BISECTIONS,
+            sharpen=trial or self.sharpening > WORTH_CLOSED,
+        )
 
     def _bound(self, part: Subproblems) -> Round:
         # NumPy's error state belongs to a thread.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return bound_round(self.problem, part, jointly=self.jointly)
+            return bound_round(self.problem, part, self.efforts)
 
     def _adapt(self, count: int, rows: int) -> None:
         """Choose the next batch so that a round has the number of rows wanted."""

@@ -65,7 +65,8 @@ class _Duals:
         weights = multipliers @ abs(self.coefficients)
         scale = ((weights + 1) * reach).sum(-1)
         scale = scale + (multipliers * abs(self.constant)[:, None, :]).sum(-1)
-        return least + offset - gamma(2 * (size + rows) + 16, DOUBLE_ROUNDOFF) * scale
+        error = gamma(2 * (size + rows) + 16, DOUBLE_ROUNDOFF) * scale
+        return least + offset - error - self.xp.tiny
 
 
 def clip_jointly(

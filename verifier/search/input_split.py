@@ -10,6 +10,7 @@ from verifier.bounds import (
     ObjectiveBounds,
     bound_objective,
     crown,
+    sharpen,
 )
 from verifier.certify import ProofTree
 from verifier.graph import Graph
@@ -88,12 +89,24 @@ class Round:
     """How many rows were back-substituted."""
     gained: float
     """What joint clipping was worth, in bisections for each box."""
+    sharpened: tuple[int, int]
+    """How many boxes plain bounds left open, and how many of these optimised slopes closed."""
 
 
-def bound_round(problem: InputProblem, batch: Subproblems, *, jointly: bool) -> Round:
-    """Clip (jointly, too, if asked to), bound and score a batch of boxes."""
+@dataclass(frozen=True)
+class Efforts:
+    """Which of the steps that may or may not pay a round takes."""
+
+    jointly: bool
+    """Clip jointly."""
+    sharpen: bool
+    """Optimise the slopes of the best rows of open boxes."""
+
+
+def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> Round:
+    """Clip, bound and score a batch of boxes."""
     xp = problem.graph.xp
-    batch, empty, gained = _clip(problem, batch, jointly=jointly)
+    batch, empty, gained = _clip(problem, batch, jointly=efforts.jointly)
     result = crown(
         problem.graph,
         Box(batch.lower, batch.upper),
@@ -105,6 +118,12 @@ def bound_round(problem: InputProblem, batch: Subproblems, *, jointly: bool) -> 
     found = bound_objective(result.enclosure, problem.objective, batch.thresholds, asked)
     best = problem.objective.best_of_clauses(found.least)
     live = batch.live & ~(best > 0)
+    before = int(live.any(1).sum())
+    if efforts.sharpen and before:
+        settings = (problem.bounds, problem.bounds.box_steps)
+        sharpen(result.enclosure, problem.objective, found, batch.thresholds, settings)
+        best = problem.objective.best_of_clauses(found.least)
+        live = batch.live & ~(best > 0)
     infinity = xp.doubles(xp.zeros(1)) + float("inf")
     margin = xp.amin(xp.where(live, best, infinity), 1)
     margin = xp.maximum(margin, batch.margin)
@@ -126,6 +145,7 @@ def bound_round(problem: InputProblem, batch: Subproblems, *, jointly: bool) -> 
         candidate_cases=still_open.case[origin],
         rows=rows,
         gained=gained,
+        sharpened=(before, before - keep.shape[0]),
     )
 
 

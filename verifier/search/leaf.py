@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.bounds import Enclosure, LowerForm, back_substitute
+from verifier.bounds import DOUBLE_ROUNDOFF, Enclosure, LowerForm, back_substitute
 from verifier.bounds.crown import unit_rows
 from verifier.bounds.optimise import Rows
 from verifier.search.neuron_split import NeuronProblem, SignPatterns
 from verifier.sets import Owner
-from verifier.tensors import Array, Float
+from verifier.tensors import Array, Float, gamma
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +91,7 @@ def _bound(
     weight = xp.floats(weights / total)
     start = {v: (weight[:, None] * r).sum(0)[None, :] for v, r in rows.start.items()}
     constant = (xp.astype_double(weight) * rows.constant).sum(0)[None]
+    constant = constant - _rounding(enclosure, rows, weight)
     joint = Rows(start, constant, Owner.equal(1, 1, xp))
     tilts, place = {}, 0
     for layer in problem.layers:
@@ -101,6 +102,20 @@ def _bound(
         place = stop
     form = _form(enclosure, joint, tilts)
     return float(form.least(enclosure.boxes[0], joint.owner, enclosure)[0])
+
+
+def _rounding(
+    enclosure: Enclosure, rows: Rows, weight: Float[Array, " rows"]
+) -> Float[Array, " 1"]:
+    """What the sums of weighted rows may be off by: they can cancel."""
+    xp = enclosure.graph.xp
+    terms = rows.owner.rows + 2
+    cost = (xp.astype_double(weight) * abs(rows.constant)).sum(0)[None]
+    cost = 2 * gamma(terms, DOUBLE_ROUNDOFF) * cost
+    for value, part in rows.start.items():
+        most = 2 * gamma(terms, xp.unit_roundoff) * enclosure.boxes[value].magnitude(xp)
+        cost = cost + xp.row_dot((weight[:, None] * abs(part)).sum(0)[None, :], most)
+    return cost
 
 
 def _infeasible(

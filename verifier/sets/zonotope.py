@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from verifier.sets.box import Box
-from verifier.tensors import Array, Backend, Float, Int, gamma
+from verifier.tensors import Array, Backend, Bool, Float, Int, gamma
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +51,22 @@ class Zonotope:
         zeros = xp.zeros(batch, missing, size)
         return Zonotope(self.center, xp.cat([self.generators, zeros], 1), self.tail)
 
-    def promoted(self, count: int, first: int, xp: Backend) -> Zonotope:
-        """The ``count`` largest tails become generators of their own, numbered from ``first``.
+    def promoted(
+        self, where: Bool[Array, "batch n"], count: int, first: int, xp: Backend
+    ) -> Zonotope:
+        """The ``count`` largest tails of those ``where`` become generators, numbered from ``first``.
 
         Exact: a tail is a symbol that nothing else shares yet.
         """
         batch, size = self.tail.shape
-        order = xp.argsort(-self.tail, 1)[:, :count]
+        amount = xp.where(where, self.tail, xp.zeros(1))
+        order = xp.argsort(-amount, 1)[:, :count]
         entry, slot = xp.arange(batch)[:, None], xp.arange(count)[None, :]
-        fresh, tail = xp.zeros(batch, count, size), xp.copy(self.tail)
-        fresh[entry, slot, order] = xp.take_along(self.tail, order, 1)
-        tail[entry, order] = 0.0
+        fresh, left = xp.zeros(batch, count, size), xp.copy(amount)
+        fresh[entry, slot, order] = xp.take_along(amount, order, 1)
+        left[entry, order] = 0.0
         wide = self.padded(first, xp)
+        tail = xp.where(where, left, self.tail)
         return Zonotope(self.center, xp.cat([wide.generators, fresh], 1), tail)
 
     def keeping(self, order: Int[Array, "batch k"], xp: Backend) -> Zonotope:

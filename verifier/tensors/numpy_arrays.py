@@ -146,6 +146,10 @@ class NumpyBackend(Backend):
 
     def segment_sum(self, source: Array, owner: Array, count: int) -> Array:
         result = np.zeros((count, *source.shape[1:]), dtype=source.dtype)
+        each = len(owner) // max(1, count)
+        if each * count == len(owner) and np.array_equal(owner[::each], np.arange(count)):
+            # As many rows for everyone (owners are sorted): a plain sum, and much faster.
+            return source.reshape(count, each, *source.shape[1:]).sum(1)
         if len(owner):
             targets, starts = np.unique(owner, return_index=True)
             result[targets] = np.add.reduceat(source, starts, axis=0)

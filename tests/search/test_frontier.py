@@ -1,0 +1,76 @@
+"""The queue of open subproblems, against a plain list."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verifier.search.frontier import Frontier
+from verifier.tensors import Backend, numpy_backend
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Rows with a margin and a name."""
+
+    margin: np.ndarray
+    name: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.margin)
+
+    def __getitem__(self, index: np.ndarray | slice) -> "Items":
+        return Items(self.margin[index], self.name[index])
+
+    @property
+    def bytes_each(self) -> int:
+        return 16
+
+    @staticmethod
+    def cat(parts: "list[Items]", xp: Backend) -> "Items":
+        margins, names = [p.margin for p in parts], [p.name for p in parts]
+        return Items(np.concatenate(margins), np.concatenate(names))
+
+
+def drive(frontier: Frontier[Items], moves: list[tuple[int, int]]) -> None:
+    """Push and take by turns; nothing is lost, nothing is given twice."""
+    generator, inside, made = np.random.default_rng(len(moves)), {}, 0
+    for pushed, taken in moves:
+        margin = generator.integers(-5, 5, size=pushed).astype(float)
+        margin[margin == -5] = -np.inf
+        frontier.push(Items(margin, np.arange(made, made + pushed)))
+        inside |= dict(zip(range(made, made + pushed), margin.tolist(), strict=True))
+        made += pushed
+        least = min(inside.values(), default=np.inf)
+        assert frontier.worst_margin == least
+        crowded = frontier.crowded
+        if inside:
+            out = frontier.take(taken)
+            assert len(out) == min(taken, len(inside))
+            assert crowded or least in out.margin
+            for name, margin_out in zip(out.name.tolist(), out.margin.tolist(), strict=True):
+                assert inside.pop(name) == margin_out
+        assert len(frontier) == len(inside)
+    if inside:
+        assert sorted(frontier.take(10**6).name.tolist()) == sorted(inside)
+    assert len(frontier) == 0
+
+
+MOVES = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=30)
+
+
+@given(moves=MOVES, limit=st.sampled_from([0, 100, 10**9]))
+def test_every_row_comes_back_once(moves: list[tuple[int, int]], limit: int):
+    drive(Frontier(numpy_backend(), limit, Items.cat), moves)
+
+
+def test_the_newest_rows_go_first_when_memory_is_short():
+    frontier = Frontier(numpy_backend(), 100, Items.cat)
+    for place in range(5):
+        frontier.push(Items(np.full(4, float(place)), np.arange(4 * place, 4 * place + 4)))
+    assert frontier.crowded
+    assert set(frontier.take(2).name.tolist()) <= {16, 17, 18, 19}
+    frontier.take(16)
+    assert not frontier.crowded
+    assert frontier.take(1).margin[0] == frontier.worst_margin == 0.0
