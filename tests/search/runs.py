@@ -8,7 +8,7 @@ from verifier.bounds import Objective
 from verifier.certify import ProofTree
 from verifier.graph import Graph
 from verifier.search.frontier import Frontier
-from verifier.search.input_split import InputProblem, bisect, bound_round
+from verifier.search.input_split import Efforts, InputProblem, bisect, bound_round
 from verifier.search.subproblems import Subproblems
 from verifier.settings import BoundSettings, SearchSettings
 from verifier.tensors import Backend
@@ -75,7 +75,7 @@ def run(
                 break
             batch = frontier.take(8)
             result.bounded += len(batch)
-            found = bound_round(problem, batch, jointly=True)
+            found = bound_round(problem, batch, Efforts(jointly=True, sharpen=True))
             result.tree.close(found.closed)
             result._note(found.open, result.cut)
             children = bisect(problem, found.open, found.scores, result.tree)

@@ -31,7 +31,7 @@ class LowerForm:
         center = (region.lower + region.upper) / 2
         radius = (region.upper - region.lower) / 2
         error = gamma(min(size, xp.dot_terms) + 12, xp.unit_roundoff)
-        reach = radius + 2 * error * region.magnitude(xp)
+        reach = radius + 2 * error * region.magnitude(xp) + size * xp.least_normal
         value = xp.row_dot(self.coefficients, owner.spread(center))
         value = value - xp.row_dot(abs(self.coefficients), owner.spread(reach))
         rounding = 4 * DOUBLE_ROUNDOFF * (abs(value) + abs(self.constant))
@@ -84,6 +84,7 @@ def back_substitute(
             pending[i] = pending[i] + part
             rounding = 2 * xp.unit_roundoff * enclosure.boxes[i].magnitude(xp)
             constant = constant - xp.row_dot(abs(pending[i]), owner.spread(rounding))
+        constant = constant - owner.spread(enclosure.underflow[value])
         total, absolute, steps = total + constant, absolute + abs(constant), steps + 1
     total = total - (steps + 2) * DOUBLE_ROUNDOFF * absolute
     if 0 not in pending:

@@ -30,6 +30,9 @@ class Enclosure:
     noise: dict[int, Float[Array, "batch n"]] = field(default_factory=dict)
     relaxations: dict[int, Relaxation] = field(default_factory=dict)
     fused: set[int] = field(default_factory=set)
+    underflow: dict[int, Float[Array, " batch"]] = field(default_factory=dict)
+    """For each value, the absolute errors of a row's step back through it, where numbers fall below
+    the least normal one: whatever the row's coefficients are."""
 
     @staticmethod
     def over(graph: Graph, region: Box) -> Enclosure:
@@ -63,16 +66,25 @@ class Enclosure:
         magnitude = operator.magnitude(*(b.magnitude(xp) for b in boxes))
         own = gamma(operator.terms + EXTRA_TERMS, xp.unit_roundoff)
         dot = gamma(min(operator.size, xp.dot_terms), xp.unit_roundoff)
-        self.noise[value] = (own + dot) * magnitude
+        small = xp.least_normal * (operator.terms + 2)
+        self.noise[value] = (own + dot) * magnitude + small
+        self._count_underflow(value, boxes, operator.terms)
         middle, spread = operator.evaluate(*centers), operator.absolute(*radii)
-        spread = spread + 2 * own * magnitude
+        spread = spread + 2 * own * magnitude + small
         return Box(middle - spread, middle + spread)
+
+    def _count_underflow(self, value: int, boxes: list[Box], terms: int) -> None:
+        xp = self.graph.xp
+        reach = [xp.astype_double(box.magnitude(xp)).sum(1) for box in boxes]
+        total = sum(reach[1:], reach[0]) + self.graph.size(value)
+        self.underflow[value] = (terms + 8) * xp.least_normal * total
 
     def relax(self, value: int) -> None:
         """Relax the nonlinear node ``value`` over the present boxes of its inputs."""
         node = self.graph.node(value)
         assert isinstance(node.operator, Nonlinear)
         relaxation = node.operator.relax(*(self.boxes[i] for i in node.inputs))
+        self._count_underflow(value, [self.boxes[i] for i in node.inputs], 8)
         if isinstance(relaxation, Planes) and len(node.inputs) == 1:
             relaxation = self._fuse(node.inputs[0], relaxation)
         self.relaxations[value] = relaxation
@@ -98,4 +110,5 @@ class Enclosure:
             {v: x[index] for v, x in self.noise.items()},
             {v: r.take(index) for v, r in self.relaxations.items()},
             set(self.fused),
+            {v: x[index] for v, x in self.underflow.items()},
         )

@@ -47,6 +47,29 @@ class Objective:
         """The number of rows."""
         return self.outputs.shape[0]
 
+    def start(
+        self, row: Int[Array, " asked"], enclosure: Enclosure, owner: Owner
+    ) -> tuple[dict[int, Array], Float[Array, " asked"]]:
+        """Some rows as a back-substitution starts them, and what their rounding may cost.
+
+        Rows are float64 in the property; each coefficient carries one rounding to the working
+        precision, and another where the output is the input.
+        """
+        xp, output = self.xp, enclosure.graph.output
+        start = {output: self.outputs[row]}
+        unit = 2 * xp.unit_roundoff
+
+        def cost(rows: Array, value: int) -> Array:
+            reach = unit * enclosure.boxes[value].magnitude(xp)
+            return xp.row_dot(abs(rows), owner.spread(reach))
+
+        error = cost(start[output], output)
+        if self.inputs is not None:
+            extra = self.inputs[row]
+            error = error + cost(extra, 0)
+            start[0] = start[0] + extra if 0 in start else extra
+        return start, error + xp.tiny
+
     def best_of_clauses(self, x: Float[Array, "batch rows"]) -> Float[Array, "batch clauses"]:
         """The greatest entry of each clause."""
         if self.clauses == self.size:
@@ -101,10 +124,7 @@ def bound_objective(
     batch, row = xp.nonzero(asked)
     owner = Owner.of(batch, enclosure.batch)
     trace = Trace()
-    start = {enclosure.graph.output: objective.outputs[row]}
-    if objective.inputs is not None:
-        extra = objective.inputs[row]
-        start[0] = start[0] + extra if 0 in start else extra
+    start, error = objective.start(row, enclosure, owner)
     form = back_substitute(enclosure, start, owner, trace=trace)
     shape = tuple(asked.shape)
     infinity = xp.doubles(xp.zeros(1)) + float("inf")
@@ -116,6 +136,7 @@ def bound_objective(
         row,
         trace,
     )
+    form = LowerForm(form.coefficients, form.constant - error)
     threshold = thresholds[batch, row]
     value = form.least(enclosure.boxes[0], owner, enclosure)
     rounding = 4 * DOUBLE_ROUNDOFF * (abs(value) + abs(threshold))
@@ -163,11 +184,9 @@ def sharpen(
     batch, row = found.batch[chosen], found.row[chosen]
     threshold = thresholds[batch, row]
     rounding = 4 * DOUBLE_ROUNDOFF * abs(threshold)
-    start = {enclosure.graph.output: objective.outputs[row]}
-    if objective.inputs is not None:
-        extra = objective.inputs[row]
-        start[0] = start[0] + extra if 0 in start else extra
-    rows = Rows(start, -threshold - rounding, Owner.of(batch, enclosure.batch))
+    owner = Owner.of(batch, enclosure.batch)
+    start, error = objective.start(row, enclosure, owner)
+    rows = Rows(start, -threshold - rounding - error, owner)
     better = optimise(enclosure, rows, settings[1], settings[0])
     constant = better.form.constant
     form = LowerForm(better.form.coefficients, constant - 4 * DOUBLE_ROUNDOFF * abs(constant))

@@ -40,8 +40,8 @@ class Product(Nonlinear):
         low, high = corners[0], corners[0]
         for corner in corners[1:]:
             low, high = xp.minimum(low, corner), xp.maximum(high, corner)
-        widen = 2 * xp.unit_roundoff
-        return Box(low - widen * abs(low), high + widen * abs(high))
+        widen, least = 2 * xp.unit_roundoff, xp.least_normal
+        return Box(low - widen * abs(low) - least, high + widen * abs(high) + least)
 
     def sensitivity(
         self, positive: Float[Array, "batch m"], negative: Float[Array, "batch m"], *boxes: Box
@@ -59,5 +59,5 @@ class Product(Nonlinear):
         upper_offset = -(x.lower * y.upper + x.upper * y.lower) / 2
         # Every rounding here, and of the rows that use the planes, is relative to |x||y|.
         rounding = gamma(min(self.size, xp.dot_terms) + 24, xp.unit_roundoff)
-        noise = 6 * rounding * x.magnitude(xp) * y.magnitude(xp)
+        noise = 6 * rounding * x.magnitude(xp) * y.magnitude(xp) + 16 * xp.least_normal
         return Planes(xp, below, below, lower_offset, upper_offset, noise)

@@ -58,7 +58,9 @@ class Elementwise(Nonlinear):
         least, _ = self.gap(below, box)
         _, greatest = self.gap(above, box)
         magnitude = box.magnitude(self.xp)
-        noise = self.rounding * ((abs(below) + abs(above)) * magnitude + abs(least) + abs(greatest))
+        noise = 16 * self.xp.least_normal + self.rounding * (
+            (abs(below) + abs(above)) * magnitude + abs(least) + abs(greatest)
+        )
         return Planes(self.xp, (below,), (above,), least, greatest, noise)
 
     @property

@@ -91,7 +91,7 @@ class Maximum(Nonlinear):
         slope = xp.where(exact, one, slope)
         rounding = gamma(min(self.size, xp.dot_terms) + 16, xp.unit_roundoff)
         most = xp.amax(box.magnitude(xp)[:, self.index], -1)
-        noise = rounding * (3 * most + abs(offset))
+        noise = rounding * (3 * most + abs(offset)) + 16 * xp.least_normal
         return Champions(xp, self.sizes[0], lowest, highest, slope, offset, noise)
 
 

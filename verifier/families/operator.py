@@ -9,7 +9,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from verifier.errors import UnsupportedModel
 from verifier.tensors import Array, Backend, Float, ScatterPlan
+
+FLOAT32_RANGE = 1e30
+"""Constants this large, or the inverse of this small, stay normal numbers in float32."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,6 +44,12 @@ class Operator(ABC):
     def on(self, backend: Backend) -> Self:
         """The same operator with its constants on a backend, rounded to its precision."""
         changes: dict[str, Any] = {"backend": backend}
+        if backend.dtype == "float32" and not self.ordinary(FLOAT32_RANGE):
+            message = (
+                f"{type(self).__name__} holds constants beyond the normal range of float32; "
+                "use float64"
+            )
+            raise UnsupportedModel(message)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, ScatterPlan):
@@ -48,6 +58,16 @@ class Operator(ABC):
                 convert = {"f": backend.floats, "i": backend.ints, "b": backend.bools}
                 changes[field.name] = convert[value.dtype.kind](value)
         return dataclasses.replace(self, **changes)
+
+    def ordinary(self, limit: float) -> bool:
+        """Do all constants but 0 lie between 1 / limit and limit in size?"""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                size = np.abs(value[value != 0])
+                if size.size and not (size.min() >= 1 / limit and size.max() <= limit):
+                    return False
+        return True
 
     @property
     def work(self) -> int:

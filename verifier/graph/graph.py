@@ -88,7 +88,7 @@ class Graph:
     @cached_property
     def work(self) -> int:
         """About how many multiply-adds one evaluation at a point takes."""
-        return sum(node.operator.work for node in self.nodes)
+        return max(1, sum(node.operator.work for node in self.nodes))
 
     @property
     def wants_torch(self) -> bool:

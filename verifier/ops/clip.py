@@ -100,7 +100,7 @@ class Clip(Elementwise):
         if self._rounded:
             return planes
         inside = (box.lower >= self.low) & (box.upper <= self.high)
-        below, above = box.upper <= self.low, box.lower >= self.high
+        below, above = (box.upper <= self.low) & ~inside, (box.lower >= self.high) & ~inside
         lower, upper, noise = planes.lower_offset, planes.upper_offset, planes.noise
         exact = [(inside, 0.0), (below, self.low), (above, self.high)]
         for mask, constant in exact:
@@ -121,19 +121,18 @@ class Clip(Elementwise):
                 value = corner - slope * corner
                 least = xp.where(inside, xp.minimum(least, value), least)
                 greatest = xp.where(inside, xp.maximum(greatest, value), greatest)
-        error = (
-            8
-            * xp.unit_roundoff
-            * ((1 + abs(slope)) * box.magnitude(xp) + abs(self.evaluate(box.lower) * 0 + at_lower))
-        )
-        corners = max(abs(c) for c in (self.low, self.high, 0.0) if abs(c) < float("inf"))
-        error = error + 8 * xp.unit_roundoff * corners * (1 + abs(slope))
+        error = (1 + abs(slope)) * box.magnitude(xp) + abs(at_lower)
+        for corner in (self.low, self.high):
+            inside = (box.lower <= corner) & (corner <= box.upper)
+            if abs(corner) < float("inf"):
+                error = xp.where(inside, error + abs(corner) * (1 + abs(slope)), error)
+        error = 8 * xp.unit_roundoff * error + 8 * xp.least_normal
         return least - error, greatest + error
 
 
 @reads("Clip")
 def read_clip(node: OnnxNode, builder: Builder) -> Operand:
-    """min(max(x, low), high); bounds beyond the largest float32 count as none."""
+    """min(max(x, low), high)."""
     value = node.value(0)
     low = _bound(node, "min", 1, -float("inf"))
     high = _bound(node, "max", 2, float("inf"))
@@ -151,8 +150,8 @@ def _bound(node: OnnxNode, name: str, place: int, absent: float) -> float:
     if given is not None and given.size:
         bound = float(given.reshape(-1)[0])
     else:
-        bound = float(np.float32(node.number(name, absent)))
-    return bound if abs(bound) < np.finfo(np.float32).max else float(np.copysign(np.inf, bound))
+        bound = node.number(name, absent)
+    return bound
 
 
 @examples("Clip")

@@ -42,8 +42,9 @@ class Reciprocal(Elementwise):
         (box,) = boxes
         unknown = self._unknown(box)
         low, high = self.evaluate(box.upper), self.evaluate(box.lower)
-        widen = 4 * self.xp.unit_roundoff
-        return Box(low - widen * abs(low) + unknown, high + widen * abs(high) + unknown)
+        widen, least = 4 * self.xp.unit_roundoff, self.xp.least_normal
+        low, high = low - widen * abs(low) - least, high + widen * abs(high) + least
+        return Box(low + unknown, high + unknown)
 
     def split_point(self, box: Box) -> Array:
         return (box.lower + box.upper) / 2

@@ -53,7 +53,8 @@ class Relu(Elementwise):
             return Box(box.lower.clip(min=0), box.upper.clip(min=0))
         widen = 4 * self.xp.unit_roundoff
         lower, upper = self.evaluate(box.lower), self.evaluate(box.upper)
-        return Box(lower - widen * abs(lower), upper + widen * abs(upper))
+        least = self.xp.least_normal
+        return Box(lower - widen * abs(lower) - least, upper + widen * abs(upper) + least)
 
     def unstable(self, which: int, box: Box) -> Bool[Array, "batch n"]:
         return (box.lower < 0) & (box.upper > 0)
@@ -108,7 +109,7 @@ class Relu(Elementwise):
         untilted = xp.where(unstable, one * self.leak, stable_slope)
         default = xp.where(upper > -lower, one, zero)
         below = untilted + gain * default
-        noise = self.rounding * (2 * magnitude + upper_offset)
+        noise = self.rounding * (2 * magnitude + upper_offset) + 16 * xp.least_normal
         # A stable neuron passes its row on, or drops it, exactly.
         exact = 0.0 if self.leak == 0.0 else 1.0
         noise = xp.where(unstable, noise, noise * exact)

@@ -40,6 +40,8 @@ FIRST_HUNT_SECONDS = 0.1
 HUNT_SECONDS = 0.3
 """Time of each later one."""
 HUNT_SHARE = 0.2
+LAST_HUNT_SECONDS = 2.0
+"""Time of a last one, where some boxes could be neither closed nor split."""
 """Share of the time that later attacks may take."""
 
 
@@ -97,7 +99,7 @@ class InputSearch:
             self.context.tell(len(self.frontier), self.closed, self.frontier.worst_margin)
         if self.thin:
             hunt = self.hunt or Hunt(self.context)
-            found = hunt.run(self.context.left, steps=4000)
+            found = hunt.run(LAST_HUNT_SECONDS, steps=4000)
             near = Reason.NEAR_MISS if self.context.near_miss else Reason.TOO_THIN
             return found or self._unknown(near)
         log.info("proved with %d boxes, %d leaves", self.boxes, self.closed)

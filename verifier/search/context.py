@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from verifier.bounds import Objective, bound_objective, interval
 from verifier.graph import Graph
 from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
-from verifier.spec import Problem
+from verifier.spec import Problem, Query
 from verifier.tensors import Array
 from verifier.verdict import Violated
 
@@ -83,6 +84,11 @@ class Context:
             self._reported = now
             self.report(Progress(open_rows, closed, margin, now - self.started))
 
+    @cached_property
+    def cautious_query(self) -> Query:
+        """What a counterexample must meet."""
+        return self.problem.query.cautious()
+
     def judge(self, cases: np.ndarray) -> Judge:
         """A judge for candidates whose ``case`` counts through ``cases``."""
         taken = [self.problem.cases.take(int(c), int(c) + 1, nearest=True) for c in cases]
@@ -90,7 +96,7 @@ class Context:
         upper = np.concatenate([t.upper for t in taken])
         network = self.network
         return Judge(
-            self.problem.query,
+            self.cautious_query,
             network.replay,
             network.types,
             lower,

@@ -35,7 +35,7 @@ def finish(problem: NeuronProblem, pattern: SignPatterns) -> Leaf:
 
     xp = problem.root.graph.xp
     enclosure = problem.enclosure(pattern)
-    rows = problem.rows(pattern)
+    rows = problem.rows(pattern, enclosure)
     objective = _form(enclosure, rows)
     signs = _sign_forms(problem, enclosure, pattern)
     size, count = objective.coefficients.shape[1], objective.coefficients.shape[0]

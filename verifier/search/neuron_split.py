@@ -175,17 +175,13 @@ class NeuronProblem:
         result.fused.discard(layer.source)
         result.relaxations[layer.value] = replace(planes, cut=cut, noise=noise)
 
-    def rows(self, batch: SignPatterns) -> Rows:
+    def rows(self, batch: SignPatterns, enclosure: Enclosure) -> Rows:
         """The property's rows of a batch, ``width`` for each subproblem."""
         xp = self.root.graph.xp
         row = self.members[batch.clause].reshape(-1)
-        start = {self.root.graph.output: self.objective.outputs[row]}
-        if self.objective.inputs is not None:
-            extra = self.objective.inputs[row]
-            start[0] = start[0] + extra if 0 in start else extra
         owner = Owner.equal(len(batch), self.width, xp)
-        rounding = self.objective.rounding(row, Owner.equal(1, len(row), xp), self.root)
-        return Rows(start, -self.thresholds[row] - rounding, owner)
+        start, error = self.objective.start(row, enclosure, owner)
+        return Rows(start, -self.thresholds[row] - error, owner)
 
     def expand(self, batch: SignPatterns, enclosure: Enclosure, rows: Rows) -> dict[int, Array]:
         """The batch's tilts as the optimiser wants them: whole layers, one row after another."""
@@ -231,7 +227,8 @@ class NeuronRound:
 def bound_neurons(problem: NeuronProblem, batch: SignPatterns, steps: int) -> NeuronRound:
     """Optimise the bounds of a batch, close what is proved, and choose the next splits."""
     xp = problem.root.graph.xp
-    enclosure, rows = problem.enclosure(batch), problem.rows(batch)
+    enclosure = problem.enclosure(batch)
+    rows = problem.rows(batch, enclosure)
     tilts = problem.expand(batch, enclosure, rows)
     found = optimise(enclosure, rows, steps, problem.bounds, tilts)
     least = found.least.reshape(len(batch), problem.width)

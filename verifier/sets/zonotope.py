@@ -54,7 +54,7 @@ class Zonotope:
     def promoted(
         self, where: Bool[Array, "batch n"], count: int, first: int, xp: Backend
     ) -> Zonotope:
-        """The ``count`` largest tails of those ``where`` become generators, numbered from ``first``.
+        """The largest ``count`` tails there become generators, numbered from ``first`` on.
 
         Exact: a tail is a symbol that nothing else shares yet.
         """

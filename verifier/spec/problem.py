@@ -14,6 +14,7 @@ from verifier.spec.query import Query
 from verifier.spec.unsafe import UnsafeRows
 
 COMPARED_ELEMENTS = 4_000_000
+LEAST_FIXED = 1e-60
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +55,14 @@ class Problem:
         rows = cases.rows
         if rows.input_coefficients is not None:
             free = free | (rows.input_coefficients != 0).any(axis=0)
+        fixed = cases.take(0, 1, nearest=True).lower[0] if len(cases) else np.zeros(len(free))
+        # A number close to underflow has no relative rounding error: keep it as an input.
+        free = free | ((fixed != 0) & (abs(fixed) < LEAST_FIXED))
         if not free.any():
             free[:1] = True
         places = np.flatnonzero(free)
         restricted = graph
         if len(places) < graph.input_size and len(cases):
-            fixed = cases.take(0, 1, nearest=True).lower[0]
             restricted = restrict_inputs(graph, free, fixed)
         if rows.input_coefficients is not None:
             inputs = np.ascontiguousarray(rows.input_coefficients[:, places])

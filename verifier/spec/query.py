@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from math import prod
 
@@ -137,6 +137,16 @@ class Assertion:
         bound = Fraction(float(self.bound[row]))
         return total < bound if self.strict[row] else total <= bound
 
+    def cautious(self, n_inputs: int) -> Assertion:
+        """Stricter by one unit in the last place where a bound on outputs is no double.
+
+        What holds of this holds of the file's own decimals, and of the doubles nearest to them.
+        """
+        of_output = np.zeros(self.n_rows, dtype=np.bool_)
+        of_output[self.row_of_entry()[self.variable >= n_inputs]] = True
+        below = np.nextafter(self.bound, -np.inf)
+        return replace(self, bound=np.where(self.rounded & of_output, below, self.bound))
+
 
 @dataclass(frozen=True, eq=False)
 class Query:
@@ -150,6 +160,11 @@ class Query:
     network: NetworkDeclaration
     assertions: tuple[Assertion, ...]
     source: str = "property"
+
+    def cautious(self) -> Query:
+        """The query with every assertion made cautious: what a counterexample has to meet."""
+        assertions = tuple(a.cautious(self.n_inputs) for a in self.assertions)
+        return replace(self, assertions=assertions)
 
     @property
     def n_inputs(self) -> int:

@@ -72,6 +72,14 @@ class Backend(ABC):
         return 2.0**-24 if self.dtype == "float32" else 2.0**-53
 
     @property
+    def least_normal(self) -> float:
+        """The least positive normal number: below it rounding errors are absolute, not relative.
+
+        Some devices flush what lies below to 0, so no smaller error is assumed.
+        """
+        return 2.0**-126 if self.dtype == "float32" else 2.0**-1022
+
+    @property
     def tiny(self) -> float:
         """More than the sum of all underflow errors of one bound."""
         return 1e-30 if self.dtype == "float32" else 1e-280
