@@ -3,8 +3,11 @@
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substitute
 from verifier.bounds.crown import CrownResult, HiddenRows, crown
 from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.first import first_bounds
+from verifier.bounds.forward import forward
 from verifier.bounds.interval import interval
 from verifier.bounds.objective import Objective, ObjectiveBounds, bound_objective, sharpen
+from verifier.bounds.zonotope import zonotope
 
 __all__ = [
     "DOUBLE_ROUNDOFF",
@@ -18,6 +21,9 @@ __all__ = [
     "back_substitute",
     "bound_objective",
     "crown",
+    "first_bounds",
+    "forward",
     "interval",
     "sharpen",
+    "zonotope",
 ]

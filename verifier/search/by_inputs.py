@@ -64,7 +64,9 @@ class InputSearch:
     """Boxes that could neither be closed nor split."""
     hunted: float = 0.0
     rounds: int = 0
-    efforts: Efforts = field(default_factory=lambda: Efforts(jointly=True, sharpen=True))
+    efforts: Efforts = field(
+        default_factory=lambda: Efforts(jointly=True, sharpen=True, forward=True)
+    )
     clipping: float = 0.0
     """Bisections that joint clipping saves each box, lately."""
     sharpening: float = 0.0
@@ -156,6 +158,7 @@ class InputSearch:
         self.efforts = Efforts(
             jointly=trial or self.clipping > WORTH_BISECTIONS,
             sharpen=trial or self.sharpening > WORTH_CLOSED,
+            forward=False,
         )
 
     def _bound(self, part: Subproblems) -> Round:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from verifier.attack import Target
-from verifier.bounds import Enclosure, Objective, bound_objective, crown
+from verifier.bounds import Enclosure, Objective, bound_objective, crown, first_bounds
 from verifier.certify import ProofTree
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
@@ -72,7 +72,8 @@ class NeuronSearch:
         region = Box(*xp.outward(batch.lower, batch.upper))
         thresholds = xp.doubles(batch.bounds)
         node = xp.ints(xp.zeros(1)) + case
-        plain = crown(context.graph, region, context.bounds).enclosure
+        first = first_bounds(context.graph, region, context.bounds)
+        plain = crown(context.graph, region, context.bounds, first).enclosure
         clauses = self._left(plain, thresholds)
         if clauses.shape[0] == 0:
             self.tree.close(node)

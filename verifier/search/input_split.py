@@ -10,6 +10,7 @@ from verifier.bounds import (
     ObjectiveBounds,
     bound_objective,
     crown,
+    first_bounds,
     sharpen,
 )
 from verifier.certify import ProofTree
@@ -101,19 +102,18 @@ class Efforts:
     """Clip jointly."""
     sharpen: bool
     """Optimise the slopes of the best rows of open boxes."""
+    forward: bool
+    """Start from forward bounds where they pay: of use while boxes inherit nothing."""
 
 
 def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> Round:
     """Clip, bound and score a batch of boxes."""
     xp = problem.graph.xp
     batch, empty, gained = _clip(problem, batch, jointly=efforts.jointly)
-    result = crown(
-        problem.graph,
-        Box(batch.lower, batch.upper),
-        problem.bounds,
-        _inherited(problem, batch),
-        keep_hidden=True,
-    )
+    region, inherited = Box(batch.lower, batch.upper), _inherited(problem, batch)
+    if efforts.forward:
+        inherited = first_bounds(problem.graph, region, problem.bounds, inherited) or inherited
+    result = crown(problem.graph, region, problem.bounds, inherited, keep_hidden=True)
     asked = batch.live[:, problem.objective.clause]
     found = bound_objective(result.enclosure, problem.objective, batch.thresholds, asked)
     best = problem.objective.best_of_clauses(found.least)
