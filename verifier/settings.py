@@ -6,6 +6,7 @@ device and the time. At most 40 knobs in all.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,16 @@ if TYPE_CHECKING:
     from verifier.tensors import Backend
 
 
+class DeadlinePassed(Exception):
+    """The deadline of some bounds passed: an event inside a search, caught there."""
+
+
 @dataclass(frozen=True)
 class BoundSettings:
     """How bounds are computed."""
+
+    deadline: float = float("inf")
+    """When to stop, on ``time.monotonic``'s clock; not a knob, but part of every call."""
 
     chunk_bytes_cpu: int = 3_000_000
     """Bytes of one array of rows on a CPU: a few of them should stay in the cache."""
@@ -34,6 +42,11 @@ class BoundSettings:
     """Adam's first step, in units of the slope's range."""
     learning_rate_decay: float = 0.98
     """Factor on the learning rate after each step."""
+
+    def check_time(self) -> None:
+        """Raise DeadlinePassed once the deadline has passed."""
+        if time.monotonic() > self.deadline:
+            raise DeadlinePassed
 
     def rows_at_once(self, graph: Graph, xp: Backend) -> int:
         """How many rows to sweep together so that an array of them has the size wanted."""

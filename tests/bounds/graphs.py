@@ -101,7 +101,7 @@ def _step(
     builder: Builder,
     sources: tuple[Value, list[Value]],
 ) -> Value:
-    source, values = sources
+    source = sources[0]
     size = source.size
     if kind in ("sum", "concat", "product"):
         return _pair(kind, name, weights, builder, sources)

@@ -1,6 +1,6 @@
 """A search over inputs run round by round, with every box on record."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from verifier.search.input_split import Efforts, InputProblem, bisect, bound_rou
 from verifier.search.subproblems import Subproblems
 from verifier.settings import BoundSettings, SearchSettings
 from verifier.tensors import Backend
+
+EVERYTHING = Efforts(**{part.name: True for part in fields(Efforts)})
 
 
 @dataclass(eq=False)
@@ -75,7 +77,7 @@ def run(
                 break
             batch = frontier.take(8)
             result.bounded += len(batch)
-            found = bound_round(problem, batch, Efforts(jointly=True, sharpen=True))
+            found = bound_round(problem, batch, EVERYTHING)
             result.tree.close(found.closed)
             result._note(found.open, result.cut)
             children = bisect(problem, found.open, found.scores, result.tree)

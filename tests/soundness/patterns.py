@@ -1,4 +1,4 @@
-"""The exact minimum of a piecewise linear network: one linear program for each activation pattern."""
+"""The exact minimum of a piecewise linear network: a linear program for each sign pattern."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

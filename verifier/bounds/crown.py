@@ -123,6 +123,7 @@ def _rows(
     count = which[0].shape[0]
     parts = []
     for start in range(0, count, chunk):
+        settings.check_time()
         batch, neuron, sign = (x[start : start + chunk] for x in which)
         rows = unit_rows(enclosure, value, (batch, neuron, sign))
         if steps > 1:

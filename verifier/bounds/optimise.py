@@ -119,6 +119,7 @@ def optimise(
     adam = _Adam(settings)
     best: Optimised | None = None
     for step in range(steps):
+        settings.check_time()
         trace = Trace()
         form = back_substitute(enclosure, rows.start, rows.owner, tilts, trace)
         form = LowerForm(form.coefficients, form.constant + rows.constant)

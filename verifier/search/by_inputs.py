@@ -21,6 +21,7 @@ from verifier.search.input_split import (
 )
 from verifier.search.subproblems import Subproblems
 from verifier.search.workers import Workers
+from verifier.settings import DeadlinePassed
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class InputSearch:
         """Search until decided or out of time."""
         while self._refill():
             if self.context.left <= 0:
-                return self._unknown(Reason.OUT_OF_TIME)
+                return self.unknown(Reason.OUT_OF_TIME)
             verdict = self._round()
             if verdict is None:
                 verdict = self._hunt()
@@ -103,7 +104,7 @@ class InputSearch:
             hunt = self.hunt or Hunt(self.context)
             found = hunt.run(LAST_HUNT_SECONDS, steps=4000)
             near = Reason.NEAR_MISS if self.context.near_miss else Reason.TOO_THIN
-            return found or self._unknown(near)
+            return found or self.unknown(near)
         log.info("proved with %d boxes, %d leaves", self.boxes, self.closed)
         return Verified(self.tree)
 
@@ -202,7 +203,8 @@ class InputSearch:
         self.hunted += before - self.context.left
         return found
 
-    def _unknown(self, reason: Reason) -> Unknown:
+    def unknown(self, reason: Reason) -> Unknown:
+        """How far the search got."""
         margin = min(self.frontier.worst_margin, self.worst_thin)
         still = len(self.frontier) + self.thin + len(self.context.problem.cases) - self.taken
         return Unknown(reason, margin, still)
@@ -212,4 +214,8 @@ def search_inputs(context: Context) -> Verdict:
     """Branch and bound over the input."""
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
     with quiet, Workers(context.graph.xp) as workers:
-        return InputSearch.of(context, workers).run()
+        search = InputSearch.of(context, workers)
+        try:
+            return search.run()
+        except DeadlinePassed:
+            return search.unknown(Reason.OUT_OF_TIME)

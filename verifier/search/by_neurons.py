@@ -22,6 +22,7 @@ from verifier.search.neuron_split import (
     split_neurons,
 )
 from verifier.sets import Box
+from verifier.settings import DeadlinePassed
 from verifier.tensors import Array
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
@@ -51,12 +52,14 @@ class NeuronSearch:
     closed: int = 0
     bounded: int = 0
     hunted: float = 0.0
-    worst: float = float("inf")
+    case: int = 0
+    """The case at work."""
 
     def run(self) -> Verdict:
         """All cases, one after another."""
         cases = len(self.context.problem.cases)
         for case in range(cases):
+            self.case = case
             verdict = self._case(case)
             if verdict is not None:
                 if isinstance(verdict, Unknown):
@@ -196,4 +199,9 @@ def search_neurons(context: Context) -> Verdict:
     tree = ProofTree(xp, len(context.problem.cases))
     target = Target.of(context.graph, context.problem.rows)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return NeuronSearch(context, context.objective, tree, target).run()
+        search = NeuronSearch(context, context.objective, tree, target)
+        try:
+            return search.run()
+        except DeadlinePassed:
+            left = len(context.problem.cases) - search.case
+            return Unknown(Reason.OUT_OF_TIME, -float("inf"), left)

@@ -14,6 +14,7 @@ from verifier.graph import Graph
 from verifier.search.by_inputs import search_inputs
 from verifier.search.by_neurons import search_neurons
 from verifier.search.context import Context, Network, Progress
+from verifier.settings import BoundSettings
 from verifier.spec import Problem
 from verifier.tensors import Backend, cuda_devices, cuda_works, numpy_backend, torch_backend
 from verifier.verdict import Verdict, Verified
@@ -96,6 +97,7 @@ def decide(
         problem.graph.on(strategy.make_backend()),
         started + seconds,
         np.random.default_rng(0),
+        bounds=BoundSettings(deadline=started + seconds),
         report=report,
         started=started,
     )
