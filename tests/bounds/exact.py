@@ -44,7 +44,8 @@ def _value(operator: Operator, inputs: Sequence[np.ndarray]) -> np.ndarray:
     if isinstance(operator, Linear):
         return _linear(operator, inputs[0])
     if isinstance(operator, Sum):
-        return sum(sign * x for sign, x in zip(operator.signs, inputs, strict=True))
+        terms = [sign * x for sign, x in zip(operator.signs, inputs, strict=True)]
+        return sum(terms[1:], terms[0])
     if isinstance(operator, Concat):
         return np.concatenate(inputs, axis=1)
     if isinstance(operator, Product):

@@ -9,10 +9,10 @@ from verifier.bounds import Objective
 from verifier.tensors import numpy_backend
 
 PROBLEMS = {
-    "mlp-2": (lambda: mlp(11, (2, 16, 16, 16, 1)), 3.0, 0),
-    "mlp-3": (lambda: mlp(12, (3, 14, 14, 14, 1)), 2.5, 0),
-    "mlp-5": (lambda: mlp(13, (5, 12, 12, 12, 1)), 1.5, 0),
-    "residual": (lambda: residual(14, width=12, blocks=4), 3.0, 0),
+    "mlp-2": (lambda: mlp(11, (2, 16, 16, 16, 1)), 3.0, 15),
+    "mlp-3": (lambda: mlp(12, (3, 14, 14, 14, 1)), 2.5, 25),
+    "mlp-5": (lambda: mlp(13, (5, 12, 12, 12, 1)), 1.5, 121),
+    "residual": (lambda: residual(14, width=12, blocks=4), 3.0, 25),
 }
 """Graph, width of the box, and the boxes that the search took."""
 
@@ -23,7 +23,7 @@ def test_searches_take_no_more_boxes_than_before(name: str):
     graph, xp = make(), numpy_backend()
     size = graph.input_size
     lower, upper = np.full((1, size), -width / 2), np.full((1, size), width / 2)
-    share = np.random.default_rng(0).random((200_000, size))
+    share = np.random.default_rng(0).random((50_000, size))
     row = np.eye(graph.output_size)[:1]
     values = graph.on(xp).evaluate(lower + share * (upper - lower)) @ row.T
     # Safe by a twentieth of the range of values.

@@ -1,5 +1,6 @@
 """The queue of open subproblems, against a plain list."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ class Items:
         return 16
 
     @staticmethod
-    def cat(parts: "list[Items]", xp: Backend) -> "Items":
+    def cat(parts: Sequence["Items"], xp: Backend) -> "Items":
         margins, names = [p.margin for p in parts], [p.name for p in parts]
         return Items(np.concatenate(margins), np.concatenate(names))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -39,8 +40,8 @@ class Owner:
             return x
         # The same as x[index], several times faster: owners are never out of range.
         if isinstance(x, np.ndarray):
-            spread: Array = np.take(x, self.index, 0, mode="clip")
-            return spread
+            array = cast("np.ndarray[Any, np.dtype[Any]]", x)
+            return array.take(self.index, 0, mode="clip")
         return x[self.index]
 
     def full_index(self, xp: Backend) -> Int[Array, " rows"]:
