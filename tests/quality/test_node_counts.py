@@ -23,12 +23,12 @@ def test_searches_take_no_more_boxes_than_before(name: str):
     graph, xp = make(), numpy_backend()
     size = graph.input_size
     lower, upper = np.full((1, size), -width / 2), np.full((1, size), width / 2)
-    share = np.random.default_rng(0).random((50_000, size))
+    share = np.random.default_rng(0).random((200_000, size))
     row = np.eye(graph.output_size)[:1]
     values = graph.on(xp).evaluate(lower + share * (upper - lower)) @ row.T
     # Safe by a twentieth of the range of values.
     threshold = values.min(keepdims=True) - 0.05 * (values.max() - values.min())
     objective = Objective.of(row, None, np.zeros(1, dtype=int), xp)
-    found = run(graph, xp, objective, (lower, upper, threshold), 2000)
+    found = run(graph, xp, objective, (lower, upper, threshold), 60)
     assert not found.open
     assert found.bounded <= 1.2 * boxes, found.bounded

@@ -79,7 +79,15 @@ class InputSearch:
     def of(context: Context, workers: Workers) -> InputSearch:
         """Nothing opened yet."""
         xp = context.graph.xp
-        problem = InputProblem(context.graph, context.objective, context.bounds, context.settings)
+        cases = context.problem.take(0, min(len(context.problem.cases), CASES_AT_ONCE))
+        width = (cases.upper - cases.lower).max(0)
+        problem = InputProblem(
+            context.graph,
+            context.objective,
+            context.bounds,
+            context.settings,
+            xp.floats(np.where(width > 0, width, 1.0)),
+        )
         return InputSearch(
             context,
             problem,

@@ -22,6 +22,9 @@ from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
 from verifier.tensors import Array, Float, Int
 
+SECOND_OPINION = 48
+"""Splits from one longest-edge split to the next."""
+
 
 @dataclass(frozen=True, eq=False)
 class InputProblem:
@@ -31,6 +34,8 @@ class InputProblem:
     objective: Objective
     bounds: BoundSettings
     settings: SearchSettings
+    scale: Float[Array, " n"] | None = None
+    """The width of each input's range, by which edges are compared; None: 1."""
 
     @property
     def hidden_values(self) -> tuple[int, ...]:
@@ -205,16 +210,22 @@ def _minimisers(
 
 
 def bisect(problem: InputProblem, rows: Subproblems, scores: Array, tree: ProofTree) -> Subproblems:
-    """Split each box in its best-scored input; boxes too thin to split are left out."""
+    """Split each box in its best-scored input; boxes too thin to split are left out.
+
+    Every ``SECOND_OPINION`` levels the longest edge decides instead: a score that never picks some
+    input cannot keep a search from converging.
+    """
     xp = problem.graph.xp
     width = rows.upper - rows.lower
+    edge = width if problem.scale is None else width / problem.scale
     middle = rows.lower + width / 2
     splittable = (middle > rows.lower) & (middle < rows.upper)
     none = xp.full((1,), -1.0)
     scores = xp.where(splittable, scores, none)
     # Where every score is 0 the widest input is as good as any.
-    flat = ~(scores > 0).any(1)[:, None]
-    scores = xp.where(flat & splittable, width, scores)
+    second = rows.depth % SECOND_OPINION == SECOND_OPINION - 1
+    flat = (~(scores > 0).any(1) | second)[:, None]
+    scores = xp.where(flat & splittable, edge, scores)
     choice = scores.argmax(1)
     batch = xp.arange(len(rows))
     able = xp.nonzero(splittable[batch, choice])[0]
