@@ -1,0 +1,94 @@
+"""Verdicts that were wrong once, or could have been: each failed before its fix."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from verifier.api import verify
+from verifier.load.vnnlib import parse_query
+from verifier.ops.clip import Clip
+from verifier.sets import Box, Owner
+from verifier.tensors import numpy_backend
+from verifier.verdict import Verdict, Verified, Violated
+
+
+def chain(
+    folder: Path, nodes: list[tuple[str, list[str]]], constants: dict[str, np.ndarray]
+) -> Path:
+    """A model of one input and one output of shape [1, 1]: nodes in a row, ``-`` the last value."""
+    kind = next(iter(constants.values())).dtype
+    element = TensorProto.DOUBLE if kind == np.float64 else TensorProto.FLOAT
+    made, last = [], "x"
+    for place, (op, inputs) in enumerate(nodes):
+        names = [last if name == "-" else name for name in inputs]
+        last = "y" if place == len(nodes) - 1 else f"v{place}"
+        made.append(helper.make_node(op, names, [last], name=last))
+    ports = [helper.make_tensor_value_info(name, element, [1, 1]) for name in "xy"]
+    stored = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(made, "chain", [ports[0]], [ports[1]], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def decide(model: Path, box: tuple[str, str], condition: str) -> Verdict:
+    prop = model.with_name("property.vnnlib")
+    prop.write_text(
+        "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
+        f"(assert (>= X_0 {box[0]}))\n(assert (<= X_0 {box[1]}))\n(assert {condition})\n"
+    )
+    return verify(model, prop, timeout=2.0).verdict
+
+
+def test_a_clip_at_the_largest_float32_still_clips(tmp_path: Path):
+    constants = {"c": np.float64(1e40), "high": np.float64(9.999e39)}
+    nodes = [("Mul", ["-", "c"]), ("Clip", ["-", "", "high"]), ("Sub", ["v0", "-"])]
+    model = chain(tmp_path, nodes, {k: np.array(v) for k, v in constants.items()})
+    assert isinstance(decide(model, ("0", "1"), "(>= Y_0 1e35)"), Violated)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_products_of_constants_that_underflow_prove_nothing(tmp_path: Path, kind: type):
+    small, large, each = (1e-200, 1e200, 2) if kind is np.float64 else (1e-45, 1e36, 8)
+    constants = {"s": np.array(small, dtype=kind), "l": np.array(large, dtype=kind)}
+    grow = each if kind is np.float64 else 10
+    nodes = [("Mul", ["-", "s"])] * each + [("Mul", ["-", "l"])] * grow
+    model = chain(tmp_path, nodes, constants)
+    assert not isinstance(decide(model, ("0", "1"), "(>= Y_0 0.5)"), Verified)
+
+
+@pytest.mark.parametrize("corner", [-0.5, 0.75])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_clip_relaxed_over_its_own_corner_contains_it(corner: float, sign: float):
+    xp = numpy_backend()
+    point = np.full((1, 1), corner)
+    relaxation = Clip.of(1, -0.5, 0.75).on(xp).relax(Box(point, point))
+    (slope,), constant = relaxation.pull_back(np.full((1, 1), sign), Owner.equal(1, 1, xp), None)
+    assert (slope * point).sum() + constant[0] <= sign * corner
+
+
+def test_a_threshold_between_two_doubles_is_no_equality():
+    text = (
+        "(declare-const X_0 Real)(declare-const Y_0 Real)"
+        "(assert (>= X_0 0))(assert (<= X_0 1))(assert (>= Y_0 1.00000000000000000001))"
+    )
+    query = parse_query(text.encode(), "property")
+    assert query.holds(np.zeros(1), np.ones(1))
+    assert not query.cautious().holds(np.zeros(1), np.ones(1))
+
+
+def test_an_input_fixed_between_two_floats_is_refuted_over_the_reals(tmp_path: Path):
+    model = chain(tmp_path, [("Mul", ["-", "c"])], {"c": np.array(2.0, dtype=np.float32)})
+    verdict = decide(model, ("0.1", "0.1"), "(>= Y_0 0.15)")
+    assert isinstance(verdict, Violated)
+    assert not verdict.exact
+    assert verdict.inputs == pytest.approx([0.1], abs=0)
+
+
+def test_a_network_of_no_work_is_decided(tmp_path: Path):
+    model = chain(tmp_path, [("Add", ["-", "c"])], {"c": np.zeros(1, dtype=np.float32)})
+    assert isinstance(decide(model, ("0", "0.25"), "(>= Y_0 0.9)"), Verified)
