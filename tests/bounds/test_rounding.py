@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.bounds.checks import BACKENDS, SETTINGS, backend, below, contains
 from tests.bounds.exact import exact_rows, exact_values, rational
 from tests.bounds.graphs import placed
-from verifier.bounds import Objective, bound_objective, crown
+from verifier.bounds import Enclosure, Objective, bound_objective, crown
+from verifier.bounds.crown import narrow
 from verifier.families import Maximum, Operator, Product
 from verifier.graph import Builder, Graph, Value
 from verifier.graph.passes import restrict_inputs, simplify
@@ -92,6 +93,49 @@ def test_biases_that_cancel(name: str, seed: int):
     graph, xp = cancelling(generator, power=int(generator.choice([10, 24, 30, 45]))), backend(name)
     box = placed(xp, *small_boxes(generator, 2))
     check(graph, box, xp, (np.array([[1.0, 0.0], [0.0, -1.0], [0.1, 0.3]]), None))
+
+
+@on_backends
+@given(seed=SEEDS)
+def test_rows_that_cancel_behind_stable_neurons(name: str, seed: int):
+    """Large rows, nearly the same, whose values are small: only the first layer's rounding counts."""
+    generator, xp = np.random.default_rng(seed), backend(name)
+    width, point = 6, single(generator.uniform(0.5, 1.0, size=2))
+    weight = single(generator.normal(size=2) * 2.0**20 + generator.normal(size=(width, 2)))
+    layers = [Linear.of(weight, single(40.0 - weight @ point)), Relu.of(width)]
+    last = generator.normal(size=(2, width))
+    graph = chain(2, *layers, Linear.of(single(last - last.mean(1, keepdims=True)), None))
+    radius = single(generator.choice([0.0, 2.0**-18], size=(BATCH, 2)))
+    box = placed(xp, point - radius, point + radius)
+    check(graph, box, xp, (np.eye(2), None))
+    check(graph, box, xp, (-np.eye(2), None))
+
+
+@on_backends
+def test_a_sum_that_rounds_to_one(name: str):
+    """1 less some halves of the last place: the sum rounds up, the bound may not."""
+    xp = backend(name)
+    half = xp.unit_roundoff / 2
+    for sign in (1.0, -1.0):
+        for place in range(4):
+            point = np.full((1, 4), -half * sign)
+            point[0, place] = sign
+            check(Graph(4, (), 0), placed(xp, point, point), xp, (np.full((1, 4), sign), None))
+
+
+@on_backends
+@given(least=st.floats(-2.0, 2.0))
+def test_a_bound_that_narrows_a_box_is_rounded_away(name: str, least: float):
+    xp = backend(name)
+    box = placed(xp, np.full((1, 1), -3.0), np.full((1, 1), 3.0))
+    zero = xp.ints(np.zeros(1))
+    for sign in (1.0, -1.0):
+        enclosure = Enclosure.over(Graph(1, (), 0).on(xp), box)
+        which = (zero, zero, xp.floats(np.full(1, sign)))
+        narrow(enclosure, 0, which, xp.doubles(np.full(1, least)))
+        found = enclosure.boxes[0]
+        assert sign * float(found.lower[0, 0] if sign > 0 else found.upper[0, 0]) <= least
+        assert float(found.upper[0, 0] - found.lower[0, 0]) < 6.0
 
 
 @on_backends

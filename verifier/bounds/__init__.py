@@ -4,10 +4,8 @@ from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substit
 from verifier.bounds.crown import CrownResult, HiddenRows, crown
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.first import first_bounds
-from verifier.bounds.forward import forward
 from verifier.bounds.interval import interval
 from verifier.bounds.objective import Objective, ObjectiveBounds, bound_objective, sharpen
-from verifier.bounds.zonotope import zonotope
 
 __all__ = [
     "DOUBLE_ROUNDOFF",
@@ -22,8 +20,6 @@ __all__ = [
     "bound_objective",
     "crown",
     "first_bounds",
-    "forward",
     "interval",
     "sharpen",
-    "zonotope",
 ]

@@ -23,9 +23,9 @@ def torch_backend(dtype: str = "float32", device: str = "cpu") -> Backend:
 
 def cuda_works() -> bool:
     """Can torch use a GPU? Not every build of it can."""
-    import torch
+    from verifier.tensors.torch_arrays import has_cuda
 
-    return torch.cuda.is_available()
+    return has_cuda()
 
 
 def cuda_devices() -> int:

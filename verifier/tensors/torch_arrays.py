@@ -25,6 +25,11 @@ _FUNCTIONS = {
 }
 
 
+def has_cuda() -> bool:
+    """Can this build of torch use a GPU of this machine?"""
+    return torch.cuda.is_available()
+
+
 class TorchBackend(Backend):
     """Torch on a CPU or a CUDA device. TF32 is off: its rounding is no float32 rounding."""
 

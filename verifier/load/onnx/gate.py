@@ -49,15 +49,14 @@ def _backend(model: Model) -> Backend:
 
 
 def _sample(lower: np.ndarray, upper: np.ndarray, points: int, seed: int) -> np.ndarray:
-    """Uniform points, two corners and the centre.
+    """Uniform points.
 
     An infinite bound counts as one unit away from the other one, or from 0.
     """
     low = np.where(np.isfinite(lower), lower, np.minimum(np.nan_to_num(upper, posinf=1.0), 1.0) - 1)
     high = np.where(np.isfinite(upper), upper, np.maximum(low, -1.0) + 1)
     generator = np.random.default_rng(seed)
-    inside = low + generator.random((points, len(low))) * (high - low)
-    return np.concatenate([inside, low[None], high[None], (low + high)[None] / 2])
+    return low + generator.random((points, len(low))) * (high - low)
 
 
 def _explain(model: Model, x: np.ndarray, difference: float, tolerance: float) -> str:
