@@ -98,7 +98,7 @@ def test_biases_that_cancel(name: str, seed: int):
 @on_backends
 @given(seed=SEEDS)
 def test_rows_that_cancel_behind_stable_neurons(name: str, seed: int):
-    """Large rows, nearly the same, whose values are small: only the first layer's rounding counts."""
+    """Large rows, nearly the same, of small values: only the first rounding counts."""
     generator, xp = np.random.default_rng(seed), backend(name)
     width, point = 6, single(generator.uniform(0.5, 1.0, size=2))
     weight = single(generator.normal(size=2) * 2.0**20 + generator.normal(size=(width, 2)))
