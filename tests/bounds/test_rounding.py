@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.bounds.checks import BACKENDS, SETTINGS, backend, below, contains
 from tests.bounds.exact import exact_rows, exact_values, rational
 from tests.bounds.graphs import placed
-from verifier.bounds import Enclosure, Objective, bound_objective, crown
+from verifier.bounds import Enclosure, LowerForm, Objective, bound_objective, crown
 from verifier.bounds.crown import narrow
 from verifier.families import Maximum, Operator, Product
 from verifier.graph import Builder, Graph, Value
@@ -21,7 +21,7 @@ from verifier.ops.linear import Linear
 from verifier.ops.relu import Relu
 from verifier.ops.scale import Scale
 from verifier.ops.sum import Concat, Sum
-from verifier.sets import Box
+from verifier.sets import Box, Owner
 from verifier.tensors import Backend
 
 on_backends = pytest.mark.parametrize("name", sorted(BACKENDS))
@@ -109,6 +109,24 @@ def test_rows_that_cancel_behind_stable_neurons(name: str, seed: int):
     box = placed(xp, point - radius, point + radius)
     check(graph, box, xp, (np.eye(2), None))
     check(graph, box, xp, (-np.eye(2), None))
+
+
+@on_backends
+@given(seed=SEEDS)
+def test_the_least_value_of_a_form_is_rounded_down(name: str, seed: int):
+    generator, xp, size = np.random.default_rng(seed), backend(name), 5
+    scale = generator.choice([1.0, 1e-12, 2.0**20, 3e7], size=(BATCH, 1))
+    center = generator.normal(size=(BATCH, size)) * scale
+    radius = generator.choice([0.0, 1e-9, 0.5], size=(BATCH, size))
+    box = placed(xp, center - radius, center + radius)
+    slope = xp.floats(generator.normal(size=(BATCH, size)))
+    lower, upper, exact_slope = (rational(xp.numpy(x)) for x in (box.lower, box.upper, slope))
+    terms = np.where(exact_slope > 0, lower * exact_slope, upper * exact_slope).sum(-1)
+    # The constant takes nearly everything away again.
+    constant = -terms.astype(np.float64)
+    form, enclosure = LowerForm(slope, xp.doubles(constant)), Enclosure.over(chain(size).on(xp), box)
+    least = form.least(box, Owner.equal(BATCH, 1, xp), enclosure)
+    assert below(xp.numpy(least), terms + rational(constant))
 
 
 @on_backends
