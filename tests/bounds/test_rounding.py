@@ -124,7 +124,10 @@ def test_the_least_value_of_a_form_is_rounded_down(name: str, seed: int):
     terms = np.where(exact_slope > 0, lower * exact_slope, upper * exact_slope).sum(-1)
     # The constant takes nearly everything away again.
     constant = -terms.astype(np.float64)
-    form, enclosure = LowerForm(slope, xp.doubles(constant)), Enclosure.over(chain(size).on(xp), box)
+    form, enclosure = (
+        LowerForm(slope, xp.doubles(constant)),
+        Enclosure.over(chain(size).on(xp), box),
+    )
     least = form.least(box, Owner.equal(BATCH, 1, xp), enclosure)
     assert below(xp.numpy(least), terms + rational(constant))
 
