@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.bounds.exact import exact_values, rational
 from tests.bounds.graphs import KINDS, boxes, mixed, mlp, placed, points_in, residual
-from verifier.bounds import Enclosure, Objective, crown, interval
+from verifier.bounds import HiddenOptimiser, Enclosure, Objective, crown, interval
 from verifier.graph import Graph
 from verifier.sets import Box
 from verifier.settings import BoundSettings
@@ -41,7 +41,7 @@ METHODS: dict[str, Callable[[Graph, Box], Enclosure]] = {
     "interval": interval,
     "crown": lambda graph, box: crown(graph, box, SETTINGS).enclosure,
     "inherited crown": inherited_crown,
-    "optimised crown": lambda graph, box: crown(graph, box, SETTINGS, steps=5).enclosure,
+    "optimised crown": lambda graph, box: crown(graph, box, SETTINGS, optimiser=HiddenOptimiser(5)).enclosure,
 }
 
 

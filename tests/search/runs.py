@@ -78,7 +78,7 @@ def run(
             batch = frontier.take(8)
             result.bounded += len(batch)
             found = bound_round(problem, batch, EVERYTHING)
-            result.tree.close(found.closed)
+            found.log(result.tree)
             result._note(found.open, result.cut)
             children = bisect(problem, found.open, found.scores, result.tree)
             result._note(children, result.made)

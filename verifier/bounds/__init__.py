@@ -1,20 +1,28 @@
 """How far values can go: one method per file, each written once for all operators of a family."""
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substitute
-from verifier.bounds.crown import CrownResult, HiddenRows, crown
+from verifier.bounds.crown import CrownResult, HiddenOptimiser, HiddenRows, crown
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.first import first_bounds
 from verifier.bounds.interval import interval
-from verifier.bounds.objective import Objective, ObjectiveBounds, bound_objective, sharpen
+from verifier.bounds.objective import (
+    Objective,
+    ObjectiveBounds,
+    Sharpened,
+    bound_objective,
+    sharpen,
+)
 
 __all__ = [
     "DOUBLE_ROUNDOFF",
     "CrownResult",
     "Enclosure",
+    "HiddenOptimiser",
     "HiddenRows",
     "LowerForm",
     "Objective",
     "ObjectiveBounds",
+    "Sharpened",
     "Trace",
     "back_substitute",
     "bound_objective",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from verifier.bounds.back import LowerForm, back_substitute, unit_start
@@ -32,6 +32,19 @@ class HiddenRows:
     influence: Float[Array, "rows n"]
 
 
+@dataclass(frozen=True, eq=False)
+class HiddenOptimiser:
+    """How hidden neurons optimise their slopes.
+
+    ``record`` is told which rows made a box smaller: value, (neuron, sign), and their tilts.
+    """
+
+    steps: int
+    record: Callable[[int, tuple[Array, Array], dict[int, Array]], object] = field(
+        default=lambda *_: None
+    )
+
+
 @dataclass(eq=False)
 class CrownResult:
     """An enclosure, and the forms that made it."""
@@ -47,13 +60,12 @@ def crown(
     inherited: Mapping[int, Box] | None = None,
     *,
     keep_hidden: bool = False,
-    steps: int = 1,
+    optimiser: HiddenOptimiser | None = None,
 ) -> CrownResult:
     """Boxes of all values over a batch of regions, tightened by back-substitution where it helps.
 
-    ``inherited`` are boxes known to be valid on these regions (a parent's). With more than one
-    step, each neuron that stays unstable optimises the slopes of the layers before it for its own
-    bound.
+    ``inherited`` are boxes known to be valid on these regions (a parent's). With an optimiser, each
+    neuron that stays unstable optimises the slopes of the layers before it for its own bound.
     """
     result = CrownResult(Enclosure.over(graph, region))
     enclosure = result.enclosure
@@ -63,7 +75,7 @@ def crown(
         if isinstance(graph.node(value).operator, Nonlinear):
             enclosure.relax(value)
         if value in tight and not graph.affine_of_input[value]:
-            rows = tighten(enclosure, value, settings, steps)
+            rows = tighten(enclosure, value, settings, optimiser)
             if keep_hidden and rows is not None:
                 result.hidden.append(rows)
     return result
@@ -84,7 +96,10 @@ def unstable_mask(enclosure: Enclosure, value: int) -> Bool[Array, "batch n"]:
 
 
 def tighten(
-    enclosure: Enclosure, value: int, settings: BoundSettings, steps: int = 1
+    enclosure: Enclosure,
+    value: int,
+    settings: BoundSettings,
+    optimiser: HiddenOptimiser | None = None,
 ) -> HiddenRows | None:
     """Back-substitute the unstable neurons of a value and narrow its box; None if there are none.
 
@@ -98,12 +113,12 @@ def tighten(
     box = enclosure.boxes[value]
     one = xp.full((1,), 1.0)
     first = xp.where(box.upper[batch, neuron] > -box.lower[batch, neuron], one, -one)
-    forms = _rows(enclosure, value, (batch, neuron, first), settings, steps)
+    forms = _rows(enclosure, value, (batch, neuron, first), settings, optimiser)
     left = xp.nonzero(unstable_mask(enclosure, value)[batch, neuron])[0]
     if left.shape[0] == 0:
         return None
     batch, neuron, second = batch[left], neuron[left], -first[left]
-    others = _rows(enclosure, value, (batch, neuron, second), settings, steps)
+    others = _rows(enclosure, value, (batch, neuron, second), settings, optimiser)
     influence = (abs(forms[left]) + abs(others)) / 2
     return HiddenRows(value, batch, neuron, influence)
 
@@ -113,12 +128,12 @@ def _rows(
     value: int,
     which: tuple[Array, Array, Array],
     settings: BoundSettings,
-    steps: int,
+    optimiser: HiddenOptimiser | None,
 ) -> Float[Array, "rows n"]:
     """Bound ``sign * neuron`` for (batch, neuron, sign), narrow the box; the coefficients."""
     xp = enclosure.graph.xp
     chunk = settings.rows_at_once(enclosure.graph, xp)
-    if steps > 1:
+    if optimiser is not None:
         chunk = max(16, chunk // OPTIMISER_ARRAYS)
     count = which[0].shape[0]
     parts = []
@@ -126,14 +141,18 @@ def _rows(
         settings.check_time()
         batch, neuron, sign = (x[start : start + chunk] for x in which)
         rows = unit_rows(enclosure, value, (batch, neuron, sign))
-        if steps > 1:
-            found = optimise(enclosure, rows, steps, settings)
-            form, least = found.form, found.least
+        tilts = None
+        if optimiser is not None:
+            found = optimise(enclosure, rows, optimiser.steps, settings)
+            form, least, tilts = found.form, found.least, found.tilts
         else:
             form = back_substitute(enclosure, rows.start, rows.owner)
             form = LowerForm(form.coefficients, form.constant + rows.constant)
             least = form.least(enclosure.boxes[0], rows.owner, enclosure)
-        narrow(enclosure, value, (batch, neuron, sign), least)
+        narrowed = xp.nonzero(narrow(enclosure, value, (batch, neuron, sign), least))[0]
+        if optimiser is not None and tilts is not None and narrowed.shape[0]:
+            which_ones = neuron[narrowed], sign[narrowed]
+            optimiser.record(value, which_ones, {v: t[narrowed] for v, t in tilts.items()})
         parts.append(form.coefficients)
     return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
 
@@ -152,8 +171,11 @@ def narrow(
     value: int,
     which: tuple[Array, Array, Array],
     least: Float[Array, " rows"],
-) -> None:
-    """Cut a value's box with ``sign * neuron >= least``; NaN and looser bounds change nothing."""
+) -> Bool[Array, " rows"]:
+    """Cut a value's box with ``sign * neuron >= least``; which rows made it smaller.
+
+    NaN and looser bounds change nothing.
+    """
     xp = enclosure.graph.xp
     batch, neuron, sign = which
     box = enclosure.boxes[value]
@@ -167,3 +189,4 @@ def narrow(
     lower[batch, neuron] = xp.where(better_lower, bound, old_lower)
     upper[batch, neuron] = xp.where(better_upper, -bound, old_upper)
     enclosure.boxes[value] = Box(lower, upper)
+    return better_lower | better_upper

@@ -166,21 +166,31 @@ def _record(
     found.constant[where] = xp.where(finite, form.constant, -infinity)
 
 
+@dataclass(frozen=True, eq=False)
+class Sharpened:
+    """Rows whose slopes were optimised, and the slopes: tilts[v] is [rows, n]."""
+
+    batch: Int[Array, " rows"]
+    row: Int[Array, " rows"]
+    tilts: dict[int, Array]
+
+
 def sharpen(
     enclosure: Enclosure,
     objective: Objective,
     found: ObjectiveBounds,
     thresholds: Float[Array, "batch rows"],
     settings: tuple[BoundSettings, int],
-) -> None:
+) -> Sharpened | None:
     """Optimise the slopes of the best row of every clause that is not refuted yet, in place.
 
-    ``settings`` are the optimiser's, and the number of its steps.
+    ``settings`` are the optimiser's, and the number of its steps. Returns the slopes of the rows
+    that improved.
     """
     xp = enclosure.graph.xp
     chosen = _best_rows(objective, found)
     if chosen.shape[0] == 0:
-        return
+        return None
     batch, row = found.batch[chosen], found.row[chosen]
     threshold = thresholds[batch, row]
     rounding = 4 * DOUBLE_ROUNDOFF * abs(threshold)
@@ -197,6 +207,8 @@ def sharpen(
     _record(found, where, better.least[some], form, xp)
     for value, rows_there in better.trace.rows.items():
         found.trace.rows[value][chosen] = rows_there
+    tilts = {value: tilt[some] for value, tilt in better.tilts.items()}
+    return Sharpened(batch[some], row[some], tilts)
 
 
 def _best_rows(objective: Objective, found: ObjectiveBounds) -> Int[Array, " chosen"]:

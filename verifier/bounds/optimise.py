@@ -20,6 +20,8 @@ from verifier.sets import Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Float
 
+TILT_STEPS = 255
+"""Tilts are multiples of 1 / 255: a certificate holds a byte for each."""
 ADAM_MEAN, ADAM_SQUARE, ADAM_FLOOR = 0.9, 0.999, 1e-8
 """Adam's usual constants (Kingma & Ba 2015)."""
 
@@ -73,17 +75,17 @@ class _Adam:
 
 
 def project(enclosure: Enclosure, value: int, tilt: Float[Array, "rows n"]) -> Array:
-    """Tilts into [0, 1]; multipliers of splits into [0, inf)."""
-    planes = enclosure.relaxations[value]
+    """Tilts into [0, 1], in 255ths, as certificates hold them; multipliers of splits into [0, inf)."""
+    planes, xp = enclosure.relaxations[value], enclosure.graph.xp
     assert isinstance(planes, Planes)
     if planes.cut is None:
-        return tilt.clip(min=0, max=1)
-    xp = enclosure.graph.xp
+        return xp.function("round", tilt.clip(min=0, max=1) * TILT_STEPS) / TILT_STEPS
     limit = xp.where(planes.cut != 0, xp.full((1,), float("inf")), xp.full((1,), 1.0))
     rows = tilt.shape[0]
     if limit.shape[0] not in (1, rows):
         limit = xp.repeat(limit, rows // limit.shape[0])
-    return xp.minimum(tilt.clip(min=0), limit)
+    tilt = xp.minimum(tilt.clip(min=0), limit)
+    return xp.where(limit > 1, tilt, xp.function("round", tilt * TILT_STEPS) / TILT_STEPS)
 
 
 def default_tilts(

@@ -1,5 +1,15 @@
 """Write the proof down."""
 
-from verifier.certify.proof_tree import ProofTree
+from verifier.certify.proof_tree import Action, Chosen, ProofTree, Tightened, Tilts
+from verifier.certify.write import NoCertificateError, Subject, certificate
 
-__all__ = ["ProofTree"]
+__all__ = [
+    "Action",
+    "Chosen",
+    "NoCertificateError",
+    "ProofTree",
+    "Subject",
+    "Tightened",
+    "Tilts",
+    "certificate",
+]

@@ -1,12 +1,83 @@
-"""The record of a search: every split and every closed leaf, written as it goes."""
+"""The record of a search: every split, every closed leaf, and the slopes that closed it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntFlag
 
 import numpy as np
 
 from verifier.tensors import Array, Backend
+
+ALPHA_STEPS = 255
+"""Slopes are recorded as so many parts of 1; those that are optimised are rounded to them."""
+MOST_BYTES = 1 << 30
+"""Above so many bytes of slopes nothing more is recorded: there will be no certificate."""
+
+
+class Action(IntFlag):
+    """What was done at a node before it was split or closed, in this order."""
+
+    CLIP = 4
+    """Its box was cut by the planes that it inherited, row by row."""
+    JOINTLY = 8
+    """And then by all rows of each clause together."""
+    HIDDEN = 16
+    """Its neurons were bounded; its children inherit them."""
+    ROWS = 32
+    """The rows of the clauses still open were bounded; its children inherit their planes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tilts:
+    """Slopes of some rows: uint8 [rows, columns] over neurons.
+
+    ``column`` [columns] holds value * 2^32 + neuron, ascending; a value is that of the nonlinear
+    node.
+    """
+
+    column: np.ndarray
+    alpha: np.ndarray
+
+    @staticmethod
+    def of(tilts: Mapping[int, Array], neurons: Mapping[int, np.ndarray], xp: Backend) -> Tilts:
+        """Some neurons' tilts in [0, 1]; 0 where a layer has none. ``tilts[v]`` is [rows, n]."""
+        rows = max((t.shape[0] for t in tilts.values()), default=0)
+        columns, parts = [np.zeros(0, dtype=np.int64)], [np.zeros((rows, 0), dtype=np.uint8)]
+        for value, index in sorted(neurons.items()):
+            columns.append((value << 32) + index.astype(np.int64))
+            if value not in tilts:
+                parts.append(np.zeros((rows, len(index)), dtype=np.uint8))
+                continue
+            part = xp.numpy(tilts[value])[:, index]
+            parts.append(np.rint(np.clip(part, 0, 1) * ALPHA_STEPS).astype(np.uint8))
+        return Tilts(np.concatenate(columns), np.concatenate(parts, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Slopes that were chosen for rows of the property at some nodes."""
+
+    node: np.ndarray
+    row: np.ndarray
+    """int64 [rows]: numbers of the problem's rows; -1 for a weighted sum of rows"""
+    tilts: Tilts
+    beta: np.ndarray | None = None
+    """float32 [rows, columns]: added to the multipliers of the neurons that were split."""
+    weights: tuple[np.ndarray, np.ndarray] | None = None
+    """For a weighted sum: the numbers of its rows, and their weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tightened:
+    """Slopes that bounded neurons of a value at a node: of the reader ``atom``."""
+
+    node: int
+    atom: int
+    neuron: np.ndarray
+    sign: np.ndarray
+    tilts: Tilts
 
 
 @dataclass(eq=False)
@@ -14,9 +85,8 @@ class ProofTree:
     """An append-only log in blocks of arrays; nodes are numbered in the order of their making.
 
     Roots are the cases, 0 .. roots - 1. A split of a box makes two nodes that share one number as
-    their common face; boxes are cut by the planes of their parent before they are split (the box
-    that was split is on record). A neuron split is the same with the number of a value and an
-    element.
+    their common face; boxes are cut by the planes of their parent before they are split. A neuron
+    split is the same with the number of a value and an element.
     """
 
     xp: Backend
@@ -27,26 +97,47 @@ class ProofTree:
     )
     """(node, coordinate, point), a block for each round; the children are numbered in order:
     all lower sides, then all upper sides."""
-    clauses: list[tuple[int, np.ndarray]] = field(default_factory=list[tuple[int, np.ndarray]])
-    """(node, the clauses that its children stand for); its other clauses are refuted."""
+    of_neurons: list[bool] = field(default_factory=list[bool])
+    """For each block of splits: are its coordinates neurons (value * 2^32 + element)?"""
+    first: list[int] = field(default_factory=list[int])
+    """For each block of splits: the number of its first child."""
+    clauses: list[tuple[int, np.ndarray, int]] = field(
+        default_factory=list[tuple[int, np.ndarray, int]]
+    )
+    """(node, the clauses that its children stand for, its first child); its other clauses are
+    refuted."""
     leaves: list[np.ndarray] = field(default_factory=list[np.ndarray])
     """Closed nodes."""
+    actions: list[tuple[np.ndarray, int]] = field(default_factory=list[tuple[np.ndarray, int]])
+    chosen: list[Chosen] = field(default_factory=list[Chosen])
+    tightened: list[Tightened] = field(default_factory=list[Tightened])
+    bytes: int = 0
+    """Bytes of slopes recorded."""
 
     def __post_init__(self) -> None:
         self.count = self.roots
 
-    def split(self, node: Array, coordinate: Array, point: Array) -> Array:
+    @property
+    def full(self) -> bool:
+        """Is there too much to record?"""
+        return self.bytes > MOST_BYTES
+
+    def split(
+        self, node: Array, coordinate: Array, point: Array, *, of_neurons: bool = False
+    ) -> Array:
         """Record splits; the numbers of the lower children, then of the upper ones."""
         total = 2 * node.shape[0]
         numpy = self.xp.numpy
         self.splits.append((numpy(node), numpy(coordinate), numpy(point)))
+        self.of_neurons.append(of_neurons)
+        self.first.append(self.count)
         children = self.count + self.xp.arange(total)
         self.count += total
         return children
 
     def by_clause(self, node: Array, clauses: Array) -> Array:
         """Record that a node's clauses are decided one by one; the numbers of their nodes."""
-        self.clauses.append((int(node[0]), self.xp.numpy(clauses)))
+        self.clauses.append((int(node[0]), self.xp.numpy(clauses), self.count))
         children = self.count + self.xp.arange(clauses.shape[0])
         self.count += clauses.shape[0]
         return children
@@ -55,6 +146,24 @@ class ProofTree:
         """Record closed nodes."""
         if node.shape[0]:
             self.leaves.append(self.xp.numpy(node))
+
+    def act(self, node: Array, action: int) -> None:
+        """Record what is done at some nodes."""
+        if node.shape[0] and action:
+            self.actions.append((self.xp.numpy(node), action))
+
+    def choose(self, chosen: Chosen) -> None:
+        """Record the slopes of some rows."""
+        if len(chosen.node) and not self.full:
+            self.bytes += chosen.tilts.alpha.nbytes
+            self.bytes += 0 if chosen.beta is None else chosen.beta.nbytes
+            self.chosen.append(chosen)
+
+    def tighten(self, tightened: Tightened) -> None:
+        """Record the slopes of some neurons."""
+        if len(tightened.neuron) and not self.full:
+            self.bytes += tightened.tilts.alpha.nbytes
+            self.tightened.append(tightened)
 
     @property
     def closed(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -59,6 +59,12 @@ class Builder:
         self.nodes.append(node)
         result = Value(len(self.nodes), (operator.size,))
         return result.reshape(inputs[0].shape if shape is None else shape)
+
+    def label(self, value: Value, tensor: str) -> None:
+        """Note which ONNX tensor a value is; the first name stays, where several are the same."""
+        node = self.nodes[value.number - 1] if value.number else None
+        if node is not None and not node.tensor:
+            self.nodes[value.number - 1] = replace(node, tensor=tensor)
 
     def rearrange(
         self, name: str, value: Value, index: np.ndarray, fill: np.ndarray | None = None

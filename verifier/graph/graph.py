@@ -19,6 +19,8 @@ class Node:
     name: str
     operator: Operator
     inputs: tuple[int, ...]
+    tensor: str = ""
+    """The ONNX tensor that it computes; empty where no tensor of the file is just that."""
 
 
 @dataclass(frozen=True, eq=False)

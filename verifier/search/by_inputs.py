@@ -138,7 +138,7 @@ class InputSearch:
         results = self.workers.map(self._bound, parts)
         self._weigh(results)
         for result in results:
-            self.tree.close(result.closed)
+            result.log(self.tree)
             self.closed += result.closed.shape[0]
             found = self._examine(result)
             if found is not None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from verifier.attack import Target
-from verifier.bounds import Enclosure, Objective, bound_objective, crown, first_bounds
-from verifier.certify import ProofTree
+from verifier.bounds import (
+    Enclosure,
+    HiddenOptimiser,
+    Objective,
+    bound_objective,
+    crown,
+    first_bounds,
+)
+from verifier.certify import Action, ProofTree, Tightened, Tilts
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
@@ -20,6 +28,7 @@ from verifier.search.neuron_split import (
     SignPatterns,
     bound_neurons,
     split_neurons,
+    unstable_neurons,
 )
 from verifier.sets import Box
 from verifier.settings import DeadlinePassed
@@ -78,6 +87,7 @@ class NeuronSearch:
         first = first_bounds(context.graph, region, context.bounds)
         plain = crown(context.graph, region, context.bounds, first).enclosure
         clauses = self._left(plain, thresholds)
+        self.tree.act(node, Action.HIDDEN | Action.ROWS)
         if clauses.shape[0] == 0:
             self.tree.close(node)
             self.closed += 1
@@ -86,14 +96,31 @@ class NeuronSearch:
         found = hunt.run(HUNT_SECONDS, steps=200)
         if found is not None:
             return found
-        steps = context.bounds.hidden_steps
         inherited = {v: plain.boxes[v] for v in context.graph.relaxed_inputs}
-        root = crown(context.graph, region, context.bounds, inherited, steps=steps).enclosure
+        optimiser = HiddenOptimiser(context.bounds.hidden_steps, self._recorder(case, plain))
+        root = crown(context.graph, region, context.bounds, inherited, optimiser=optimiser)
+        root = root.enclosure
         settings = (context.bounds, context.settings)
         problem = NeuronProblem.of(root, self.objective, thresholds[0], settings)
         log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
         children = self.tree.by_clause(node, clauses)
         return self._search(problem, problem.roots(clauses, children), hunt, case)
+
+    def _recorder(
+        self, node: int, plain: Enclosure
+    ) -> Callable[[int, tuple[Array, Array], dict[int, Array]], None]:
+        """Writes the slopes of hidden neurons into the proof tree."""
+        graph, xp = self.context.graph, self.context.graph.xp
+        neurons = unstable_neurons(plain)
+
+        def record(value: int, which: tuple[Array, Array], tilts: dict[int, Array]) -> None:
+            atom = next(v for v in graph.nonlinear if graph.node(v).inputs == (value,))
+            before = {v: index for v, index in neurons.items() if v in tilts}
+            chosen = Tilts.of(tilts, before, xp)
+            neuron, sign = xp.numpy(which[0]), np.sign(xp.numpy(which[1])).astype(np.int8)
+            self.tree.tighten(Tightened(node, atom, neuron, sign, chosen))
+
+        return record
 
     def _left(self, enclosure: Enclosure, thresholds: Array) -> Array:
         """The clauses that plain CROWN does not refute."""
@@ -120,6 +147,7 @@ class NeuronSearch:
             first = False
             self.bounded += len(batch)
             self.tree.close(result.closed)
+            self.tree.choose(result.chosen)
             self.closed += result.closed.shape[0]
             found = self._examine(problem, result, case) or self._hunt(hunt)
             if found is not None:
@@ -168,6 +196,8 @@ class NeuronSearch:
             leaf = finish(problem, one)
             if leaf.margin > 0:
                 self.tree.close(one.node)
+                if leaf.chosen is not None:
+                    self.tree.choose(leaf.chosen)
                 self.closed += 1
                 continue
             if leaf.point is not None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from verifier.bounds import (
     CrownResult,
     Objective,
     ObjectiveBounds,
+    Sharpened,
     bound_objective,
     crown,
     first_bounds,
     sharpen,
 )
-from verifier.certify import ProofTree
+from verifier.certify import Action, Chosen, ProofTree, Tilts
 from verifier.graph import Graph
-from verifier.search.clip import clip
+from verifier.search.clip import JOINT_INPUTS, clip
 from verifier.search.split import gap_smear
 from verifier.search.subproblems import Subproblems
 from verifier.sets import Box
@@ -48,6 +51,13 @@ class InputProblem:
             if not graph.affine_of_input[value] and total <= self.settings.inherited_neurons:
                 values.append(value)
         return tuple(values)
+
+    def clipping(self, *, jointly: bool) -> Action:
+        """How boxes are clipped."""
+        if self.objective.clauses > self.settings.clip_clauses:
+            return Action(0)
+        jointly = jointly and self.graph.input_size <= JOINT_INPUTS
+        return Action.CLIP | Action.JOINTLY if jointly else Action.CLIP
 
     def roots(
         self,
@@ -97,6 +107,22 @@ class Round:
     """What joint clipping was worth, in bisections for each box."""
     sharpened: tuple[int, int]
     """How many boxes plain bounds left open, and how many of these optimised slopes closed."""
+    taken: Int[Array, " taken"]
+    """The proof-tree numbers of all rows of the batch."""
+    clipped: Action
+    """How they were clipped."""
+    bounded: Int[Array, " bounded"]
+    """The numbers of those that were bounded: clipping left something of them."""
+    chosen: Chosen | None
+    """The slopes that were optimised."""
+
+    def log(self, tree: ProofTree) -> None:
+        """Write down what was done."""
+        tree.act(self.taken, self.clipped)
+        tree.act(self.bounded, Action.HIDDEN | Action.ROWS)
+        tree.close(self.closed)
+        if self.chosen is not None:
+            tree.choose(self.chosen)
 
 
 @dataclass(frozen=True)
@@ -114,6 +140,7 @@ class Efforts:
 def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> Round:
     """Clip, bound and score a batch of boxes."""
     xp = problem.graph.xp
+    taken = batch.node
     batch, empty, gained = _clip(problem, batch, jointly=efforts.jointly)
     region, inherited = Box(batch.lower, batch.upper), _inherited(problem, batch)
     if efforts.forward:
@@ -123,10 +150,10 @@ def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> 
     found = bound_objective(result.enclosure, problem.objective, batch.thresholds, asked)
     best = problem.objective.best_of_clauses(found.least)
     live = batch.live & ~(best > 0)
-    before = int(live.any(1).sum())
+    before, better = int(live.any(1).sum()), None
     if efforts.sharpen and before:
         settings = (problem.bounds, problem.bounds.box_steps)
-        sharpen(result.enclosure, problem.objective, found, batch.thresholds, settings)
+        better = sharpen(result.enclosure, problem.objective, found, batch.thresholds, settings)
         best = problem.objective.best_of_clauses(found.least)
         live = batch.live & ~(best > 0)
     infinity = xp.doubles(xp.zeros(1)) + float("inf")
@@ -151,7 +178,18 @@ def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> 
         rows=rows,
         gained=gained,
         sharpened=(before, before - keep.shape[0]),
+        taken=taken,
+        clipped=problem.clipping(jointly=efforts.jointly),
+        bounded=batch.node,
+        chosen=None if better is None else _chosen(problem, batch, better),
     )
+
+
+def _chosen(problem: InputProblem, batch: Subproblems, better: Sharpened) -> Chosen:
+    xp = problem.graph.xp
+    neurons = {v: np.arange(problem.graph.size(v)) for v in better.tilts}
+    tilts = Tilts.of(better.tilts, neurons, xp)
+    return Chosen(xp.numpy(batch.node[better.batch]), xp.numpy(better.row), tilts)
 
 
 def _clip(
@@ -159,7 +197,7 @@ def _clip(
 ) -> tuple[Subproblems, Array, float]:
     """The batch with its boxes cut by its planes, less the rows that nothing is left of."""
     xp, objective = problem.graph.xp, problem.objective
-    if objective.clauses > problem.settings.clip_clauses:
+    if not problem.clipping(jointly=jointly):
         return batch, batch.node[:0], 0.0
     box = Box(xp.astype_double(batch.lower), xp.astype_double(batch.upper))
     planes = (batch.coefficients, batch.constant)

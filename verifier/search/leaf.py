@@ -6,13 +6,14 @@ all others, so that the solver is never trusted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from verifier.bounds import DOUBLE_ROUNDOFF, Enclosure, LowerForm, back_substitute
 from verifier.bounds.crown import unit_rows
 from verifier.bounds.optimise import Rows
+from verifier.certify import Chosen
 from verifier.search.neuron_split import NeuronProblem, SignPatterns
 from verifier.sets import Owner
 from verifier.tensors import Array, Float, gamma
@@ -24,6 +25,8 @@ class Leaf:
 
     margin: float
     point: Float[np.ndarray, " n"] | None
+    chosen: Chosen | None = None
+    """The multipliers that give the margin."""
 
 
 def finish(problem: NeuronProblem, pattern: SignPatterns) -> Leaf:
@@ -50,10 +53,38 @@ def finish(problem: NeuronProblem, pattern: SignPatterns) -> Leaf:
     system = np.hstack([planes, slack]).astype(np.float64)
     answer = linprog(cost, A_ub=system, b_ub=-offsets, bounds=bounds, method="highs")
     if answer.x is None or answer.ineqlin is None or answer.status != 0:
-        return Leaf(_infeasible(problem, pattern, enclosure, rows), None)
-    duals = np.maximum(-answer.ineqlin.marginals, 0.0)
-    margin = _bound(problem, enclosure, (rows, duals[:count], duals[count:]))
-    return Leaf(margin, answer.x[:size])
+        margin, duals = _infeasible(problem, pattern, enclosure, rows)
+        return Leaf(margin, None, _choice(problem, pattern, duals))
+    marginals = np.maximum(-answer.ineqlin.marginals, 0.0)
+    duals = marginals[:count], marginals[count:]
+    margin = _bound(problem, enclosure, (rows, *duals))
+    return Leaf(margin, answer.x[:size], _choice(problem, pattern, duals))
+
+
+def _choice(
+    problem: NeuronProblem, pattern: SignPatterns, duals: tuple[np.ndarray, np.ndarray]
+) -> Chosen | None:
+    """The multipliers of the weighted rows, as the proof tree records them."""
+    weights, betas = duals
+    total = weights.sum()
+    if not total > 0:
+        return None
+    xp = problem.root.graph.xp
+    chosen = problem.choice(pattern, _tilts(problem, betas / total), np.array([-1]))
+    rows = xp.numpy(problem.members[pattern.clause[0]])
+    return replace(chosen, weights=(rows, weights / total))
+
+
+def _tilts(problem: NeuronProblem, betas: np.ndarray) -> dict[int, Array]:
+    """Multipliers of all splittable neurons, as a tilt of each layer: [1, n]."""
+    xp, tilts, place = problem.root.graph.xp, {}, 0
+    for layer in problem.layers:
+        stop = place + layer.index.shape[0]
+        tilt = xp.zeros(1, problem.root.graph.size(layer.value))
+        tilt[0, layer.index] = xp.floats(betas[place:stop])
+        tilts[layer.value] = tilt
+        place = stop
+    return tilts
 
 
 def _form(enclosure: Enclosure, rows: Rows, tilts: dict[int, Array] | None = None) -> LowerForm:
@@ -93,14 +124,7 @@ def _bound(
     constant = (xp.astype_double(weight) * rows.constant).sum(0)[None]
     constant = constant - _rounding(enclosure, rows, weight)
     joint = Rows(start, constant, Owner.equal(1, 1, xp))
-    tilts, place = {}, 0
-    for layer in problem.layers:
-        stop = place + layer.index.shape[0]
-        tilt = xp.zeros(1, problem.root.graph.size(layer.value))
-        tilt[0, layer.index] = xp.floats(betas[place:stop] / total)
-        tilts[layer.value] = tilt
-        place = stop
-    form = _form(enclosure, joint, tilts)
+    form = _form(enclosure, joint, _tilts(problem, betas / total))
     return float(form.least(enclosure.boxes[0], joint.owner, enclosure)[0])
 
 
@@ -120,7 +144,7 @@ def _rounding(
 
 def _infeasible(
     problem: NeuronProblem, pattern: SignPatterns, enclosure: Enclosure, rows: Rows
-) -> float:
+) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
     """The program has no point: its signs contradict each other. Scale a Farkas ray until it shows.
 
     Minimise the greatest violation of the signs instead; its multipliers, large enough, beat any
@@ -138,10 +162,10 @@ def _infeasible(
     system = np.hstack([planes, -np.ones((len(planes), 1))])
     answer = linprog(cost, A_ub=system, b_ub=-offsets, bounds=bounds, method="highs")
     if answer.x is None or answer.status != 0 or not answer.fun > 0:
-        return -float("inf")
+        return -float("inf"), (np.zeros(1), np.zeros(1))
     ray = np.maximum(-answer.ineqlin.marginals, 0.0)
     weights = np.zeros(rows.owner.rows)
     weights[0] = 1.0
     plain = _bound(problem, enclosure, (rows, weights, ray * 0))
     factor = 2.0 * (1.0 + abs(plain)) / answer.fun
-    return _bound(problem, enclosure, (rows, weights, ray * factor))
+    return _bound(problem, enclosure, (rows, weights, ray * factor)), (weights, ray * factor)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
 
 from verifier.bounds import Enclosure, Objective
 from verifier.bounds.optimise import Optimised, Rows, default_tilts, optimise
-from verifier.certify import ProofTree
+from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings, SearchSettings
@@ -28,6 +31,15 @@ class Neurons:
     source: int
     """The value it reads."""
     index: Int[Array, " neurons"]
+
+
+def unstable_neurons(enclosure: Enclosure) -> dict[int, Int[np.ndarray, " neurons"]]:
+    """For each nonlinear node with tilts the neurons that have one, in the first batch entry."""
+    xp, result = enclosure.graph.xp, {}
+    for value, planes in enclosure.relaxations.items():
+        if isinstance(planes, Planes) and planes.gain is not None:
+            result[value] = xp.numpy(xp.nonzero(planes.gain[0] > 0)[0])
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +98,10 @@ class NeuronProblem:
     ) -> NeuronProblem:
         """From a root enclosure of batch 1."""
         xp, layers, seen = root.graph.xp, [], set()
-        for value, planes in root.relaxations.items():
-            if not isinstance(planes, Planes) or planes.gain is None:
-                continue
+        for value, index in unstable_neurons(root).items():
             (source,) = root.graph.node(value).inputs
-            index = xp.nonzero(planes.gain[0] > 0)[0]
-            if index.shape[0] and source not in seen:
-                layers.append(Neurons(value, source, index))
+            if len(index) and source not in seen:
+                layers.append(Neurons(value, source, xp.ints(index)))
                 seen.add(source)
         rows = [xp.nonzero(objective.clause == k)[0] for k in range(objective.clauses)]
         width = max(r.shape[0] for r in rows)
@@ -100,6 +109,30 @@ class NeuronProblem:
         return NeuronProblem(
             root, objective, thresholds, members, tuple(layers), settings[0], settings[1]
         )
+
+    @cached_property
+    def columns(self) -> Int[np.ndarray, " neurons"]:
+        """The neurons as the proof tree counts them: value * 2^32 + element, ascending."""
+        numpy = self.root.graph.xp.numpy
+        return np.concatenate(
+            [np.zeros(0, dtype=np.int64), *((n.value << 32) + numpy(n.index) for n in self.layers)]
+        )
+
+    def choice(
+        self, batch: SignPatterns, tilts: dict[int, Array], row: np.ndarray
+    ) -> Chosen:
+        """Multipliers of one row for each subproblem of a batch, as the proof tree records them."""
+        xp = self.root.graph.xp
+        neurons = {layer.value: xp.numpy(layer.index) for layer in self.layers}
+        alpha = Tilts.of(tilts, neurons, xp)
+        phase, parts = xp.numpy(batch.phase), [np.zeros((len(batch), 0))]
+        for layer in self.layers:
+            known = layer.value in tilts
+            index = layer.index
+            part = xp.numpy(tilts[layer.value][:, index]) if known else index[None] * 0.0
+            parts.append(part + np.zeros((len(batch), 1)))
+        beta = np.where(phase != 0, -phase * np.concatenate(parts, 1), np.nan)
+        return Chosen(xp.numpy(batch.node), row, alpha, beta.astype(np.float32))
 
     @property
     def width(self) -> int:
@@ -221,6 +254,8 @@ class NeuronRound:
     exhausted: SignPatterns
     """Open, though no relaxation costs anything any more: a linear program comes next."""
     closed: Int[Array, " closed"]
+    chosen: Chosen
+    """The multipliers that closed them."""
     candidates: Float[Array, "points n"]
 
 
@@ -243,7 +278,16 @@ def bound_neurons(problem: NeuronProblem, batch: SignPatterns, steps: int) -> Ne
     low, high = problem.root.boxes[0].lower, problem.root.boxes[0].upper
     points = xp.where(found.form.coefficients[chosen] > 0, low, high)
     keep, stuck = xp.nonzero(still & (branch >= 0))[0], xp.nonzero(still & (branch < 0))[0]
-    return NeuronRound(batch[keep], batch[stuck], batch.node[~still], points[xp.nonzero(still)[0]])
+    done = xp.nonzero(~still)[0]
+    tilts = {value: tilt[chosen[done]] for value, tilt in found.tilts.items()}
+    row = xp.numpy(problem.members[batch.clause, best][done])
+    return NeuronRound(
+        batch[keep],
+        batch[stuck],
+        batch.node[done],
+        problem.choice(batch[done], tilts, row),
+        points[xp.nonzero(still)[0]],
+    )
 
 
 def _branch(
@@ -289,7 +333,8 @@ def split_neurons(problem: NeuronProblem, batch: SignPatterns, tree: ProofTree) 
     """Both children of each subproblem; they inherit all multipliers but the split neuron's."""
     xp = problem.root.graph.xp
     place, count = xp.arange(len(batch)), len(batch)
-    children = tree.split(batch.node, batch.branch, xp.zeros(count))
+    neuron = xp.ints(problem.columns)[batch.branch]
+    children = tree.split(batch.node, neuron, xp.zeros(count), of_neurons=True)
     tilts = xp.copy(batch.tilts)
     tilts[place, :, batch.branch] = 0.0
     parts = []

@@ -66,6 +66,17 @@ class Cases:
             bounds[:, columns.place] = source[alternative]
         return CaseBatch(lower, upper, self._close(bounds))
 
+    def numbers(self) -> Integers:
+        """The number of each case among all combinations, the empty ones included: ascending.
+
+        Combinations count as itertools.product makes them from the assertions' alternatives.
+        """
+        digits = self._product.alternatives(np.arange(len(self)))
+        result = np.zeros(len(self), dtype=np.int64)
+        for choice, digit in zip(self._product.choices, digits, strict=True):
+            result = result * len(choice) + digit
+        return result
+
     def _close(self, bounds: Floats) -> Floats:
         """Where one row of a clause is closed, close all of them."""
         if self.rows.n_clauses > 1:

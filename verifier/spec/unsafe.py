@@ -39,6 +39,30 @@ class UnsafeRows:
         return int(self.clause[-1]) + 1
 
 
+def canonical_order(rows: UnsafeRows, present: Booleans) -> tuple[Integers, Integers]:
+    """Numbers of rows and clauses that follow from a case's meaning alone.
+
+    Only clauses that are ``present`` (bool [rows]) count; in each, rows go by their coefficients
+    over all inputs and then all outputs, lexicographically, and rows of the same coefficients are
+    one. Returns int64 [rows] and int64 [clauses]; -1 where there is none.
+    """
+    parts = [rows.output_coefficients]
+    if rows.input_coefficients is not None:
+        parts.insert(0, rows.input_coefficients)
+    matrix = np.concatenate(parts, axis=1) + 0.0
+    number = np.full(len(matrix), -1, dtype=np.int64)
+    clause_number = np.full(rows.n_clauses, -1, dtype=np.int64)
+    clauses = np.unique(rows.clause[present])
+    clause_number[clauses] = np.arange(len(clauses))
+    start = 0
+    for clause in clauses.tolist():
+        members = np.flatnonzero(rows.clause == clause)
+        _, place = np.unique(matrix[members], axis=0, return_inverse=True)
+        number[members] = start + place.reshape(-1)
+        start += int(place.max()) + 1
+    return number, clause_number
+
+
 @dataclass(frozen=True, eq=False)
 class BoundColumns:
     """The bounds that one choice gives to the rows at `place`: float64 [alternatives, columns]."""

@@ -28,6 +28,7 @@ _FUNCTIONS = {
     "floor": np.floor,
     "isfinite": np.isfinite,
     "isnan": np.isnan,
+    "round": np.rint,
     "sign": np.sign,
 }
 

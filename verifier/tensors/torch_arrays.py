@@ -21,6 +21,7 @@ _FUNCTIONS = {
     "floor": torch.floor,
     "isfinite": torch.isfinite,
     "isnan": torch.isnan,
+    "round": torch.round,
     "sign": torch.sign,
 }
 

@@ -31,5 +31,5 @@ def restrict_inputs(graph: Graph, free: np.ndarray, fixed: np.ndarray) -> Graph:
     embedding = Rearrange.of(index, int(free.sum()), np.where(free, 0.0, fixed))
     embedding = replace(embedding, terms=embedding.terms + 1)
     nodes = [Node("free inputs", embedding, (0,))]
-    nodes += [Node(n.name, n.operator, tuple(i + 1 for i in n.inputs)) for n in graph.nodes]
+    nodes += [replace(n, inputs=tuple(i + 1 for i in n.inputs)) for n in graph.nodes]
     return simplify(Graph(int(free.sum()), tuple(nodes), graph.output + 1))

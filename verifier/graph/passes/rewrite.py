@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from verifier.graph.graph import Graph, Node
 
@@ -27,6 +28,6 @@ def rewrite(graph: Graph, changes: Sequence[Node | int]) -> Graph:
     for place, change in enumerate(changes, start=1):
         if place in live and isinstance(change, Node):
             inputs = tuple(numbers[stands[i]] for i in change.inputs)
-            nodes.append(Node(change.name, change.operator, inputs))
+            nodes.append(replace(change, inputs=inputs))
             numbers[place] = len(nodes)
     return Graph(graph.input_size, tuple(nodes), numbers[output])

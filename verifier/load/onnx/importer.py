@@ -161,6 +161,8 @@ def _read_node(state: _State, proto: Any) -> None:
         if name:
             _check_shape(state, label, name, result)
             state.tensors[name] = result
+            if isinstance(result, Value):
+                state.builder.label(result, name)
 
 
 def _results(

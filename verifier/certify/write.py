@@ -1,0 +1,278 @@
+"""Write the record of a search down as a certificate: docs/certificate.md describes the format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from verifier.certify.container import pack
+from verifier.certify.proof_tree import Chosen, ProofTree
+from verifier.graph import Graph
+from verifier.spec import Problem
+from verifier.spec.ragged import Integers
+from verifier.spec.unsafe import canonical_order
+from verifier.version import VERSION
+
+LEAF, INPUT, NEURON, CLAUSE = range(4)
+MIX = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a certificate is about."""
+
+    network_sha256: str
+    property_sha256: str
+    semantics: str = "float32"
+
+
+class NoCertificateError(Exception):
+    """The record cannot be written down; one line says why."""
+
+
+def certificate(tree: ProofTree | None, problem: Problem, subject: Subject) -> bytes:
+    """The bytes of the certificate of a finished search; ``tree`` is None for an empty region.
+
+    Raises:
+        NoCertificateError: too much was to be recorded, or an operator splits a tensor that the
+            file does not name.
+    """
+    if tree is not None and tree.full:
+        message = "the slopes that prove the leaves take more than 1 GiB"
+        raise NoCertificateError(message)
+    arrays = _Writer(tree or _empty(problem), problem).arrays()
+    neurons = arrays.pop("neurons").tolist()
+    graph = problem.graph
+    manifest = {
+        "network_sha256": subject.network_sha256,
+        "property_sha256": subject.property_sha256,
+        "semantics": subject.semantics,
+        "tool": f"verifier {VERSION}",
+        "neurons": [[_tensor(graph, value), graph.size(value)] for value in neurons],
+    }
+    return pack(manifest, arrays)
+
+
+def _empty(problem: Problem) -> ProofTree:
+    from verifier.tensors import numpy_backend
+
+    return ProofTree(numpy_backend(), len(problem.cases))
+
+
+def _tensor(graph: Graph, value: int) -> str:
+    node = graph.node(value)
+    if not node.tensor:
+        message = f"node {node.name!r} computes no tensor of the file, so that none can be named"
+        raise NoCertificateError(message)
+    return node.tensor
+
+
+@dataclass(eq=False)
+class _Writer:
+    """One tree on its way into arrays; nodes are renumbered level by level."""
+
+    tree: ProofTree
+    problem: Problem
+    maps: dict[int, tuple[Integers, Integers]] = field(
+        default_factory=dict[int, tuple[Integers, Integers]]
+    )
+    patterns: dict[bytes, tuple[Integers, Integers]] = field(
+        default_factory=dict[bytes, tuple[Integers, Integers]]
+    )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every member of the certificate, and ``neurons``: the values that columns refer to."""
+        tree = self.tree
+        blocks = [c.tilts.column for c in (*tree.chosen, *tree.tightened)]
+        blocks += [s[1] for s, neurons in zip(tree.splits, tree.of_neurons, strict=True) if neurons]
+        columns = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *blocks]))
+        self.columns = columns
+        values = np.unique(columns >> 32)
+        values = np.union1d(values, [t.atom for t in tree.tightened]).astype(np.int64)
+        self.kind = np.zeros(tree.count, dtype=np.uint8)
+        self._gather_splits()
+        order = self._order()
+        self.number = np.empty(len(order), dtype=np.int64)
+        self.number[order] = np.arange(len(order))
+        result = {
+            "neurons": values,
+            "roots": self.problem.cases.numbers(),
+            "column_atom": np.searchsorted(values, columns >> 32).astype(np.uint32),
+            "column_neuron": (columns & 0xFFFFFFFF).astype(np.uint32),
+        }
+        result |= self._nodes(order) | self._rows() | self._hidden(values)
+        return result
+
+    def _gather_splits(self) -> None:
+        """For each node its first and second child, its axis and its point."""
+        tree, total = self.tree, self.tree.count
+        self.child = np.zeros((total, 2), dtype=np.int64)
+        self.axis, self.point = np.zeros(total, dtype=np.int64), np.zeros(total)
+        for (node, axis, point), neurons, first in zip(
+            tree.splits, tree.of_neurons, tree.first, strict=True
+        ):
+            self.kind[node] = NEURON if neurons else INPUT
+            count = np.arange(len(node))
+            self.child[node, 0], self.child[node, 1] = first + count, first + len(node) + count
+            self.point[node] = point
+            free = self.problem.free
+            self.axis[node] = np.searchsorted(self.columns, axis) if neurons else free[axis]
+        self.by_clause = {node: (clauses, first) for node, clauses, first in tree.clauses}
+        self.kind[list(self.by_clause)] = CLAUSE
+
+    def _order(self) -> Integers:
+        """All nodes, level by level; children in the order of their parents."""
+        level = np.arange(self.tree.roots)
+        levels = [np.zeros(0, dtype=np.int64)]
+        while len(level):
+            levels.append(level)
+            kind = self.kind[level]
+            if (kind == CLAUSE).any():
+                parts = [self._children(node) for node in level.tolist()]
+                level = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+            else:
+                level = self.child[level[kind != LEAF]].reshape(-1)
+        return np.concatenate(levels)
+
+    def _children(self, node: int) -> Integers:
+        if self.kind[node] == CLAUSE:
+            clauses, first = self.by_clause[node]
+            return first + np.arange(len(clauses))
+        return self.child[node] if self.kind[node] != LEAF else np.zeros(0, dtype=np.int64)
+
+    def _nodes(self, order: Integers) -> dict[str, np.ndarray]:
+        actions = np.zeros(self.tree.count, dtype=np.uint8)
+        for node, action in self.tree.actions:
+            actions[node] |= np.uint8(action)
+        kind = self.kind[order]
+        split = order[(kind == INPUT) | (kind == NEURON)]
+        named, counts = [np.zeros(0, dtype=np.uint32)], []
+        for node in order[kind == CLAUSE].tolist():
+            clauses = self._clause_map(node)[self.by_clause[node][0]]
+            named.append(clauses.astype(np.uint32))
+            counts.append(len(clauses))
+        return {
+            "node": kind | actions[order],
+            "split_axis": self.axis[split].astype(np.uint32),
+            "split_point": self.point[split].astype(np.float64),
+            "clause_count": np.array(counts, dtype=np.uint32),
+            "clause": np.concatenate(named),
+        }
+
+    def _rows(self) -> dict[str, np.ndarray]:
+        """The records of the property's rows, in the order of their nodes."""
+        width = len(self.columns)
+        node, row = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        alpha, beta = [np.zeros((0, width), dtype=np.uint8)], []
+        mixes: list[tuple[Integers, np.ndarray]] = []
+        for chosen in self.tree.chosen:
+            node.append(self.number[chosen.node])
+            row.append(self._canonical(chosen, mixes))
+            alpha.append(self._widen(chosen.tilts.column, chosen.tilts.alpha))
+            beta += self._betas(chosen)
+        nodes = np.concatenate(node)
+        order = np.argsort(nodes, kind="stable")
+        beta = [beta[i] for i in order.tolist()]
+        rows = np.concatenate(row)[order]
+        # A mix has been given the number -1 - its place.
+        mixed = [mixes[-1 - place] for place in rows[rows < 0].tolist()]
+        return {
+            "row_node": nodes[order].astype(np.uint32),
+            "row": np.where(rows < 0, MIX, rows).astype(np.uint32),
+            "row_alpha": np.concatenate(alpha)[order],
+            "beta_count": np.array([len(b) for b in beta], dtype=np.uint32),
+            "row_beta": np.concatenate([np.zeros(0, dtype=np.float32), *beta]),
+            "mix_count": np.array([len(m[0]) for m in mixed], dtype=np.uint32),
+            "mix_row": np.concatenate(
+                [np.zeros(0, dtype=np.uint32), *(m[0].astype(np.uint32) for m in mixed)]
+            ),
+            "mix_weight": np.concatenate([np.zeros(0), *(m[1] for m in mixed)]),
+        }
+
+    def _canonical(self, chosen: Chosen, mixes: list[tuple[Integers, np.ndarray]]) -> Integers:
+        """The numbers that the format gives to the rows of some records."""
+        if chosen.weights is not None:
+            rows, weights = chosen.weights
+            numbers, place = np.unique(
+                self._row_map(int(chosen.node[0]))[rows], return_inverse=True
+            )
+            mixes.append((numbers, np.bincount(place, weights, len(numbers))))
+            return np.array([-len(mixes)])
+        result = np.empty(len(chosen.node), dtype=np.int64)
+        if len(self.problem.cases) == 1:
+            return self._row_map(0)[chosen.row]
+        for i, node in enumerate(chosen.node.tolist()):
+            result[i] = self._row_map(node)[chosen.row[i]]
+        return result
+
+    def _betas(self, chosen: Chosen) -> list[np.ndarray]:
+        """For each row the multipliers of its split neurons, in the order of the columns."""
+        if chosen.beta is None:
+            return [np.zeros(0, dtype=np.float32)] * len(chosen.node)
+        return [row[~np.isnan(row)] for row in chosen.beta]
+
+    def _hidden(self, values: Integers) -> dict[str, np.ndarray]:
+        width, blocks = len(self.columns), self.tree.tightened
+        none = np.zeros(0, dtype=np.int64)
+        node = [np.full(len(b.neuron), self.number[b.node]) for b in blocks]
+        atom = [np.full(len(b.neuron), np.searchsorted(values, b.atom)) for b in blocks]
+        nodes = np.concatenate([none, *node])
+        order = np.argsort(nodes, kind="stable")
+        alpha = [self._widen(b.tilts.column, b.tilts.alpha) for b in blocks]
+        return {
+            "hidden_node": nodes[order].astype(np.uint32),
+            "hidden_atom": np.concatenate([none, *atom])[order].astype(np.uint32),
+            "hidden_neuron": np.concatenate([none, *(b.neuron for b in blocks)])[order].astype(
+                np.uint32
+            ),
+            "hidden_sign": np.concatenate([none, *(b.sign for b in blocks)])[order].astype(np.int8),
+            "hidden_alpha": np.concatenate([np.zeros((0, width), dtype=np.uint8), *alpha])[order],
+        }
+
+    def _widen(self, column: Integers, alpha: np.ndarray) -> np.ndarray:
+        """Rows over some columns as rows over all of them."""
+        if len(column) == len(self.columns):
+            return alpha
+        result = np.zeros((len(alpha), len(self.columns)), dtype=np.uint8)
+        result[:, np.searchsorted(self.columns, column)] = alpha
+        return result
+
+    def _case(self, node: int) -> int:
+        """The case that a node belongs to."""
+        if len(self.problem.cases) == 1:
+            return 0
+        if not hasattr(self, "case_of"):
+            self.case_of = self._cases()
+        return int(self.case_of[node])
+
+    def _cases(self) -> Integers:
+        result = np.arange(self.tree.count)
+        for (node, _, _), first in zip(self.tree.splits, self.tree.first, strict=True):
+            count = len(node)
+            result[first : first + count] = node
+            result[first + count : first + 2 * count] = node
+        for node, clauses, first in self.tree.clauses:
+            result[first : first + len(clauses)] = node
+        # Parents have smaller numbers: follow them up, all at once.
+        while (result != result[result]).any():
+            result = result[result]
+        return result
+
+    def _maps(self, node: int) -> tuple[Integers, Integers]:
+        """The format's numbers of rows and clauses in a node's case."""
+        case = self._case(node)
+        if case not in self.maps:
+            bounds = self.problem.cases.take(case, case + 1).bounds[0]
+            present = ~np.isneginf(bounds)
+            key = present.tobytes()
+            if key not in self.patterns:
+                self.patterns[key] = canonical_order(self.problem.cases.rows, present)
+            self.maps[case] = self.patterns[key]
+        return self.maps[case]
+
+    def _row_map(self, node: int) -> Integers:
+        return self._maps(node)[0]
+
+    def _clause_map(self, node: int) -> Integers:
+        return self._maps(node)[1]

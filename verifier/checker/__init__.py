@@ -1,0 +1,1 @@
+"""Check a certificate: a small program that shares nothing with the engine."""

@@ -1,0 +1,181 @@
+"""Affine rules y = sum_i M_i x_i + b, with how far their evaluation may be from the exact one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from verifier.checker.arithmetic import Floats
+
+Indices = npt.NDArray[np.intp]
+
+
+def _zeros(shape: tuple[int, ...], like: Floats) -> Floats:
+    return np.full(shape, Fraction(0) if like.dtype == object else 0.0, dtype=like.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """Full matrices [groups, m, k]: x is [copies, groups, k, columns], the image has m for k."""
+
+    weight: Floats
+    copies: int = 1
+    columns: int = 1
+
+    @property
+    def terms(self) -> int:
+        """How often ``apply`` rounds each of its products, sums included."""
+        return self.weight.shape[2]
+
+    @property
+    def occupied(self) -> npt.NDArray[np.bool_]:
+        """Which rows are not 0."""
+        return np.ones(1, dtype=bool)
+
+    def apply(self, x: Floats) -> Floats:
+        """M x for each row of x."""
+        groups, m, k = self.weight.shape
+        if groups == self.columns == 1:
+            image = x.reshape(len(x) * self.copies, k) @ self.weight[0].T
+        else:
+            image = self.weight @ x.reshape(len(x) * self.copies, groups, k, self.columns)
+        return image.reshape(len(x), self.copies * groups * m * self.columns)
+
+    def absolute(self) -> Dense:
+        """|M|."""
+        return Dense(abs(self.weight), self.copies, self.columns)
+
+    def transposed(self) -> Dense:
+        """The matrix of a -> a M."""
+        return Dense(self.weight.swapaxes(1, 2), self.copies, self.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """(M x)_j = sum_t scale[t, j] x[index[t, j]]; x has ``width`` numbers.
+
+    A product with -1, 0 or 1 and adding 0 are exact: moving numbers has 0 terms.
+    """
+
+    index: Indices
+    scale: Floats
+    width: int
+
+    @property
+    def terms(self) -> int:
+        """How often ``apply`` rounds each of its products, sums included."""
+        entries = int((self.scale != 0).sum(axis=0).max())
+        return max(entries - 1, 0) + bool(((self.scale != 0) & (abs(self.scale) != 1)).any())
+
+    @property
+    def occupied(self) -> npt.NDArray[np.bool_]:
+        """Which rows are not 0."""
+        return (self.scale != 0).any(axis=0)
+
+    @cached_property
+    def _steps(self) -> list[tuple[Indices | None, Floats | None]]:
+        """For each t: which columns, None for all in order, and factors, None for ones."""
+        every = np.arange(self.width)
+        return [
+            (None if np.array_equal(i, every) else i, None if (s == 1).all() else s)
+            for i, s in zip(self.index, self.scale, strict=True)
+        ]
+
+    def apply(self, x: Floats) -> Floats:
+        """M x for each row of x."""
+        total: Floats | None = None
+        for index, scale in self._steps:
+            part = x if index is None else x[:, index]
+            part = part if scale is None else part * scale
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def absolute(self) -> Sparse:
+        """|M|."""
+        return Sparse(self.index, abs(self.scale), self.width)
+
+    def transposed(self) -> Sparse:
+        """The matrix of a -> a M."""
+        present = self.scale != 0
+        column, rows = self.index[present], self.index.shape[1]
+        row = np.broadcast_to(np.arange(rows), self.index.shape)[present]
+        order = np.argsort(column, kind="stable")
+        column, row, entries = column[order], row[order], self.scale[present][order]
+        counts = np.bincount(column, minlength=self.width)
+        rank = np.arange(len(column)) - (np.cumsum(counts) - counts)[column]
+        index = np.zeros((max(1, int(counts.max())), self.width), dtype=np.intp)
+        scale = _zeros(index.shape, self.scale)
+        index[rank, column], scale[rank, column] = row, entries
+        return Sparse(index, scale, rows)
+
+
+class Affine:
+    """y = sum_i M_i x_i + b over flat arrays: x_i is [batch, n_i], y is [batch, m].
+
+    M and b are exact real numbers; M may pass ``inexact`` roundings until it is floats (1/3 does).
+    Every product |M_jk| |x_k| of a computed sum is rounded at most ``terms`` times: so by Higham
+    2002, section 3.1, in float64, without overflow,
+
+    * ``forward``, ``magnitude`` are off by at most gamma(terms_forward) (|M| |x| + |b|),
+    * ``backward`` by at most gamma(terms_backward) |a| |M|,
+    * ``rows`` by at most gamma(terms_rows) |M|, which is 0 except where M is no float64 matrix,
+    * any float32 execution by at most gamma32(terms_float32) (|M| |x| + |b|),
+
+    and besides by ``terms`` times the tiny of the arithmetic, where products underflow.
+    The same code computes with arrays of fractions, exactly.
+    """
+
+    def __init__(
+        self, matrix: Dense | Sparse, bias: Floats, sizes: tuple[int, ...], inexact: int = 0
+    ) -> None:
+        """``sizes`` are those of the inputs, which the matrix meets one after the other."""
+        self.matrix, self.bias, self.sizes, self.size = matrix, bias, sizes, len(bias)
+        self.terms_rows = inexact
+        self.terms_forward = matrix.terms + inexact + bool((matrix.occupied & (bias != 0)).any())
+        self.terms_backward = self._transposed.terms + inexact
+        self.terms_float32 = self.terms_forward
+
+    def with_bias(self, bias: Floats) -> Affine | None:
+        """The same rule with this bias, if it has none and its matrix is full: as runtimes do."""
+        if isinstance(self.matrix, Sparse) or (self.bias != 0).any():
+            return None
+        rule = Affine(self.matrix, bias, self.sizes)
+        rule.terms_float32 = self.terms_float32 + 1
+        return rule
+
+    @cached_property
+    def _absolute(self) -> Dense | Sparse:
+        return self.matrix.absolute()
+
+    @cached_property
+    def _transposed(self) -> Dense | Sparse:
+        return self.matrix.transposed()
+
+    def forward(self, *x: Floats) -> Floats:
+        """sum M_i x_i + b."""
+        return self.matrix.apply(np.concatenate(x, axis=1) if len(x) > 1 else x[0]) + self.bias
+
+    def absolute(self, *x: Floats) -> Floats:
+        """sum |M_i| x_i."""
+        return self._absolute.apply(np.concatenate(x, axis=1) if len(x) > 1 else x[0])
+
+    def magnitude(self, *x: Floats) -> Floats:
+        """sum |M_i| x_i + |b|, for x >= 0."""
+        return self.absolute(*x) + abs(self.bias)
+
+    def backward(self, a: Floats) -> tuple[Floats, ...]:
+        """For each input a M_i: [rows, m] to [rows, n_i]."""
+        return tuple(np.split(self._transposed.apply(a), np.cumsum(self.sizes)[:-1], axis=1))
+
+    def rows(self, index: Indices) -> tuple[Floats, ...]:
+        """The rows M_i[index], [len(index), n_i]: products with 0 and 1 are exact."""
+        if isinstance(self.matrix, Dense) and self.matrix.weight.shape[:2] == (1, self.size):
+            return (self.matrix.weight[0][index],)
+        units = _zeros((len(index), self.size), self.bias)
+        units[np.arange(len(index)), index] += 1
+        return self.backward(units)

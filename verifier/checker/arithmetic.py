@@ -1,0 +1,81 @@
+"""Numbers: float64 with error terms that are proved, or exact fractions with none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[Any]
+"""float64 arrays, or arrays of ``Fraction`` objects in exact arithmetic."""
+
+UNIT = 2.0**-53
+"""Unit roundoff of float64."""
+UNIT32 = 2.0**-24
+"""Unit roundoff of float32."""
+TINY = 2.0**-1070
+"""More than 8 times the absolute error of one operation of float64 that underflows."""
+TINY32 = 2.0**-148
+"""The same for float32: twice the least subnormal number."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How the checker computes: float64 in round-to-nearest, or fractions."""
+
+    exact: bool = False
+
+    def gamma(self, terms: int) -> float:
+        """gamma_n = n u / (1 - n u), rounded up: a sum of n products is off by gamma_n sum|x y|.
+
+        Higham 2002, section 3.1; any order of summation, with or without fused multiply-add. 0 in
+        exact arithmetic.
+        """
+        if self.exact:
+            return 0.0
+        if terms >= 2**40:
+            raise ValueError("too many terms in a sum")
+        return terms * UNIT / (1 - terms * UNIT) * (1 + 2.0**-50)
+
+    @property
+    def unit(self) -> float:
+        """The unit roundoff; 0 in exact arithmetic."""
+        return 0.0 if self.exact else UNIT
+
+    @property
+    def tiny(self) -> float:
+        """An absolute error of one underflowing operation; 0 in exact arithmetic."""
+        return 0.0 if self.exact else TINY
+
+    def numbers(self, x: npt.ArrayLike) -> Floats:
+        """float64 numbers, taken exactly."""
+        floats = np.asarray(x, dtype=np.float64)
+        if not self.exact:
+            return floats
+        result = np.empty(floats.shape, dtype=object)
+        result.reshape(-1)[:] = [Fraction(value) for value in floats.reshape(-1).tolist()]
+        return result
+
+    def zeros(self, *shape: int) -> Floats:
+        """Zeros of the arithmetic's kind."""
+        return self.numbers(np.zeros(shape))
+
+
+def gamma32(terms: int) -> float:
+    """gamma_n of float32, rounded up; infinite where it does not exist."""
+    product = terms * UNIT32
+    return product / (1 - product) * (1 + 2.0**-50) if product < 0.5 else float("inf")
+
+
+def round_down(x: Fraction) -> float:
+    """The greatest double that is at most x."""
+    nearest = float(x)
+    return nearest if Fraction(nearest) <= x else float(np.nextafter(nearest, -np.inf))
+
+
+def round_up(x: Fraction) -> float:
+    """The least double that is at least x."""
+    return -round_down(-x)

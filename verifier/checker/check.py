@@ -1,0 +1,175 @@
+"""Check a certificate: accept it, or name the first leaf and step that fail."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from verifier.checker.arithmetic import Arithmetic
+from verifier.checker.container import Container, read_container
+from verifier.checker.errors import Rejected, Unsupported
+from verifier.checker.network import Network, read_network
+from verifier.checker.proof import Proof, read_proof
+from verifier.checker.property import Property, read_property
+from verifier.checker.statement import groups
+from verifier.checker.walk import Failure, Open, Walk
+
+FAILURES_NAMED = 1000
+
+
+class OutOfTimeError(Exception):
+    """The check was stopped at its deadline."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a check found."""
+
+    semantics: str | None
+    """``float32``: proved for the real function and for every float32 execution; ``real``: for the
+    real function; None: not proved."""
+    failures: tuple[Failure, ...]
+    """What is missing, the first nodes first: for ``real``, what float32 execution lacks."""
+    nodes: int
+    leaves: int
+    seconds: float
+
+    @property
+    def accepted(self) -> bool:
+        """Is the property proved?"""
+        return self.semantics is not None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a check computes, and for how long."""
+
+    exact: bool = False
+    """In fractions rather than in float64 with error terms."""
+    threads: int = 1
+    deadline: float = float("inf")
+    """On ``time.monotonic``'s clock."""
+
+
+def check(
+    network: bytes,
+    prop: bytes,
+    certificate: bytes,
+    effort: Effort | None = None,
+    folder: Path | None = None,
+    semantics: str | None = None,
+) -> Report:
+    """Check a certificate against the (decompressed) bytes of a network and a property.
+
+    ``folder`` is where the network's external data lie; ``semantics`` asks for less than the
+    certificate claims (``real``), or for more. A report that says ``float32`` holds for the real
+    function too.
+
+    Raises:
+        Rejected: the certificate is malformed, or is that of another network or property.
+        Unreadable: the network or the property is.
+        Unsupported: the checker has no rule for something in them.
+        OutOfTimeError: the deadline has passed.
+    """
+    effort = effort or Effort()
+    started = time.monotonic()
+    container = read_container(certificate)
+    for name, data in (("network", network), ("property", prop)):
+        if hashlib.sha256(data).hexdigest() != container.manifest[f"{name}_sha256"]:
+            raise Rejected(f"{name}_sha256: the certificate is that of another {name}")
+    arithmetic = Arithmetic(effort.exact)
+    subject = read_network(network, arithmetic, folder), read_property(prop)
+    wanted = semantics or container.manifest["semantics"]
+    return check_parsed(container, subject, effort, wanted, started)
+
+
+def check_parsed(
+    container: Container,
+    subject: tuple[Network, Property],
+    effort: Effort,
+    semantics: str,
+    started: float | None = None,
+) -> Report:
+    """The same for what was read from the files."""
+    started = time.monotonic() if started is None else started
+    network, prop = subject
+    for kind, mine, theirs in (
+        ("inputs", prop.n_inputs, network.sizes[0]),
+        ("outputs", prop.n_outputs, network.sizes[network.output]),
+    ):
+        if mine != theirs:
+            raise Rejected(f"the property has {mine} {kind}, the network {theirs}")
+    if effort.exact and semantics == "float32":
+        raise Unsupported("exact arithmetic is for the real function: ask for the semantics real")
+    proof = read_proof(container, network)
+    leaves = int((proof.kind == 0).sum())
+    single = semantics == "float32" and network.single_precision
+    failures = _failures((network, prop), proof, effort, single)
+    proved = "float32" if single else "real"
+    if any(not f.single for f in failures) and single:
+        # Boxes widened for float32 execution may be too wide for the real function.
+        rest = _failures((network, prop), proof, effort, single=False)
+        failures, proved = (rest, None) if rest else (failures, "real")
+    elif failures:
+        proved = "real" if single else None
+    order = tuple(sorted(failures, key=lambda f: f.node)[:FAILURES_NAMED])
+    return Report(proved, order, proof.nodes, leaves, time.monotonic() - started)
+
+
+def _failures(
+    subject: tuple[Network, Property], proof: Proof, effort: Effort, single: bool
+) -> list[Failure]:
+    network, prop = subject
+    arithmetic = Arithmetic(effort.exact)
+    failures: list[Failure] = []
+    with _mapper(effort.threads) as mapper, np.errstate(all="ignore"):
+        for group in groups(prop, proof["roots"], arithmetic):
+            walk = Walk(network, proof, group, arithmetic, single)
+            failures += _walk(walk, effort, mapper)
+    return failures
+
+
+def _walk(walk: Walk, effort: Effort, mapper: object) -> list[Failure]:
+    """Depth first, in batches: little is open at a time."""
+    failures: list[Failure] = []
+    stack, size = [walk.roots()], walk.batch()
+    while stack:
+        if time.monotonic() > effort.deadline:
+            raise OutOfTimeError
+        parts = _take(stack, size, effort.threads)
+        for found, children in mapper(walk.look, parts):  # type: ignore[operator]
+            failures += found
+            if len(children):
+                stack.append(children)
+    return failures
+
+
+def _take(stack: list[Open], size: int, threads: int) -> list[Open]:
+    """The nodes on top of a stack, in parts of about equal size for the threads."""
+    taken, count = [stack.pop()], 0
+    count = len(taken[0])
+    while stack and count + len(stack[-1]) <= size * threads:
+        count += len(stack[-1])
+        taken.append(stack.pop())
+    whole = Open.join(taken)
+    if len(whole) > size * threads:
+        stack.append(whole[size * threads :])
+        whole = whole[: size * threads]
+    each = max(1, -(-len(whole) // threads))
+    return [whole[start : start + each] for start in range(0, len(whole), each)]
+
+
+@contextmanager
+def _mapper(threads: int) -> Iterator[object]:
+    if threads == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield pool.map

@@ -1,0 +1,146 @@
+"""Cut boxes by planes: what lies above some plane of every clause cannot be unsafe."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verifier.checker.arithmetic import Arithmetic, Floats
+
+SWEEPS = 2
+"""Passes over the rows of a clause; the second starts from the box that the first one left."""
+PASSES = 2
+"""Times that each multiplier of a joint cut is maximised in turn."""
+
+
+def clip(
+    box: tuple[Floats, Floats],
+    planes: tuple[Floats, Floats],
+    clause: np.ndarray,
+    live: np.ndarray,
+    arithmetic: Arithmetic,
+    *,
+    jointly: bool,
+) -> tuple[Floats, Floats, np.ndarray]:
+    """The hull of the parts of each box where some live clause has all its planes <= 0.
+
+    ``box`` [batch, n] twice; ``planes`` are coefficients [batch, rows, n] and constants
+    [batch, rows]; ``clause`` [rows] ascends; ``live`` [batch, clauses]. Returns the new box and the
+    clauses that can still be met in it. A box of which nothing is left stays as it is.
+    """
+    lower, upper, alive = [], [], []
+    for k in range(live.shape[1]):
+        rows = np.flatnonzero(clause == k)
+        part, empty = box, ~live[:, k]
+        chosen = planes[0][:, rows], planes[1][:, rows]
+        for _ in range(SWEEPS if len(rows) else 0):
+            part, nothing = _cut(part, chosen, arithmetic)
+            empty = empty | nothing
+        if jointly and len(rows) > 1:
+            part, nothing = _cut_jointly(part, chosen, arithmetic)
+            empty = empty | nothing
+        lower.append(np.where(empty[:, None], np.inf, part[0]))
+        upper.append(np.where(empty[:, None], -np.inf, part[1]))
+        alive.append(~empty)
+    still = np.stack(alive, 1)
+    none = ~still.any(1)[:, None]
+    low = np.where(none, box[0], np.minimum.reduce(lower))
+    high = np.where(none, box[1], np.maximum.reduce(upper))
+    return low, high, still
+
+
+def _settle(
+    box: tuple[Floats, Floats], lower: Floats, upper: Floats, nothing: np.ndarray
+) -> tuple[tuple[Floats, Floats], np.ndarray]:
+    """The cut boxes; where nothing is left, the old ones. What is no number cuts nothing."""
+    lower = np.where(lower > box[0], lower, box[0])
+    upper = np.where(upper < box[1], upper, box[1])
+    nothing = nothing | (lower > upper).any(1)
+    kept = nothing[:, None]
+    return (np.where(kept, box[0], lower), np.where(kept, box[1], upper)), nothing
+
+
+def _cut(
+    box: tuple[Floats, Floats], planes: tuple[Floats, Floats], arithmetic: Arithmetic
+) -> tuple[tuple[Floats, Floats], np.ndarray]:
+    """a . x + c <= 0 bounds each coordinate, the others being at their best, row by row.
+
+    a_i x_i <= -(c + sum over j != i of min(a_j x_j)); the sum is that of all j, less the i-th.
+    """
+    a, c = planes
+    low, high = box[0][:, None, :], box[1][:, None, :]
+    best = np.minimum(a * low, a * high)
+    reach = np.maximum(abs(a * low), abs(a * high)).sum(2) + abs(c)
+    size = a.shape[2]
+    error = 2 * arithmetic.gamma(2 * size + 12) * reach + arithmetic.tiny * (size + 8)
+    total = c + best.sum(2) - error
+    rest = total[:, :, None] - best
+    usable = (a != 0) & (abs(rest) < np.inf)
+    bound = -np.where(usable, rest, 0) / np.where(usable, a, 1)
+    slack = 8 * arithmetic.unit * abs(bound) + arithmetic.tiny
+    upper = np.where(usable & (a > 0), bound + slack, np.inf).min(1)
+    lower = np.where(usable & (a < 0), bound - slack, -np.inf).max(1)
+    return _settle(box, lower, upper, (total > 0).any(1))
+
+
+def _cut_jointly(
+    box: tuple[Floats, Floats], planes: tuple[Floats, Floats], arithmetic: Arithmetic
+) -> tuple[tuple[Floats, Floats], np.ndarray]:
+    """Bound each coordinate subject to all rows: by any multipliers >= 0 of theirs.
+
+    x_i >= min over the box of (e_i + beta A) . x + beta c, where beta >= 0, A x + c <= 0.
+    """
+    a, c = planes
+    batch, rows, size = a.shape
+    known = abs(c) < np.inf
+    a, c = np.where(known[:, :, None], a, 0), np.where(known, c, 0)
+    axes = np.concatenate([np.eye(size), -np.eye(size)])
+    beta = arithmetic.numbers(_multipliers(box, (a, c), axes))
+    direction = arithmetic.numbers(axes)[None] + beta @ a
+    low, high = box[0][:, None, :], box[1][:, None, :]
+    least = np.minimum(direction * low, direction * high).sum(2) + (beta * c[:, None, :]).sum(2)
+    reach = np.maximum(abs(low), abs(high))
+    scale = ((beta @ abs(a) + 1) * reach).sum(2) + (beta * abs(c)[:, None, :]).sum(2)
+    error = 2 * arithmetic.gamma(2 * (size + rows) + 16) * scale
+    small = arithmetic.tiny * (size * (rows + 4) + 8) * (1 + reach.sum(2))
+    least = least - error - small
+    return _settle(box, least[:, :size], -least[:, size:], np.zeros(batch, dtype=bool))
+
+
+def _multipliers(
+    box: tuple[Floats, Floats], planes: tuple[Floats, Floats], axes: Floats
+) -> Floats:
+    """Good multipliers [batch, axes, rows], each maximised in turn; any numbers >= 0 would do."""
+    a, c = (np.asarray(x, dtype=np.float64) for x in planes)
+    low, high = (np.asarray(x, dtype=np.float64)[:, None, :] for x in box)
+    center, radius = (low + high) / 2, (high - low) / 2
+    beta = np.zeros((len(a), len(axes), a.shape[1]))
+    direction = axes[None] + 0 * center
+    for row in list(range(a.shape[1])) * PASSES:
+        slope = a[:, row][:, None, :]
+        without = direction - beta[:, :, row, None] * slope
+        beta[:, :, row] = _best(without, slope, c[:, row], (center, radius))
+        direction = without + beta[:, :, row, None] * slope
+    return beta
+
+
+def _best(
+    direction: Floats, slope: Floats, constant: Floats, box: tuple[Floats, Floats]
+) -> Floats:
+    """The t >= 0 that maximises min over the box of (direction + t slope) . x + t constant.
+
+    Concave and piecewise linear in t: its slope falls at the t where a coordinate turns its sign.
+    """
+    center, radius = box
+    slope = slope + 0 * direction
+    turn = np.where(slope != 0, -direction / np.where(slope != 0, slope, 1), -1.0)
+    ahead = turn > 0
+    sign = np.where(direction != 0, np.sign(direction), np.sign(slope))
+    start = (slope * center - radius * slope * sign).sum(2) + constant[:, None]
+    turn = np.where(ahead, turn, np.inf)
+    order = np.argsort(turn, axis=2, kind="stable")
+    falls = np.where(ahead, 2 * radius * abs(slope), 0.0)
+    after = start[:, :, None] - np.cumsum(np.take_along_axis(falls, order, 2), 2)
+    first = (after <= 0).argmax(2)[:, :, None]
+    found = np.take_along_axis(np.take_along_axis(turn, order, 2), first, 2)[:, :, 0]
+    usable = (start > 0) & (after[:, :, -1] <= 0) & (found < np.inf)
+    return np.where(usable, found, 0.0)

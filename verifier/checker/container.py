@@ -1,0 +1,246 @@
+"""Read the file of a certificate, a zip archive of arrays, and trust nothing that it says."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from verifier.checker.errors import Rejected, Unreadable
+
+MAX_MEMBER = 2**30
+MAX_TOTAL = 2**32
+MAX_MANIFEST = 2**20
+MAX_FILE = 2**32
+MAX_NAME = 1000
+MAX_MEMBERS = 1000
+
+MANIFEST = "manifest.json"
+MEMBER = re.compile(r"[a-z_0-9]+\.npy")
+LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+CENTRAL_HEADER = 46
+END_RECORD = struct.Struct("<4s4H2IH")
+NPY_HEADER = 128
+NPY_TEXT = re.compile(
+    rb"\{'descr': '([|<][uif][1248])', 'fortran_order': False, "
+    rb"'shape': \((|(?:0|[1-9][0-9]*),|(?:0|[1-9][0-9]*), (?:0|[1-9][0-9]*))\), \} *\n"
+)
+DTYPES = {b"|u1", b"|i1", b"<u2", b"<u4", b"<i4", b"<i8", b"<f4", b"<f8"}
+
+
+@dataclass(frozen=True)
+class Container:
+    """A certificate as read: the manifest, and each member NAME.npy as the array NAME."""
+
+    manifest: dict[str, Any]
+    arrays: dict[str, np.ndarray[Any, Any]]
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a network or a property, decompressed if its name ends in .gz.
+
+    Raises:
+        Unreadable: it cannot be read, or is larger than 4 GiB
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(f"{path}: {error}") from None
+    if len(data) > MAX_FILE:
+        raise Unreadable(f"{path} has more than {MAX_FILE} bytes")
+    return data
+
+
+def read_container(data: bytes) -> Container:
+    """Read a certificate.
+
+    Raises:
+        Rejected: it is not exactly an archive as certificates are, or disagrees with its manifest
+    """
+    entries = _entries(data)
+    if MANIFEST not in entries or entries[MANIFEST].file_size > MAX_MANIFEST:
+        raise Rejected(f"the certificate has no {MANIFEST} of at most {MAX_MANIFEST} bytes")
+    manifest = _manifest(_content(data, entries.pop(MANIFEST)))
+    members = manifest["members"]
+    if set(members) != set(entries):
+        raise Rejected("the certificate's members are not those that its manifest lists")
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for name, entry in entries.items():
+        if members[name]["bytes"] != entry.file_size:
+            raise Rejected(f"{name}: the manifest says another size")
+        content = _content(data, entry)
+        if hashlib.sha256(content).hexdigest() != members[name]["sha256"]:
+            raise Rejected(f"{name}: the manifest says another SHA-256")
+        arrays[name.removesuffix(".npy")] = _array(name, content)
+    return Container(manifest, arrays)
+
+
+# ------------------------------------------------------------------------------------- archive
+
+
+def _entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
+    """The members by name, after checking that they fill the file without gap or overlap."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+    except Exception:  # of many types, since any bytes may come here
+        raise Rejected("the certificate is not a zip archive") from None
+    position = 0
+    for entry in entries:
+        _check_entry(entry)
+        if entry.header_offset != position or not _local_header(data, entry):
+            raise Rejected(f"{entry.filename}: its header is not where or what it should be")
+        position += LOCAL_HEADER.size + len(entry.filename) + entry.compress_size
+    end = position + sum(CENTRAL_HEADER + len(entry.filename) for entry in entries)
+    counts = (len(entries), len(entries), end - position, position, 0)
+    if len(entries) > MAX_MEMBERS or data[end:] != END_RECORD.pack(b"PK\5\6", 0, 0, *counts):
+        raise Rejected("the certificate has bytes that belong to no member")
+    if sum(entry.file_size for entry in entries) > MAX_TOTAL:
+        raise Rejected(f"the certificate has more than {MAX_TOTAL} bytes")
+    names = {entry.filename: entry for entry in entries}
+    if len(names) < len(entries):
+        raise Rejected("the certificate has two members of one name")
+    return names
+
+
+def _check_entry(entry: zipfile.ZipInfo) -> None:
+    name = entry.orig_filename
+    if name != MANIFEST and (len(name) > MAX_NAME or not MEMBER.fullmatch(name)):
+        raise Rejected(f"the certificate has an unexpected member {name[:40]!a}")
+    if entry.flag_bits:
+        raise Rejected(f"{name}: encrypted, or of unknown size")
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise Rejected(f"{name}: a compression other than deflate")
+    if entry.extra or entry.comment or entry.volume:
+        raise Rejected(f"{name}: comments or other extras")
+    if entry.file_size > MAX_MEMBER:
+        raise Rejected(f"{name}: more than {MAX_MEMBER} bytes")
+
+
+def _local_header(data: bytes, entry: zipfile.ZipInfo) -> bool:
+    """Whether the header before a member says the same as the directory, and nothing more."""
+    start = entry.header_offset
+    header = data[start : start + LOCAL_HEADER.size + len(entry.filename)]
+    if len(header) < LOCAL_HEADER.size:
+        return False
+    signature, _, flags, method, _, _, *sizes = LOCAL_HEADER.unpack_from(header)
+    expected = [entry.CRC, entry.compress_size, entry.file_size, len(entry.filename), 0]
+    named = header[LOCAL_HEADER.size :] == entry.filename.encode()
+    same = flags == 0 and method == entry.compress_type and sizes == expected
+    return signature == b"PK\3\4" and named and same
+
+
+def _content(data: bytes, entry: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member, never more of them than it declares."""
+    start = entry.header_offset + LOCAL_HEADER.size + len(entry.filename)
+    content = data[start : start + entry.compress_size]
+    if entry.compress_type == zipfile.ZIP_DEFLATED:
+        stream = zlib.decompressobj(-15)
+        try:
+            content = stream.decompress(content, entry.file_size + 1)
+        except zlib.error:
+            raise Rejected(f"{entry.filename}: not a deflate stream") from None
+        if not stream.eof or stream.unused_data:
+            raise Rejected(f"{entry.filename}: its deflate stream has another size")
+    if len(content) != entry.file_size or zlib.crc32(content) != entry.CRC:
+        raise Rejected(f"{entry.filename}: another size or CRC than declared")
+    return content
+
+
+# ------------------------------------------------------------------------------------ manifest
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable()
+
+
+def _is_neurons(value: Any) -> bool:
+    pairs = cast("list[Any]", value) if isinstance(value, list) else [None]
+    return all(isinstance(pair, list) and _is_pair(cast("list[Any]", pair)) for pair in pairs)
+
+
+def _is_pair(pair: list[Any]) -> bool:
+    return len(pair) == 2 and _is_text(pair[0]) and _is_count(pair[1])
+
+
+def _is_members(value: Any) -> bool:
+    members = cast("dict[str, Any]", value) if isinstance(value, dict) else {"": None}
+    return all(
+        isinstance(member, dict) and _is_member(cast("dict[str, Any]", member))
+        for member in members.values()
+    )
+
+
+def _is_member(member: dict[str, Any]) -> bool:
+    known = set(member) == {"sha256", "bytes"}
+    return known and _is_hash(member["sha256"]) and _is_count(member["bytes"])
+
+
+KEYS: dict[str, Callable[[Any], bool]] = {
+    "format": lambda value: value == "verifier-certificate",
+    "version": lambda value: type(value) is int and value == 1,
+    "network_sha256": _is_hash,
+    "property_sha256": _is_hash,
+    "semantics": lambda value: value in ("real", "float32"),
+    "neurons": _is_neurons,
+    "tool": _is_text,
+    "members": _is_members,
+}
+
+
+def _manifest(content: bytes) -> dict[str, Any]:
+    """The manifest, which has to be canonical JSON; that excludes duplicate keys too."""
+    try:
+        manifest = json.loads(content)
+        canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
+    except (ValueError, RecursionError):
+        raise Rejected(f"{MANIFEST} is not JSON") from None
+    if canonical != content:
+        raise Rejected(f"{MANIFEST} is not canonical JSON")
+    if not isinstance(manifest, dict) or set(cast("dict[str, Any]", manifest)) != set(KEYS):
+        raise Rejected(f"{MANIFEST} lacks keys or has unknown ones")
+    for key, is_valid in KEYS.items():
+        if not is_valid(manifest[key]):
+            raise Rejected(f"{MANIFEST}: {key} is not as it should be")
+    return cast("dict[str, Any]", manifest)
+
+
+# -------------------------------------------------------------------------------------- arrays
+
+
+def _array(name: str, content: bytes) -> np.ndarray[Any, Any]:
+    """An array from the content of an .npy file, which has to be as NumPy writes it."""
+    header = NPY_TEXT.fullmatch(content[10:NPY_HEADER])
+    if content[:10] != b"\x93NUMPY\x01\x00\x76\x00" or not header or header[1] not in DTYPES:
+        raise Rejected(f"{name}: not an .npy file of version 1.0, C order and a known type")
+    dtype = np.dtype(header[1].decode())
+    shape = tuple(int(size) for size in header[2].split(b",") if size)
+    count = 1
+    for size in shape:
+        count *= size
+    if count * dtype.itemsize != len(content) - NPY_HEADER or max(shape, default=0) > MAX_MEMBER:
+        raise Rejected(f"{name}: another size than its shape says")
+    array = np.ndarray(shape, dtype, buffer=content, offset=NPY_HEADER)
+    if dtype.kind == "f" and not np.isfinite(array).all():
+        raise Rejected(f"{name}: infinite, or not a number")
+    return array

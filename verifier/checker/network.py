@@ -1,0 +1,204 @@
+"""Read an ONNX file as a list of affine and elementwise nodes over flat arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from verifier.checker.affine import Affine
+from verifier.checker.arithmetic import Arithmetic
+from verifier.checker.errors import Unreadable, Unsupported
+from verifier.checker.operators import RULES, Constant, Node, NoRule, Step, Tensor, Values, Variable
+
+_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """y = f(x): value 0 is x, flat, all inputs one after the other; node k computes value k + 1."""
+
+    nodes: tuple[Node, ...]
+    sizes: tuple[int, ...]
+    """The size of each value."""
+    output: int
+    """The number of the value that is y, all outputs one after the other."""
+    input_types: tuple[str, ...]
+    single_precision: bool
+    """Whether every tensor is float32."""
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """A tensor that cannot be computed, for want of rules for these nodes."""
+
+    labels: tuple[str, ...]
+
+
+def read_network(data: bytes, arithmetic: Arithmetic, folder: Path | None = None) -> Network:
+    """The network of a decompressed ONNX file; its external data may lie in ``folder`` only.
+
+    Real arithmetic, weights exactly the file's numbers, a missing or symbolic batch size is 1.
+    Raises Unreadable for a file that is no valid network, Unsupported for one without a rule.
+    """
+    try:
+        return _read(onnx.ModelProto.FromString(data), arithmetic, folder)
+    except (Unreadable, Unsupported):
+        raise
+    except Exception as error:
+        raise Unreadable(f"the network cannot be read: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _read(model: onnx.ModelProto, arithmetic: Arithmetic, folder: Path | None) -> Network:
+    _check_header(model)
+    graph = model.graph
+    tensors: dict[str, Tensor | _Missing] = {t.name: _array(t, folder) for t in graph.initializer}
+    inputs = [i for i in graph.input if i.name not in tensors]
+    shapes = [_input_shape(i) for i in inputs]
+    kinds = [onnx.helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in inputs]
+    names = tuple(kind.name for kind in kinds)
+    if not set(names) <= {"float16", "float32", "float64"}:
+        raise Unsupported(f"inputs of type {', '.join(names)}: need floats")
+    values, start = Values(arithmetic, [sum(map(prod, shapes))]), 0
+    for info, shape, kind in zip(inputs, shapes, kinds, strict=True):
+        index = np.arange(start, start + prod(shape)).reshape(shape)
+        start += prod(shape)
+        whole = Variable(0, (values.sizes[0],), kind)
+        tensors[info.name] = values.select(info.name, [whole], index)
+    for node in graph.node:
+        _define(node, values, tensors, folder)
+    outputs = [_computed(tensors, o.name) for o in graph.output]
+    every = np.arange(sum(prod(o.shape) for o in outputs))
+    joined = values.select(" ".join(o.name for o in graph.output), outputs, every)
+    nodes, sizes, output = _prune(values, joined.value)
+    _raise_terms(nodes)
+    return Network(nodes, sizes, output, names, set(names) == {"float32"})
+
+
+def _check_header(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    versions = {o.version for o in model.opset_import if o.domain in _DOMAINS}
+    if len(versions) != 1 or not graph.output:
+        raise Unreadable(f"{len(versions)} versions of ONNX, {len(graph.output)} outputs")
+    if not versions <= set(range(8, 23)) or model.functions or graph.sparse_initializer:
+        raise Unsupported(f"ONNX {versions}, functions or sparse constants: need 8 to 22, none")
+    constants = {tensor.name for tensor in graph.initializer}
+    names = [name for node in graph.node for name in node.output if name]
+    names += [i.name for i in graph.input if i.name not in constants]
+    if len({*names, *constants}) != len(names) + len(graph.initializer):
+        raise Unreadable("a tensor is defined twice")
+
+
+def _array(tensor: onnx.TensorProto, folder: Path | None) -> Constant:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        location = next(e.value for e in tensor.external_data if e.key == "location")
+        if folder is None or not (folder / location).resolve().is_relative_to(folder.resolve()):
+            raise Unreadable(f"constant {tensor.name} lies outside the network's folder")
+    array = numpy_helper.to_array(tensor, str(folder or ""))
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise Unsupported(f"constant {tensor.name} has type {array.dtype}")
+    return array
+
+
+def _input_shape(info: onnx.ValueInfoProto) -> tuple[int, ...]:
+    sizes = [d.dim_value for d in info.type.tensor_type.shape.dim]
+    if not sizes or min(sizes[1:], default=1) < 1 or sizes[0] < 0:
+        raise Unsupported(f"input {info.name} has shape {sizes}: need known sizes")
+    return max(sizes[0], 1), *sizes[1:]
+
+
+def _define(
+    node: onnx.NodeProto,
+    values: Values,
+    tensors: dict[str, Tensor | _Missing],
+    folder: Path | None,
+) -> None:
+    """The node's outputs; what has no rule matters only if the network's outputs need it."""
+    label = f"{node.op_type} ({node.name or node.output[0]})"
+    unknown = [name for name in node.input if name and name not in tensors]
+    if unknown:
+        raise Unreadable(f"{label} reads {unknown[0]}, which nothing before it computes")
+    read = [tensors[name] if name else None for name in node.input]
+    missing = [label for t in read if isinstance(t, _Missing) for label in t.labels]
+    rule = RULES.get(node.op_type) if node.domain in _DOMAINS else None
+    results: Sequence[Tensor | _Missing] = []
+    if rule is None:
+        missing.append(label)
+    elif not missing:
+        attributes = {a.name: _attribute(a, folder) for a in node.attribute}
+        given = [None if isinstance(t, _Missing) else t for t in read]
+        step = Step(values, list(node.output), attributes, given)
+        try:
+            results = rule(step)
+            step.finish()
+        except NoRule as error:
+            missing.append(f"{label}: {error}")
+        except Exception as error:
+            raise Unreadable(f"{label}: {_line(error)}") from error
+    if missing:
+        results = [_Missing(tuple(dict.fromkeys(missing)))] * len(node.output)
+    tensors.update(zip(node.output, results, strict=False))
+
+
+def _attribute(attribute: onnx.AttributeProto, folder: Path | None) -> Any:
+    if attribute.type == onnx.AttributeProto.TENSOR:
+        return _array(attribute.t, folder)
+    value = onnx.helper.get_attribute_value(attribute)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _computed(tensors: dict[str, Tensor | _Missing], name: str) -> Variable:
+    tensor = tensors.get(name)
+    if isinstance(tensor, _Missing):
+        raise Unsupported(f"no rule for {', '.join(tensor.labels)}")
+    if not isinstance(tensor, Variable):
+        raise Unreadable(f"output {name} does not depend on the inputs")
+    return tensor
+
+
+def _prune(values: Values, output: int) -> tuple[tuple[Node, ...], tuple[int, ...], int]:
+    """Only the nodes that the output depends on, with new numbers."""
+    wanted = {0, output}
+    for value in range(len(values.nodes), 0, -1):
+        if value in wanted:
+            wanted.update(values.nodes[value - 1].inputs)
+    kept = sorted(wanted)
+    number = {old: new for new, old in enumerate(kept)}
+    nodes = [values.nodes[old - 1] for old in kept[1:]]
+    nodes = [replace(node, inputs=tuple(number[i] for i in node.inputs)) for node in nodes]
+    return tuple(nodes), tuple(values.sizes[old] for old in kept), number[output]
+
+
+def _raise_terms(nodes: Sequence[Node]) -> None:
+    """Let float32 errors cover runtimes that merge affine nodes with affine ones after them.
+
+    Say a runtime merges a product (Conv, Gemm, MatMul), z = W x + b, with diagonal and residual
+    nodes that alone read it, y = D z + E r + c: it may start the sums at c or r, and round the
+    products D W. Every elementary product is still rounded at most N times, N the sum of the
+    nodes' terms: y is off by at most gamma_N (|D| (|W| |x| + |b|) + |E| |r| + |c|). With terms N
+    for both nodes, the first is charged |D| gamma_N (|W| |x| + |b|), the second the rest: the same.
+    N is the greatest sum over the chains of affine nodes through each node; 0 remains 0, as
+    nodes that only move numbers round nothing.
+    """
+    rules = [node.rule if isinstance(node.rule, Affine) else None for node in nodes]
+    own = [0, *(rule.terms_float32 if rule else 0 for rule in rules)]
+    before, after = own.copy(), own.copy()
+    for value, node in enumerate(nodes, 1):
+        if rules[value - 1]:
+            before[value] += max(before[i] for i in node.inputs)
+    for value in range(len(nodes), 0, -1):
+        for source in nodes[value - 1].inputs if rules[value - 1] else ():
+            after[source] = max(after[source], own[source] + after[value])
+    for value, rule in enumerate(rules, 1):
+        if rule and own[value]:
+            rule.terms_float32 = before[value] + after[value] - own[value]

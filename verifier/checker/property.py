@@ -1,0 +1,414 @@
+"""Read a property, VNN-LIB 1.0 or 2.0, as boxes of inputs and rows that say what is unsafe.
+
+The normal form, which certificates refer to by number:
+
+1. The property is the conjunction of its assertions, in the order of the file. Each is put into
+   disjunctive normal form by distributing `and` over `or`, first operand slowest, which gives
+   conjunctions of rows `sum <= bound`: `>=` is negated; `=` is two rows, first <=, then >=; < and >
+   are read as <= and >=, which only makes more unsafe. Coefficients of a variable are added, zeros
+   dropped, constants moved to the bound. Rows of one variable are divided by its |coefficient|.
+2. Rows without variables are decided: a true one is dropped, a false one drops its conjunction.
+   Rows of one input only are bounds of the box.
+3. An assertion in which some conjunction bounds the box makes one alternative of each conjunction.
+   Any other assertion makes one alternative, whose clauses are the conjunctions. A case takes one
+   alternative of every assertion; cases are numbered with the first assertion slowest.
+4. The box of a case is the intersection of its bounds. Its clauses are the product of the clauses
+   of its alternatives, first assertion slowest. Unsafe is where all rows of some clause are met.
+5. Rows of a clause ascend by their dense vectors of coefficients (inputs first), compared as
+   numbers, first entry first; of rows with one vector, only the least bound remains.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import chain, islice, product
+from math import prod
+
+from verifier.checker.errors import Unreadable, Unsupported
+
+MAX_DEPTH = 1000
+MAX_CLAUSES = 100_000
+MAX_DISTRIBUTED_ROWS = 10_000_000
+MAX_VARIABLES = 10_000_000
+MAX_BITS = 50_000
+MAX_DIGITS = 1000
+MAX_EXPONENT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Met where sum coefficient * variable <= bound; variables ascend, outputs from n_inputs on."""
+
+    coefficients: tuple[tuple[int, Fraction], ...]
+    bound: Fraction
+
+
+Clause = tuple[Row, ...]
+Bounds = dict[int, Fraction]
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Bounds of some inputs, and clauses, of which one has to hold."""
+
+    lower: Bounds
+    upper: Bounds
+    clauses: tuple[Clause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Unsafe where lower <= x <= upper and all rows of some clause are met."""
+
+    lower: list[Fraction]
+    upper: list[Fraction]
+    clauses: tuple[Clause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """What is unsafe: the union of the cases. Shapes are () in VNN-LIB 1.0, which declares none.
+
+    `choices` are the alternatives of each assertion, but all assertions that only bound inputs, in
+    a single way, are intersected in the first choice.
+    """
+
+    n_inputs: int
+    n_outputs: int
+    choices: tuple[tuple[Alternative, ...], ...]
+    input_shapes: tuple[tuple[int, ...], ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def n_cases(self) -> int:
+        """How many cases there are, including those with empty boxes."""
+        return prod(len(choice) for choice in self.choices)
+
+    def case(self, number: int) -> Case:
+        """Make one case; Unsupported if an input is unbounded, or clauses are too many."""
+        if not 0 <= number < self.n_cases:
+            raise ValueError(f"case {number} of {self.n_cases}")
+        lower, upper, clauses = Bounds(), Bounds(), list[tuple[Clause, ...]]()
+        for choice in reversed(self.choices):
+            number, digit = divmod(number, len(choice))
+            _intersect(lower, upper, choice[digit])
+            if choice[digit].clauses != ((),):
+                clauses.append(choice[digit].clauses)
+        if prod(map(len, clauses)) > MAX_CLAUSES:
+            raise Unsupported(f"a case of the property has more than {MAX_CLAUSES} clauses")
+        missing = [i for i in range(self.n_inputs) if i not in lower or i not in upper]
+        if missing:
+            raise Unsupported(f"input {missing[0]} lacks a bound in some case of the property")
+        return Case(
+            [lower[i] for i in range(self.n_inputs)],
+            [upper[i] for i in range(self.n_inputs)],
+            tuple(_sorted_rows(chain.from_iterable(rows)) for rows in product(*clauses[::-1])),
+        )
+
+
+def _intersect(lower: Bounds, upper: Bounds, more: Alternative) -> None:
+    for i, bound in more.lower.items():
+        lower[i] = max(bound, lower.get(i, bound))
+    for i, bound in more.upper.items():
+        upper[i] = min(bound, upper.get(i, bound))
+
+
+def _order(row: Row) -> list[tuple[int, int, Fraction]]:
+    """Compares as the dense vectors of coefficients do.
+
+    Where two of them first differ, a negative number comes before the other row's zero, the earlier
+    its place the lower; a positive one after it, the earlier its place the higher.
+    """
+    signs = [(1 if c > 0 else -1, variable, c) for variable, c in row.coefficients]
+    return [(sign, -sign * variable, c) for sign, variable, c in signs] + [(0, 0, ZERO)]
+
+
+def _sorted_rows(rows: Iterable[Row]) -> Clause:
+    least: dict[tuple[tuple[int, Fraction], ...], Row] = {}
+    for row in rows:
+        known = least.setdefault(row.coefficients, row)
+        if row.bound < known.bound:
+            least[row.coefficients] = row
+    return tuple(sorted(least.values(), key=_order))
+
+
+Term = dict[int, Fraction]
+"""A sum: coefficients of variables, none of them zero, and of the CONSTANT."""
+Formula = list[Clause]
+"""A disjunction of conjunctions of rows: true is [()], false is []."""
+
+CONSTANT = -1
+ZERO, ONE = Fraction(0), Fraction(1)
+
+
+def _sum(terms: Sequence[Term], first_minus: int) -> Term:
+    """The terms before `first_minus`, less the others."""
+    total: Term = {}
+    for number, term in enumerate(terms):
+        for variable, c in term.items():
+            signed = c if number < first_minus else -c
+            total[variable] = total[variable] + signed if variable in total else signed
+    return {variable: c for variable, c in total.items() if c}
+
+
+def _product(terms: list[Term]) -> Term:
+    result: Term = {CONSTANT: ONE}
+    for term in terms:
+        constant, linear = (result, term) if set(result) <= {CONSTANT} else (term, result)
+        if not set(constant) <= {CONSTANT}:
+            raise Unsupported("a product of variables")
+        factor = constant.get(CONSTANT, ZERO)
+        result = {variable: factor * c for variable, c in linear.items() if factor}
+        numbers = [number for c in result.values() for number in c.as_integer_ratio()]
+        if max(map(int.bit_length, numbers), default=0) > MAX_BITS:
+            raise Unsupported("a product of too many digits")
+    return result
+
+
+def _at_most_zero(term: Term) -> Formula:
+    bound = -term.get(CONSTANT, ZERO)
+    coefficients = tuple(sorted(item for item in term.items() if item[0] != CONSTANT))
+    if not coefficients:
+        return [()] if bound >= 0 else []
+    scale = abs(coefficients[0][1])
+    if len(coefficients) == 1 and scale != 1:
+        coefficients, bound = ((coefficients[0][0], coefficients[0][1] / scale),), bound / scale
+    for c in (bound, *(c for _, c in coefficients)):
+        if c.numerator.bit_length() - c.denominator.bit_length() > MAX_EXPONENT:
+            raise Unsupported(f"a number of more than 2^{MAX_EXPONENT}")
+    return [(Row(coefficients, bound),)]
+
+
+def _compare(operator: str, left: Term, right: Term) -> Formula:
+    if operator[0] == "<":
+        return _at_most_zero(_sum((left, right), 1))
+    if operator[0] == ">":
+        return _at_most_zero(_sum((right, left), 1))
+    return _and([_compare("<=", left, right), _compare(">=", left, right)])
+
+
+def _and(formulas: list[Formula]) -> Formula:
+    count = prod(map(len, formulas))
+    longest = sum(max(map(len, formula), default=0) for formula in formulas)
+    if count > 1 and count * longest > MAX_DISTRIBUTED_ROWS:
+        raise Unsupported("`and` over `or` with too many combinations")
+    return [tuple(chain.from_iterable(conjunctions)) for conjunctions in product(*formulas)]
+
+
+def _choice(formula: Formula, n_inputs: int) -> list[Alternative]:
+    """The alternatives of an assertion, as in rule 3."""
+    alternatives: list[Alternative] = []
+    for conjunction in formula:
+        lower, upper, rows = Bounds(), Bounds(), list[Row]()
+        for row in conjunction:
+            variable, coefficient = row.coefficients[0]
+            if len(row.coefficients) > 1 or variable >= n_inputs:
+                rows.append(row)
+            elif coefficient > 0:
+                upper[variable] = min(row.bound, upper.get(variable, row.bound))
+            else:
+                lower[variable] = max(-row.bound, lower.get(variable, -row.bound))
+        alternatives.append(Alternative(lower, upper, (tuple(rows),)))
+    if any(one.lower or one.upper for one in alternatives):
+        return alternatives
+    return [Alternative({}, {}, tuple(one.clauses[0] for one in alternatives))]
+
+
+TOKEN = re.compile(r"[()]|[^ \t\r\n()\[\]]+(?:\[[^()\[\]]*\])?|\[[^()\[\]]*\]|[\[\]]")
+NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+SHAPE = re.compile(r"\[\s*(?:[1-9][0-9]{0,9}\s*(?:,\s*[1-9][0-9]{0,9}\s*)*)?\]")
+VERSIONS = {"2.0", "<2.0>", "2.1", "<2.1>"}
+AROUND_PUNCTUATION = re.compile(r"\s*([\[\],])\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A declared input or output of VNN-LIB 2.0."""
+
+    kind: str
+    name: str
+    shape: tuple[int, ...]
+
+    def elements(self) -> list[str]:
+        """How formulas call the elements, in row-major order."""
+        indices = product(*map(range, self.shape)) if self.shape else ()
+        return [f"{self.name}[{','.join(map(str, i))}]" for i in indices] or [self.name]
+
+
+Value = str | Term | Formula | Tensor | tuple[()]
+"""What a token or a list is worth; an empty list is worth ()."""
+
+
+def _shown(value: Value) -> str:
+    return ascii(value[:40]) if isinstance(value, str) else "a list"
+
+
+@lru_cache(maxsize=2**16)
+def _number(token: str) -> Fraction | None:
+    return Fraction(token) if len(token) <= MAX_DIGITS and NUMBER.fullmatch(token) else None
+
+
+def _formula(value: Value) -> Formula:
+    if not isinstance(value, list):
+        raise Unreadable(f"{_shown(value)} is not a formula")
+    return value
+
+
+class _Reader:
+    """Takes one statement after the other, and remembers the variables and the assertions."""
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] | None = None  # in VNN-LIB 2.0
+        self.inputs: list[str] = []
+        self.outputs: list[str] = []
+        self.variables: dict[str, int] = {}  # by name; none before the first assertion
+        self.assertions: list[Formula] = []
+
+    def statement(self, frame: list[Value]) -> None:
+        match frame:
+            case ["assert", formula]:
+                self.number_variables()
+                self.assertions.append(_formula(formula))
+            case ["vnnlib-version", str(v)] if v in VERSIONS and not self.inputs + self.outputs:
+                self.tensors = []
+            case ["declare-const", str(name), "Real"] | ["declare-fun", str(name), (), "Real"]:
+                self.declare_variable(name)
+            case ["declare-network", str(name), *tensors] if self.tensors == []:
+                self.declare_network(name, tensors)
+            case _:
+                raise Unsupported(f"the statement {_shown(frame[0] if frame else ())}, as it is")
+
+    def declare_variable(self, name: str) -> None:
+        letter, names = ("X", self.inputs) if name.startswith("X") else ("Y", self.outputs)
+        if self.tensors is not None or self.variables:
+            raise Unsupported("a variable declared in VNN-LIB 2.0, or after an assertion")
+        if name != f"{letter}_{len(names)}":
+            raise Unsupported(f"{_shown(name)}; X_0, X_1, ... and Y_0, Y_1, ... are to be in order")
+        names.append(name)
+
+    def declare_network(self, name: str, values: list[Value]) -> None:
+        self.tensors = [value for value in values if isinstance(value, Tensor)]
+        names = [name] + [tensor.name for tensor in self.tensors]
+        if len(self.tensors) < len(values) or not all(map(NAME.fullmatch, names)):
+            raise Unsupported("a network declared with more than inputs and outputs")
+        if len(set(names)) < len(names):
+            raise Unreadable("a name is declared twice")
+        if sum(prod(tensor.shape) for tensor in self.tensors) > MAX_VARIABLES:
+            raise Unsupported(f"more than {MAX_VARIABLES} variables")
+        for tensor in self.tensors:
+            elements = self.inputs if tensor.kind == "declare-input" else self.outputs
+            elements.extend(tensor.elements())
+        self.number_variables()
+
+    def number_variables(self) -> None:
+        if not self.inputs or not self.outputs:
+            raise Unreadable("no input or no output is declared")
+        if not self.variables:
+            self.variables = {name: i for i, name in enumerate(self.inputs + self.outputs)}
+
+    def value(self, frame: list[Value]) -> Value:
+        match frame:
+            case []:
+                return ()
+            case ["<=" | "<" | ">=" | ">" | "=" | "==" as operator, left, right]:
+                return _compare(operator, self.term(left), self.term(right))
+            case ["and" | "or" as operator, _, *_]:
+                formulas = [_formula(operand) for operand in frame[1:]]
+                return _and(formulas) if operator == "and" else list(chain.from_iterable(formulas))
+            case ["+" | "-" | "*" as operator, _, *_]:
+                terms = [self.term(operand) for operand in frame[1:]]
+                first_minus = len(terms) if operator == "+" else int(len(terms) > 1)
+                return _product(terms) if operator == "*" else _sum(terms, first_minus)
+            case [
+                "declare-input" | "declare-output" as kind,
+                str(name),
+                "real" | "float32" | "float64",
+                str(shape),
+            ] if SHAPE.fullmatch(shape):
+                return Tensor(kind, name, tuple(map(int, re.findall("[0-9]+", shape))))
+            case _:
+                raise Unsupported(f"{_shown(frame[0])} with {len(frame) - 1} operands, as it is")
+
+    def term(self, value: Value) -> Term:
+        if isinstance(value, dict):
+            return value
+        if not isinstance(value, str):
+            raise Unreadable(f"{_shown(value)} is not a number or a sum")
+        number = _number(value)
+        if number is not None:
+            return {CONSTANT: number} if number else {}
+        self.number_variables()
+        name = AROUND_PUNCTUATION.sub(r"\1", value) if "[" in value else value
+        if name not in self.variables:
+            raise Unreadable(f"{_shown(value)} is neither a number nor a declared variable")
+        return {self.variables[name]: ONE}
+
+    def property(self) -> Property:
+        self.number_variables()
+        box = Alternative({}, {}, ((),))
+        choices: list[tuple[Alternative, ...]] = [(box,)]
+        for formula in self.assertions:
+            choice = _choice(formula, len(self.inputs))
+            if len(choice) == 1 and choice[0].clauses == ((),):
+                _intersect(box.lower, box.upper, choice[0])
+            else:
+                choices.append(tuple(choice))
+        inputs, outputs = (
+            tuple(tensor.shape for tensor in self.tensors or () if tensor.kind == kind)
+            for kind in ("declare-input", "declare-output")
+        )
+        return Property(len(self.inputs), len(self.outputs), tuple(choices), inputs, outputs)
+
+
+def read_property(text: bytes) -> Property:
+    """Read a VNN-LIB file (decompressed).
+
+    Raises:
+        Unreadable: it is not VNN-LIB
+        Unsupported: the checker has no rule for what it says
+    """
+    # Comments may be of any encoding. A lone carriage return ends a comment in SMT-LIB but not in
+    # VNN-LIB 2.0, so that what follows one has no certain meaning.
+    source = text.decode("latin-1")
+    if re.search(r"\r(?!\n)", source):
+        raise Unreadable("a carriage return without a line feed")
+    source = re.sub(r";[^\n]*", lambda comment: " " * len(comment[0]), source)
+    reader, opened = _Reader(), [0]
+    try:
+        _read(TOKEN.findall(source), reader, opened)
+        return reader.property()
+    except (Unreadable, Unsupported) as error:
+        token = next(islice(TOKEN.finditer(source), opened[-1], None), None)
+        start = token.start() if token else len(source)
+        line, column = source.count("\n", 0, start) + 1, start - source.rfind("\n", 0, start)
+        raise type(error)(f"line {line}, column {column}: {error}") from None
+
+
+def _read(tokens: list[str], reader: _Reader, opened: list[int]) -> None:
+    """Hand the statements to the reader; `opened` has the tokens that open the current lists."""
+    frames: list[list[Value]] = [[]]
+    for index, token in enumerate(tokens):
+        if token == "(":
+            opened.append(index)
+            frames.append([])
+            if len(frames) > MAX_DEPTH:
+                raise Unsupported(f"lists nest deeper than {MAX_DEPTH}")
+        elif len(frames) == 1:
+            opened.append(index)
+            raise Unreadable(f"{_shown(token)} outside of any list")
+        elif token == ")":
+            frame = frames.pop()
+            if len(frames) == 1:
+                reader.statement(frame)
+            else:
+                frames[-1].append(reader.value(frame))
+            opened.pop()
+        else:
+            frames[-1].append(token)
+    if len(frames) > 1:
+        raise Unreadable("this list is not closed")
