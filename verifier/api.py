@@ -16,6 +16,7 @@ from verifier.load.onnx import Model, load_model
 from verifier.load.onnx.gate import verify_import
 from verifier.load.onnx.runtime import run
 from verifier.load.vnnlib import read_query
+from verifier.sealing import Files, Seal, Wish
 from verifier.search.context import Network, Progress
 from verifier.search.strategy import choose, decide
 from verifier.spec import Problem, Query
@@ -53,6 +54,7 @@ def verify(
     timeout: float = 300.0,
     device: str = "auto",
     dtype: str = "auto",
+    wish: Wish | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Result:
     """Decide whether a network has an input that a property forbids.
@@ -63,6 +65,7 @@ def verify(
         timeout: wall-clock seconds for everything, reading included
         device: ``auto``, ``cpu`` or ``cuda``
         dtype: ``auto``, ``float32`` or ``float64``
+        wish: what is asked of the proof of an ``unsat``: a semantics, and whether it is checked
         report: called with the progress, a few times a second
 
     Raises:
@@ -82,10 +85,18 @@ def verify(
         verify_import(model, first.lower[0], first.upper[0])
     clock.lap("import gate")
     strategy = choose(problem.graph, device, dtype)
-    verdict = decide(problem, _replay(model), timeout - clock.total, strategy, report)
+    left = timeout - clock.total
+    seal = Seal(problem, _files(model, query), wish or Wish(), time.monotonic() + left)
+    verdict = decide(problem, _replay(model), left, strategy, report, seal)
     clock.lap("search")
     log.info("seconds: %s", ", ".join(f"{k} {v:.2f}" for k, v in clock.laps.items()))
     return Result(verdict, query, model, clock.laps)
+
+
+def _files(model: Model, query: Query) -> Files | None:
+    """Where the network and the property came from."""
+    files = Files(model.path, Path(query.source))
+    return files if files.network.is_file() and files.prop.is_file() else None
 
 
 def _require_device(device: str) -> None:

@@ -26,6 +26,10 @@ class BoundSettings:
     deadline: float = float("inf")
     """When to stop, on ``time.monotonic``'s clock; not a knob, but part of every call."""
 
+    single: bool = False
+    """Whether bounds are to hold for every float32 execution of the network, not only for the real
+    function; not a knob either."""
+
     chunk_bytes_cpu: int = 3_000_000
     """Bytes of one array of rows on a CPU: a few of them should stay in the cache."""
     chunk_bytes_gpu: int = 400_000_000

@@ -7,7 +7,7 @@ from enum import Enum
 
 import numpy as np
 
-from verifier.certify import ProofTree
+from verifier.certify import Certificate, ProofTree
 
 
 class Reason(Enum):
@@ -19,6 +19,7 @@ class Reason(Enum):
     NEAR_MISS = (
         "a counterexample of our arithmetic is none in ONNX Runtime: the property is at its edge"
     )
+    NOT_SEALED = "the checker does not accept the proof that was found, and no more splits are left"
     INTERRUPTED = "interrupted"
 
 
@@ -31,6 +32,8 @@ class Verified:
 
     proof: ProofTree | None
     note: str = ""
+    certificate: Certificate | None = None
+    """The proof written down, and whether the checker has accepted it."""
 
 
 @dataclass(frozen=True, eq=False)

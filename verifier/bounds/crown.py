@@ -67,7 +67,7 @@ def crown(
     ``inherited`` are boxes known to be valid on these regions (a parent's). With an optimiser, each
     neuron that stays unstable optimises the slopes of the layers before it for its own bound.
     """
-    result = CrownResult(Enclosure.over(graph, region))
+    result = CrownResult(Enclosure.over(graph, region, single=settings.single))
     enclosure = result.enclosure
     tight = set(graph.relaxed_inputs)
     for _ in graph.nodes:

@@ -13,6 +13,9 @@ from verifier.tensors import Array, Float, gamma
 EXTRA_TERMS = 10
 """Roundings in each bound besides those of a node's own sums: boxes' centres and radii, the input's
 decimals, signs, and the few terms that are added up per node."""
+SINGLE_ROUNDOFF = 2.0**-24
+SINGLE_FACTOR = 1.25
+"""The checker bounds float32 execution node by node; here affine nodes may have been merged."""
 
 
 @dataclass(eq=False)
@@ -30,14 +33,16 @@ class Enclosure:
     noise: dict[int, Float[Array, "batch n"]] = field(default_factory=dict)
     relaxations: dict[int, Relaxation] = field(default_factory=dict)
     fused: set[int] = field(default_factory=set)
+    single: bool = False
+    """Is the network's own float32 execution counted as noise, too?"""
     underflow: dict[int, Float[Array, " batch"]] = field(default_factory=dict)
     """For each value, the absolute errors of a row's step back through it, where numbers fall below
     the least normal one: whatever the row's coefficients are."""
 
     @staticmethod
-    def over(graph: Graph, region: Box) -> Enclosure:
+    def over(graph: Graph, region: Box, *, single: bool = False) -> Enclosure:
         """Nothing known yet but the input's region."""
-        return Enclosure(graph, [region])
+        return Enclosure(graph, [region], single=single)
 
     @property
     def batch(self) -> int:
@@ -67,6 +72,8 @@ class Enclosure:
         own = gamma(operator.terms + EXTRA_TERMS, xp.unit_roundoff)
         dot = gamma(min(operator.size, xp.dot_terms), xp.unit_roundoff)
         small = xp.least_normal * (operator.terms + 2)
+        if self.single:
+            own = own + SINGLE_FACTOR * gamma(operator.terms + EXTRA_TERMS, SINGLE_ROUNDOFF)
         self.noise[value] = (own + dot) * magnitude + small
         self._count_underflow(value, boxes, operator.terms)
         middle, spread = operator.evaluate(*centers), operator.absolute(*radii)
@@ -110,5 +117,6 @@ class Enclosure:
             {v: x[index] for v, x in self.noise.items()},
             {v: r.take(index) for v, r in self.relaxations.items()},
             set(self.fused),
+            self.single,
             {v: x[index] for v, x in self.underflow.items()},
         )

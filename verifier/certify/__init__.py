@@ -1,13 +1,18 @@
 """Write the proof down."""
 
+from verifier.certify.certificate import Certificate, Leaf, Sealed, Sealer
 from verifier.certify.proof_tree import Action, Chosen, ProofTree, Tightened, Tilts
 from verifier.certify.write import NoCertificateError, Subject, certificate
 
 __all__ = [
     "Action",
+    "Certificate",
     "Chosen",
+    "Leaf",
     "NoCertificateError",
     "ProofTree",
+    "Sealed",
+    "Sealer",
     "Subject",
     "Tightened",
     "Tilts",

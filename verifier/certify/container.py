@@ -19,8 +19,8 @@ OLDEST = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """A certificate's bytes."""
-    members = {f"{name}.npy": _npy(array) for name, array in sorted(arrays.items())}
+    """A certificate's bytes; arrays without elements are left out."""
+    members = {f"{name}.npy": _npy(array) for name, array in sorted(arrays.items()) if array.size}
     listed = {
         name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         for name, data in members.items()

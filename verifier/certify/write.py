@@ -22,7 +22,10 @@ MIX = 2**32 - 1
 class Subject:
     """What a certificate is about."""
 
+    network: str
+    """The name of the network's file, without folders."""
     network_sha256: str
+    prop: str
     property_sha256: str
     semantics: str = "float32"
 
@@ -31,8 +34,12 @@ class NoCertificateError(Exception):
     """The record cannot be written down; one line says why."""
 
 
-def certificate(tree: ProofTree | None, problem: Problem, subject: Subject) -> bytes:
-    """The bytes of the certificate of a finished search; ``tree`` is None for an empty region.
+def certificate(
+    tree: ProofTree | None, problem: Problem, subject: Subject
+) -> tuple[bytes, Integers]:
+    """The bytes of the certificate of a finished search, and its nodes' numbers in the tree.
+
+    ``tree`` is None for an empty region.
 
     Raises:
         NoCertificateError: too much was to be recorded, or an operator splits a tensor that the
@@ -41,17 +48,20 @@ def certificate(tree: ProofTree | None, problem: Problem, subject: Subject) -> b
     if tree is not None and tree.full:
         message = "the slopes that prove the leaves take more than 1 GiB"
         raise NoCertificateError(message)
-    arrays = _Writer(tree or _empty(problem), problem).arrays()
+    writer = _Writer(tree or _empty(problem), problem)
+    arrays = writer.arrays()
     neurons = arrays.pop("neurons").tolist()
     graph = problem.graph
     manifest = {
+        "network": subject.network,
+        "property": subject.prop,
         "network_sha256": subject.network_sha256,
         "property_sha256": subject.property_sha256,
         "semantics": subject.semantics,
         "tool": f"verifier {VERSION}",
         "neurons": [[_tensor(graph, value), graph.size(value)] for value in neurons],
     }
-    return pack(manifest, arrays)
+    return pack(manifest, arrays), np.argsort(writer.number)
 
 
 def _empty(problem: Problem) -> ProofTree:

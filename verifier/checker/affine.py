@@ -18,6 +18,10 @@ def _zeros(shape: tuple[int, ...], like: Floats) -> Floats:
     return np.full(shape, Fraction(0) if like.dtype == object else 0.0, dtype=like.dtype)
 
 
+def _joined(x: tuple[Floats, ...]) -> Floats:
+    return x[0] if len(x) == 1 else np.concatenate(x, axis=1)
+
+
 @dataclass(frozen=True, eq=False)
 class Dense:
     """Full matrices [groups, m, k]: x is [copies, groups, k, columns], the image has m for k."""
@@ -103,7 +107,7 @@ class Sparse:
         """The matrix of a -> a M."""
         present = self.scale != 0
         column, rows = self.index[present], self.index.shape[1]
-        row = np.broadcast_to(np.arange(rows), self.index.shape)[present]
+        row = np.nonzero(present)[1]
         order = np.argsort(column, kind="stable")
         column, row, entries = column[order], row[order], self.scale[present][order]
         counts = np.bincount(column, minlength=self.width)
@@ -158,11 +162,11 @@ class Affine:
 
     def forward(self, *x: Floats) -> Floats:
         """sum M_i x_i + b."""
-        return self.matrix.apply(np.concatenate(x, axis=1) if len(x) > 1 else x[0]) + self.bias
+        return self.matrix.apply(_joined(x)) + self.bias
 
     def absolute(self, *x: Floats) -> Floats:
         """sum |M_i| x_i."""
-        return self._absolute.apply(np.concatenate(x, axis=1) if len(x) > 1 else x[0])
+        return self._absolute.apply(_joined(x))
 
     def magnitude(self, *x: Floats) -> Floats:
         """sum |M_i| x_i + |b|, for x >= 0."""

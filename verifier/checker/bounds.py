@@ -16,7 +16,7 @@ from verifier.checker.network import Network
 
 LARGEST32 = 3.4e38
 """Less than the greatest float32 number."""
-ROW_ELEMENTS = 300_000
+ROW_ELEMENTS = 60_000
 """Rows are bounded in chunks of so many coefficients."""
 
 
@@ -70,10 +70,26 @@ class Multipliers:
     added: dict[int, tuple[np.ndarray, Floats]]
 
     def __getitem__(self, some: slice) -> Multipliers:
-        def cut(parts: dict[int, tuple[np.ndarray, Floats]]) -> dict[int, tuple[np.ndarray, Floats]]:
+        def cut(
+            parts: dict[int, tuple[np.ndarray, Floats]],
+        ) -> dict[int, tuple[np.ndarray, Floats]]:
             return {value: (columns, part[some]) for value, (columns, part) in parts.items()}
 
         return Multipliers(cut(self.slopes), cut(self.added))
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """below x + low <= phi(x) <= above x - high over each box, [batch, n] all four.
+
+    ``low`` and ``high`` (the least of phi(x) - below x and of above x - phi(x)) are lowered by what
+    rounding nu * below or nu * above loses, and by what summing them up does.
+    """
+
+    below: Floats
+    above: Floats
+    low: Floats
+    high: Floats
 
 
 @dataclass(eq=False)
@@ -93,7 +109,7 @@ class Enclosure:
     """The same for the errors of float32 execution alone."""
     slack: dict[int, Floats] = field(default_factory=dict[int, Floats])
     """What underflow may take from a row, [batch]."""
-    lines: dict[int, tuple[Floats, Floats]] = field(default_factory=dict[int, tuple[Floats, Floats]])
+    lines: dict[int, Lines] = field(default_factory=dict[int, "Lines"])
 
     @property
     def batch(self) -> int:
@@ -115,15 +131,14 @@ class Enclosure:
             lower, upper = node.rule.interval(self.lower[source], self.upper[source])
             if self.single:
                 error = node.rule.error32(self.lower[source], self.upper[source])
-                self.noise32[value] = error + 0 * lower
-                lower, upper = lower - 2 * error, upper + 2 * error
+                if error.any():
+                    self.noise32[value] = error + 0 * lower
+                    lower, upper = lower - 2 * error, upper + 2 * error
         self.lower.append(lower)
         self.upper.append(upper)
         return value
 
-    def _affine(
-        self, value: int, rule: Affine, inputs: tuple[int, ...]
-    ) -> tuple[Floats, Floats]:
+    def _affine(self, value: int, rule: Affine, inputs: tuple[int, ...]) -> tuple[Floats, Floats]:
         """M c + b +- |M| r, outward by three times the rounding of M c + b."""
         number = self.arithmetic
         lower, upper = [self.lower[i] for i in inputs], [self.upper[i] for i in inputs]
@@ -162,7 +177,20 @@ class Enclosure:
         node = self.network.nodes[value - 1]
         assert not isinstance(node.rule, Affine)
         (source,) = node.inputs
-        self.lines[value] = node.rule.lines(self.lower[source], self.upper[source])
+        box = self.lower[source], self.upper[source]
+        below, above = node.rule.lines(*box)
+        number, reach = self.arithmetic, self.magnitude(source)
+        one = 0 * below + 1
+        error = 4 * number.unit * np.maximum(abs(below), abs(above)) * reach
+        sums = 2 * number.gamma(self.network.sizes[value] + 8)
+        ends = []
+        for low in (
+            node.rule.intercept(one, below, *box) - error,
+            node.rule.intercept(-one, -above, *box) - error,
+        ):
+            ends.append(low - sums * abs(low))
+        self.lines[value] = Lines(below, above, *ends)
+        self.slack[value] = number.tiny * (reach.sum(1) + reach.shape[1] + 8)
 
     def unstable(self, value: int) -> np.ndarray:
         """Where an atom that reads the value is not linear over the box: bool [batch, n]."""
@@ -250,6 +278,10 @@ class _Back:
         """A row of a batch array for each of ours."""
         return x if len(x) == 1 else x[self.rows.owner]
 
+    def _spread_one(self, x: Floats) -> Floats:
+        """The same for an array [batch]."""
+        return x if len(x) == 1 else x[self.rows.owner]
+
     def _dot(self, rows: Floats, x: Floats) -> Floats:
         """rows . x of the owner: [rows]."""
         if len(x) == 1:
@@ -267,7 +299,9 @@ class _Back:
         assert isinstance(rule, Affine)
         size = abs(nu)
         self._add(nu @ rule.bias)
-        self._add(-self._dot(size, enclosure.noise[value]) - enclosure.slack[value][self.rows.owner])
+        self._add(
+            -self._dot(size, enclosure.noise[value]) - self._spread_one(enclosure.slack[value])
+        )
         if enclosure.single and rule.terms_float32:
             self._charge_single(self._dot(size, enclosure.noise32[value]))
         for source, part in zip(node.inputs, rule.backward(nu), strict=True):
@@ -290,32 +324,42 @@ class _Back:
 
     def _atom(self, value: int, nu: Floats) -> None:
         enclosure, node = self.enclosure, self.enclosure.network.nodes[value - 1]
-        rule, number = node.rule, enclosure.arithmetic
-        assert not isinstance(rule, Affine)
         (source,) = node.inputs
-        lower = self._spread(enclosure.lower[source])
-        upper = self._spread(enclosure.upper[source])
-        multiplier = self._multiplier(value, nu, lower, upper)
-        cost = rule.intercept(nu, multiplier, lower + 0 * nu, upper + 0 * nu)
-        total = cost.sum(1)
-        self._add(total - number.gamma(nu.shape[1] + 8) * abs(cost).sum(1))
-        if enclosure.single and value in enclosure.noise32:
+        chosen = self.multipliers
+        if chosen is not None and (value in chosen.slopes or value in chosen.added):
+            multiplier = self._choose(value, nu, source)
+        else:
+            lines = enclosure.lines[value]
+            positive = np.maximum(nu, 0)
+            negative = nu - positive
+            multiplier = positive * self._spread(lines.below)
+            multiplier += negative * self._spread(lines.above)
+            self._add(self._dot(positive, lines.low) - self._dot(negative, lines.high))
+        self._add(-self._spread_one(enclosure.slack[value]))
+        if value in enclosure.noise32:
             self._charge_single(self._dot(abs(nu), enclosure.noise32[value]))
         self._put(source, multiplier)
 
-    def _multiplier(self, value: int, nu: Floats, lower: Floats, upper: Floats) -> Floats:
-        """Which A stands for the atom: nu+ below + nu- above, or what the certificate chose."""
-        below, above = (self._spread(x) for x in self.enclosure.lines[value])
-        chosen = self.multipliers
-        if chosen is not None and value in chosen.slopes:
+    def _choose(self, value: int, nu: Floats, source: int) -> Floats:
+        """The multiplier A that the certificate chose; the least of nu phi(x) - A x is added."""
+        enclosure, chosen = self.enclosure, self.multipliers
+        rule, lines = enclosure.network.nodes[value - 1].rule, enclosure.lines[value]
+        assert chosen is not None
+        assert not isinstance(rule, Affine)
+        lower, upper = (
+            self._spread(x[source]) + 0 * nu for x in (enclosure.lower, enclosure.upper)
+        )
+        below = self._spread(lines.below) + 0 * nu
+        if value in chosen.slopes:
             columns, alpha = chosen.slopes[value]
-            below = below + 0 * nu
-            crossing = (lower < 0) & (upper > 0)
-            crossing = crossing[:, columns]
+            crossing = ((lower < 0) & (upper > 0))[:, columns]
             below[:, columns] = np.where(crossing, alpha, below[:, columns])
         positive = np.maximum(nu, 0)
-        multiplier = positive * below + (nu - positive) * above
-        if chosen is not None and value in chosen.added:
+        multiplier = positive * below + (nu - positive) * self._spread(lines.above)
+        if value in chosen.added:
             columns, beta = chosen.added[value]
             multiplier[:, columns] = multiplier[:, columns] + beta
+        cost = rule.intercept(nu, multiplier, lower, upper)
+        rounding = enclosure.arithmetic.gamma(nu.shape[1] + 8)
+        self._add(cost.sum(1) - 2 * rounding * abs(cost).sum(1))
         return multiplier

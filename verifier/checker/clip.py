@@ -106,9 +106,7 @@ def _cut_jointly(
     return _settle(box, least[:, :size], -least[:, size:], np.zeros(batch, dtype=bool))
 
 
-def _multipliers(
-    box: tuple[Floats, Floats], planes: tuple[Floats, Floats], axes: Floats
-) -> Floats:
+def _multipliers(box: tuple[Floats, Floats], planes: tuple[Floats, Floats], axes: Floats) -> Floats:
     """Good multipliers [batch, axes, rows], each maximised in turn; any numbers >= 0 would do."""
     a, c = (np.asarray(x, dtype=np.float64) for x in planes)
     low, high = (np.asarray(x, dtype=np.float64)[:, None, :] for x in box)
@@ -123,9 +121,7 @@ def _multipliers(
     return beta
 
 
-def _best(
-    direction: Floats, slope: Floats, constant: Floats, box: tuple[Floats, Floats]
-) -> Floats:
+def _best(direction: Floats, slope: Floats, constant: Floats, box: tuple[Floats, Floats]) -> Floats:
     """The t >= 0 that maximises min over the box of (direction + t slope) . x + t constant.
 
     Concave and piecewise linear in t: its slope falls at the t where a coordinate turns its sign.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from verifier.checker.errors import Rejected, Unreadable
 
@@ -44,7 +45,7 @@ class Container:
     """A certificate as read: the manifest, and each member NAME.npy as the array NAME."""
 
     manifest: dict[str, Any]
-    arrays: dict[str, np.ndarray[Any, Any]]
+    arrays: dict[str, npt.NDArray[Any]]
 
 
 def read_file(path: Path) -> bytes:
@@ -76,7 +77,7 @@ def read_container(data: bytes) -> Container:
     members = manifest["members"]
     if set(members) != set(entries):
         raise Rejected("the certificate's members are not those that its manifest lists")
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for name, entry in entries.items():
         if members[name]["bytes"] != entry.file_size:
             raise Rejected(f"{name}: the manifest says another size")
@@ -204,6 +205,8 @@ KEYS: dict[str, Callable[[Any], bool]] = {
     "semantics": lambda value: value in ("real", "float32"),
     "neurons": _is_neurons,
     "tool": _is_text,
+    "network": _is_text,
+    "property": _is_text,
     "members": _is_members,
 }
 
@@ -228,7 +231,7 @@ def _manifest(content: bytes) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------- arrays
 
 
-def _array(name: str, content: bytes) -> np.ndarray[Any, Any]:
+def _array(name: str, content: bytes) -> npt.NDArray[Any]:
     """An array from the content of an .npy file, which has to be as NumPy writes it."""
     header = NPY_TEXT.fullmatch(content[10:NPY_HEADER])
     if content[:10] != b"\x93NUMPY\x01\x00\x76\x00" or not header or header[1] not in DTYPES:

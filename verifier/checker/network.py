@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from onnx import numpy_helper
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.errors import Unreadable, Unsupported
-from verifier.checker.operators import RULES, Constant, Node, NoRule, Step, Tensor, Values, Variable
+from verifier.checker.operators import RULES
+from verifier.checker.tensors import Constant, Node, NoRule, Step, Tensor, Values, Variable
 
 _DOMAINS = ("", "ai.onnx")
 
@@ -154,6 +155,8 @@ def _attribute(attribute: onnx.AttributeProto, folder: Path | None) -> Any:
     if attribute.type == onnx.AttributeProto.TENSOR:
         return _array(attribute.t, folder)
     value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, float) and not isfinite(value):
+        raise Unreadable(f"attribute {attribute.name} is not finite")
     return value.decode() if isinstance(value, bytes) else value
 
 

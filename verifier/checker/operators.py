@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -11,157 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from verifier.checker.affine import Affine, Dense, Indices, Sparse
-from verifier.checker.arithmetic import Arithmetic, Floats
+from verifier.checker.affine import Affine, Dense, Indices
+from verifier.checker.arithmetic import Floats
 from verifier.checker.atoms import Atom, Relu, SShape, absolute, clip, leaky_relu
+from verifier.checker.tensors import Constant, NoRule, Step, Tensor, Variable, exact
 
-Constant = npt.NDArray[Any]
-
-
-class NoRule(Exception):
-    """The node has no rule; the text says why."""
-
-
-@dataclass(frozen=True, eq=False)
-class Variable:
-    """A tensor that depends on the input: a value, a shape, a type."""
-
-    value: int
-    shape: tuple[int, ...]
-    kind: np.dtype[Any]
-
-    @property
-    def index(self) -> Indices:
-        """The number of each element in the flat value."""
-        return np.arange(prod(self.shape)).reshape(self.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One step: the ONNX tensor that it computes, by which rule, from which values."""
-
-    name: str
-    rule: Affine | Atom
-    inputs: tuple[int, ...]
-
-
-Tensor = Variable | Constant
-Rule = Callable[["Step"], list[Tensor]]
-
-
-@dataclass(frozen=True, eq=False)
-class Values:
-    """The nodes so far, and the sizes of the values: node k computes value k + 1."""
-
-    arithmetic: Arithmetic
-    sizes: list[int]
-    nodes: list[Node] = field(default_factory=list[Node])
-
-    def add(
-        self, name: str, rule: Affine | Atom, x: list[Variable], shape: tuple[int, ...]
-    ) -> Variable:
-        """A new value."""
-        if min(shape, default=1) < 1 or any(part.kind != x[0].kind for part in x):
-            raise ValueError(f"an empty shape, {shape}, or several types")
-        self.nodes.append(Node(name, rule, tuple(part.value for part in x)))
-        self.sizes.append(prod(shape))
-        return Variable(len(self.nodes), shape, x[0].kind)
-
-    def select(
-        self, name: str, x: list[Variable], index: Indices, pool: Constant | None = None
-    ) -> Variable:
-        """The tensor of elements ``index`` of some tensors, laid one after the other.
-
-        Index -1 - k is number k of the pool. One tensor in its own order is no new value.
-        """
-        sizes = tuple(prod(part.shape) for part in x)
-        flat, numbers = index.reshape(-1), self.arithmetic.numbers
-        if len(x) == 1 and np.array_equal(flat, np.arange(sizes[0])):
-            return replace(x[0], shape=index.shape)
-        constants = np.append(0.0, np.zeros(1) if pool is None else pool)
-        scale = numbers(np.where(flat < 0, 0.0, 1.0))[None]
-        matrix = Sparse(np.maximum(flat, 0)[None], scale, sum(sizes))
-        rule = Affine(matrix, numbers(constants[np.maximum(-flat, 0)]), sizes)
-        return self.add(name, rule, x, index.shape)
-
-
-@dataclass(eq=False)
-class Step:
-    """One ONNX node that is being read: attributes and inputs that nobody asks for are errors."""
-
-    values: Values
-    outputs: list[str]
-    attributes: dict[str, Any]
-    inputs: list[Tensor | None]
-
-    def finish(self) -> None:
-        """Refuse what was not understood."""
-        if self.attributes or any(tensor is not None for tensor in self.inputs):
-            raise NoRule(f"more inputs than expected, or attributes {list(self.attributes)}")
-
-    def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute, which is then taken away."""
-        return self.attributes.pop(name, default)
-
-    def tensor(self) -> Any:
-        """The next input, which must be present: a Variable or a constant."""
-        tensor = self.inputs.pop(0) if self.inputs else None
-        if tensor is None:
-            raise ValueError("an input is missing")
-        return tensor
-
-    def variable(self) -> Variable:
-        """The next input, which must not be constant."""
-        tensor = self.tensor()
-        if not isinstance(tensor, Variable):
-            raise NoRule("arithmetic between constants")
-        return tensor
-
-    def constant(self, attribute: str = "") -> Constant | None:
-        """The next input, or the attribute that it was in older versions; constant, or absent."""
-        tensor = self.inputs.pop(0) if self.inputs else None
-        if isinstance(tensor, Variable):
-            raise NoRule("an input that must be constant is not")
-        value = self.attribute(attribute) if tensor is None else tensor
-        return None if value is None else np.asarray(value)
-
-    def integers(self, attribute: str = "", default: list[int] | None = None) -> list[int]:
-        """The same, as a list of integers."""
-        value = self.constant(attribute)
-        if value is None and default is not None:
-            return default
-        if value is None or value.dtype.kind not in "iu":
-            raise ValueError("integers expected")
-        return [int(x) for x in value.reshape(-1)]
-
-    def numbers(self, x: npt.ArrayLike) -> Floats:
-        """Numbers of the arithmetic's kind."""
-        return self.values.arithmetic.numbers(x)
-
-    def affine(
-        self, x: list[Variable], index: Indices, scale: Floats, bias: Floats, inexact: int = 0
-    ) -> Tensor:
-        """A value of shape index.shape[1:], the sum over t of scale[t] x[index[t]]."""
-        shape, sizes = index.shape[1:], tuple(prod(part.shape) for part in x)
-        flat = np.broadcast_to(scale, index.shape).reshape(len(index), -1)
-        matrix = Sparse(index.reshape(len(index), -1), flat, sum(sizes))
-        rule = Affine(matrix, np.broadcast_to(bias, shape).reshape(-1), sizes, inexact)
-        return self.values.add(self.outputs[0], rule, x, shape)
-
-    def product(
-        self, x: Variable, matrix: Dense, shape: tuple[int, ...], bias: Floats | None = None
-    ) -> Tensor:
-        """A value of this shape, a full matrix times x."""
-        offset = self.numbers(0.0) if bias is None else bias
-        rule = Affine(matrix, np.broadcast_to(offset, shape).reshape(-1), (prod(x.shape),))
-        return self.values.add(self.outputs[0], rule, [x], shape)
-
-
-def _weight(constant: Constant, x: Variable) -> npt.NDArray[np.float64]:
-    """A constant that meets a variable, as exact float64 numbers."""
-    if constant.dtype != x.kind or not np.isfinite(constant).all():
-        raise ValueError(f"a constant of type {constant.dtype}, or not finite, meets {x.kind}")
-    return constant.astype(np.float64)
+Rule = Callable[[Step], list[Tensor]]
 
 
 def _axes(axes: list[int], rank: int) -> tuple[int, ...]:
@@ -170,17 +25,20 @@ def _axes(axes: list[int], rank: int) -> tuple[int, ...]:
     return tuple(axis % rank for axis in axes)
 
 
-def _moves(mover: Callable[..., Any], count: int | None = 1) -> Rule:
+def _moves(mover: Callable[[Step, Any], Any]) -> Rule:
+    return lambda step: _moved(step, [step.tensor()], lambda a: [mover(step, *a)])
+
+
+def _concat(step: Step) -> list[Tensor]:
+    axis = step.attribute("axis")
+    tensors = [step.tensor() for _ in range(len(step.inputs))]
+    return _moved(step, tensors, lambda arrays: [np.concatenate(arrays, axis)])
+
+
+def _moved(
+    step: Step, tensors: list[Tensor], mover: Callable[[list[Any]], list[Any]]
+) -> list[Tensor]:
     """Data movement: the same function moves constants and the indices of variables."""
-
-    def rule(step: Step) -> list[Tensor]:
-        tensors = [step.tensor() for _ in range(len(step.inputs) if count is None else count)]
-        return _moved(step, tensors, lambda *arrays: mover(step, *arrays))
-
-    return rule
-
-
-def _moved(step: Step, tensors: list[Tensor], mover: Callable[..., Any]) -> list[Tensor]:
     variables = [tensor for tensor in tensors if isinstance(tensor, Variable)]
     arrays: list[Constant] = []
     pool, start = np.zeros(0), 0
@@ -190,11 +48,10 @@ def _moved(step: Step, tensors: list[Tensor], mover: Callable[..., Any]) -> list
             start += tensor.index.size
         elif variables:
             arrays.append(-1 - len(pool) - np.arange(tensor.size).reshape(tensor.shape))
-            pool = np.append(pool, _weight(tensor, variables[0]))
+            pool = np.append(pool, exact(tensor, variables[0]))
         else:
             arrays.append(tensor)
-    moved = mover(*arrays)
-    results = moved if isinstance(moved, list) else [moved]
+    results = mover(arrays)
     if not variables:
         return results
     pairs = zip(step.outputs, results, strict=True)
@@ -216,14 +73,20 @@ def _slice(step: Step, x: Constant) -> Constant:
     return x[tuple(cuts)]
 
 
-def _split(step: Step, x: Constant) -> list[Constant]:
+def _gather(step: Step, x: Constant) -> Constant:
+    index: Any = step.constant()
+    return np.asarray(np.take(x, index, step.attribute("axis", 0)))
+
+
+def _split(step: Step) -> list[Tensor]:
+    x = step.tensor()
     axis, count = step.attribute("axis", 0), len(step.outputs)
     whole, each = x.shape[axis], -(-x.shape[axis] // count)
     equal = [each] * (count - 1) + [whole - each * (count - 1)]
     sizes = step.integers("split", equal)
     if sum(sizes) != whole or min(sizes) < 0 or step.attribute("num_outputs", count) != len(sizes):
         raise ValueError(f"{count} parts {sizes} of {whole}")
-    return np.split(x, np.cumsum(sizes)[:-1], axis)
+    return _moved(step, [x], lambda a: np.split(a[0], np.cumsum(sizes)[:-1], axis))
 
 
 def _pad(step: Step) -> list[Tensor]:
@@ -236,17 +99,17 @@ def _pad(step: Step) -> list[Tensor]:
     if min(pads) < 0 or mode not in {"constant", "edge", "reflect"}:
         raise NoRule(f"mode {mode}, pads {pads}")
     if mode != "constant":
-        return _moved(step, [x], lambda a: np.pad(a, widths, mode))
+        return _moved(step, [x], lambda a: [np.pad(a[0], widths, mode)])
     kind = x.kind if isinstance(x, Variable) else x.dtype
     fill = np.asarray(0 if value is None else value, dtype=kind).reshape(())
-    return _moved(step, [x, fill], lambda a, v: np.pad(a, widths, constant_values=v))
+    return _moved(step, [x, fill], lambda a: [np.pad(a[0], widths, constant_values=a[1])])
 
 
 def _dropout(step: Step) -> list[Tensor]:
     x, _, training = step.tensor(), step.constant("ratio"), step.constant()
     step.attribute("seed")
-    if (training is not None and training.any()) or any(step.outputs[1:]):
-        raise NoRule("training mode, or a mask")
+    if training is not None and training.any():
+        raise NoRule("training mode")
     return [x]
 
 
@@ -263,11 +126,11 @@ def _cast(step: Step) -> list[Tensor]:
 
 
 def _constant(step: Step) -> list[Tensor]:
-    ((name, value),) = step.attributes.items()
-    step.attributes.clear()
-    kinds = {"value_float": np.float32, "value_floats": np.float32}
-    kinds |= {"value_int": np.int64, "value_ints": np.int64}
-    return [value if name == "value" else np.asarray(value, dtype=kinds[name])]
+    name, value = step.attributes.popitem()
+    if name == "value":
+        return [value]
+    kind = {"value_float": np.float32, "value_int": np.int64}[name.removesuffix("s")]
+    return [np.asarray(value, dtype=kind)]
 
 
 def _constant_of_shape(step: Step) -> list[Tensor]:
@@ -284,7 +147,7 @@ def _reciprocal(step: Step, x: npt.NDArray[np.float64]) -> tuple[Floats, int]:
     """1 / x, and how many roundings that takes."""
     if not ((abs(x) > 2.0**-900) & (abs(x) < 2.0**900)).all():
         raise ValueError("a division by 0, or by a number too small or too large")
-    return step.numbers(1.0) / step.numbers(x), int((abs(np.frexp(x)[0]) != 0.5).any())
+    return step.numbers([1.0]) / step.numbers(x), int((abs(np.frexp(x)[0]) != 0.5).any())
 
 
 def _arithmetic(operator: str) -> Rule:
@@ -294,19 +157,20 @@ def _arithmetic(operator: str) -> Rule:
         if isinstance(a, Variable) and isinstance(b, Variable):
             return [_two_variables(step, operator, a, b)]
         if isinstance(a, Variable):
-            return [_with_constant(step, operator, a, np.broadcast_to(_weight(b, a), shape))]
+            return [_with_constant(step, operator, a, np.broadcast_to(exact(b, a), shape))]
         if isinstance(b, Variable):
-            return [_with_constant(step, "c" + operator, b, np.broadcast_to(_weight(a, b), shape))]
+            return [_with_constant(step, "c" + operator, b, np.broadcast_to(exact(a, b), shape))]
         if a.dtype.kind not in "iu" or a.dtype != b.dtype or operator == "/":
             raise NoRule("arithmetic between constants")
-        return [{"+": np.add, "-": np.subtract, "*": np.multiply}[operator](a, b)]
+        compute = {"+": np.add, "-": np.subtract, "*": np.multiply}[operator]
+        return [np.asarray(compute(a, b))]
 
     return rule
 
 
 def _with_constant(step: Step, operator: str, x: Variable, c: Constant) -> Tensor:
     """x + c, c + x, x - c, c - x, x * c, c * x or x / c, element by element."""
-    scale, bias, inexact = step.numbers(1.0), step.numbers(0.0), 0
+    scale, bias, inexact = step.numbers([1.0]), step.numbers(0.0), 0
     if operator == "/":
         scale, inexact = _reciprocal(step, c)
     elif operator in {"*", "c*"}:
@@ -338,7 +202,7 @@ def _two_variables(step: Step, operator: str, a: Variable, b: Variable) -> Tenso
 
 def _negative(step: Step) -> list[Tensor]:
     x = step.variable()
-    return [step.affine([x], x.index[None], step.numbers(-1.0), step.numbers(0.0))]
+    return [step.affine([x], x.index[None], step.numbers([-1.0]), step.numbers(0.0))]
 
 
 def _reduce(*, mean: bool, spatial: bool = False) -> Rule:
@@ -354,7 +218,7 @@ def _reduce(*, mean: bool, spatial: bool = False) -> Rule:
         chosen = _axes(axes or every, len(x.shape))
         index = np.moveaxis(x.index, chosen, range(len(chosen)))
         index = index.reshape(-1, *index.shape[len(chosen) :])
-        size = np.array(float(len(index) if mean else 1))
+        size = np.array([float(len(index) if mean else 1)])
         scale, inexact = _reciprocal(step, size)
         result: Any = step.affine([x], index, scale, step.numbers(0.0), inexact)
         shape = tuple(1 if i in chosen else n for i, n in enumerate(x.shape))
@@ -369,8 +233,12 @@ def _patches(step: Step, x: Variable, kernel: tuple[int, ...]) -> Indices:
     strides = step.attribute("strides", [1] * rank)
     dilations = step.attribute("dilations", [1] * rank)
     pads, auto = step.attribute("pads", [0] * 2 * rank), step.attribute("auto_pad", "NOTSET")
-    if len(sizes) != rank or auto not in {"NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"}:
-        raise NoRule(f"shape {x.shape}, kernel {kernel}, auto_pad {auto}")
+    if auto not in {"NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"} or (
+        auto != "NOTSET" and any(pads)
+    ):
+        raise NoRule(f"auto_pad {auto}, pads {pads}")
+    if {len(sizes), len(strides), len(dilations)} != {rank} or min(*strides, *dilations) < 1:
+        raise ValueError(f"shape {x.shape}, kernel {kernel}, strides {strides}, {dilations}")
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     if auto.startswith("SAME"):
         steps = zip(sizes, strides, reach, strict=True)
@@ -392,7 +260,8 @@ def _patches(step: Step, x: Variable, kernel: tuple[int, ...]) -> Indices:
 
 def _convolution(step: Step) -> list[Tensor]:
     """A matrix times the patches, for each group of channels."""
-    x, weight, bias = step.variable(), _weight_of(step), step.constant()
+    x = step.variable()
+    weight, bias = exact(step.tensor(), x), step.constant()
     groups, kernel = step.attribute("group", 1), weight.shape[2:]
     if tuple(step.attribute("kernel_shape", kernel)) != kernel:
         raise ValueError("kernel_shape is not the shape of the weight")
@@ -402,7 +271,7 @@ def _convolution(step: Step) -> list[Tensor]:
     patches = step.values.select(name, [x], index)
     matrix = step.numbers(weight.reshape(groups, len(weight) // groups, -1))
     places = index.shape[3:]
-    offset = np.zeros(len(weight)) if bias is None else _weight(bias, x)
+    offset = np.zeros(len(weight)) if bias is None else exact(bias, x)
     offset = step.numbers(offset.reshape(-1, *[1] * len(places)))
     shape = (len(index), len(weight), *places)
     return [step.product(patches, Dense(matrix, len(index), prod(places)), shape, offset)]
@@ -425,10 +294,10 @@ def _batch_normalization(step: Step) -> list[Tensor]:
     mean first: each elementary product is still rounded at most once per term of both nodes.
     """
     x, epsilon = step.variable(), step.attribute("epsilon", float(np.float32(1e-5)))
-    weights = [_weight(step.tensor(), x) for _ in range(4)]
+    weights = [exact(step.tensor(), x) for _ in range(4)]
     step.attribute("momentum")
     training = step.attribute("training_mode", 0) or step.attribute("spatial", 1) != 1
-    if training or any(step.outputs[1:]) or step.values.arithmetic.exact:
+    if training or step.values.arithmetic.exact:
         raise NoRule("training mode, or exact arithmetic")
     channels = -1, *[1] * (len(x.shape) - 2)
     factor, offset, mean, variance = (w.reshape(channels) for w in weights)
@@ -441,14 +310,6 @@ def _batch_normalization(step: Step) -> list[Tensor]:
     return [step.affine([difference], index, scale, offset, 4)]
 
 
-def _weight_of(step: Step) -> npt.NDArray[np.float64]:
-    """A constant input."""
-    constant = step.constant()
-    if constant is None or not np.isfinite(constant).all():
-        raise ValueError("a constant is missing or not finite")
-    return constant.astype(np.float64)
-
-
 def _matmul(step: Step) -> list[Tensor]:
     a, b = step.tensor(), step.tensor()
     if isinstance(a, Variable) == isinstance(b, Variable):
@@ -457,13 +318,13 @@ def _matmul(step: Step) -> list[Tensor]:
     if prod(c.shape[:-2]) != 1:
         raise NoRule("a product with several matrices")
     shape = _product_shape(a.shape, b.shape)
-    weight = _weight(c, x).reshape(c.shape[-2:])
+    weight = exact(c, x).reshape(c.shape[-2:])
     if x is a:
         weight = weight.reshape(len(weight), -1).T
     weight = step.numbers(np.atleast_2d(weight))
     columns = 1 if x is a or len(x.shape) == 1 else x.shape[-1]
     copies = prod(x.shape) // (weight.shape[1] * columns)
-    return [step.product(x, Dense(weight[None], copies, columns), shape)]
+    return [step.product(x, Dense(weight[None], copies, columns), shape, step.numbers(0.0))]
 
 
 def _product_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
@@ -483,7 +344,7 @@ def _gemm(step: Step) -> list[Tensor]:
         raise NoRule("a product of two variables, or of two constants")
     first = isinstance(a, Variable)
     x, matrix, flip = (a, b, flip_a) if first else (b, a, flip_b)
-    weight = _weight(matrix, x)
+    weight = exact(matrix, x)
     if x.kind.itemsize > 4 and {alpha, beta} != {1.0}:
         raise NoRule("alpha or beta with float64")
     if flip:
@@ -493,11 +354,9 @@ def _gemm(step: Step) -> list[Tensor]:
     if k != inner:
         raise ValueError(f"shapes {a.shape} and {b.shape} do not match")
     shape, copies, columns = ((other, m), other, 1) if first else ((m, other), 1, other)
-    bias = step.numbers(0.0 if c is None else beta * _weight(c, x))
+    bias = step.numbers(0.0 if c is None else beta * exact(c, x))
     dense = Dense(step.numbers(alpha * weight)[None], copies, columns)
-    result = step.product(x, dense, shape, bias)
-    step.values.nodes[-1].rule.terms_float32 += 2
-    return [result]
+    return [step.product(x, dense, shape, bias, 0 if alpha == beta == 1 else 2)]
 
 
 def _atom(make: Callable[[Step], Atom]) -> Rule:
@@ -511,10 +370,11 @@ def _atom(make: Callable[[Step], Atom]) -> Rule:
 def _clip(step: Step) -> Atom:
     """Absent bounds are none: real numbers beyond float32's are not clipped."""
     low, high = step.constant("min"), step.constant("max")
-    bounds = -np.inf if low is None else float(low), np.inf if high is None else float(high)
-    if not bounds[0] <= bounds[1]:
-        raise NoRule(f"bounds {bounds}")
-    return clip(*bounds)
+    least = -np.inf if low is None else float(low.item())
+    most = np.inf if high is None else float(high.item())
+    if not (least <= most and least < np.inf and most > -np.inf):
+        raise NoRule(f"bounds {least}, {most}")
+    return clip(least, most)
 
 
 RULES: dict[str, Rule] = {
@@ -524,7 +384,7 @@ RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_normalization,
     "Cast": _cast,
     "Clip": _atom(_clip),
-    "Concat": _moves(lambda s, *a: np.concatenate(a, s.attribute("axis")), None),
+    "Concat": _concat,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "Conv": _convolution,
@@ -532,7 +392,7 @@ RULES: dict[str, Rule] = {
     "Dropout": _dropout,
     "Expand": _moves(lambda s, a: np.broadcast_to(a, np.broadcast_shapes(a.shape, s.integers()))),
     "Flatten": _moves(lambda s, a: a.reshape(prod(a.shape[: s.attribute("axis", 1)]), -1)),
-    "Gather": _moves(lambda s, a: np.take(a, s.constant(), s.attribute("axis", 0))),
+    "Gather": _moves(_gather),
     "Gemm": _gemm,
     "GlobalAveragePool": _reduce(mean=True, spatial=True),
     "Identity": _moves(lambda _, a: a),
@@ -548,7 +408,7 @@ RULES: dict[str, Rule] = {
     "Shape": _shape,
     "Sigmoid": _atom(lambda _: SShape(1)),
     "Slice": _moves(_slice),
-    "Split": _moves(_split),
+    "Split": _split,
     "Squeeze": _moves(lambda s, a: np.squeeze(a, tuple(s.integers("axes", [])) or None)),
     "Sub": _arithmetic("-"),
     "Tanh": _atom(lambda _: SShape(2)),

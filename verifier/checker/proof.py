@@ -102,8 +102,7 @@ def read_proof(container: Container, network: Network) -> Proof:
     Raises:
         Rejected: what does not fit, and where.
     """
-    arrays = container.arrays
-    _members(arrays)
+    arrays = _members(container.arrays)
     node = arrays["node"]
     kind = node & 3
     if (node >= 64).any():
@@ -140,13 +139,19 @@ def read_proof(container: Container, network: Network) -> Proof:
     )
 
 
-def _members(arrays: dict[str, np.ndarray]) -> None:
-    if set(arrays) != set(MEMBERS):
-        odd = sorted(set(arrays) ^ set(MEMBERS))
-        raise Rejected(f"members: {', '.join(odd)} missing or unknown")
+def _members(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All arrays; those that have no elements are left out of a container."""
+    odd = sorted(set(given) - set(MEMBERS))
+    if odd:
+        raise Rejected(f"members: {', '.join(odd)} unknown")
+    width = len(given.get("column_atom", ()))
+    arrays: dict[str, np.ndarray] = {}
     for name, (dtype, axes) in MEMBERS.items():
-        if arrays[name].dtype != np.dtype(dtype) or arrays[name].ndim != axes:
+        empty = np.zeros((0, width)[:axes], dtype=dtype)
+        arrays[name] = array = given.get(name, empty)
+        if array.dtype != np.dtype(dtype) or array.ndim != axes:
             raise Rejected(f"{name}: need {axes} axes of type {dtype}")
+    return arrays
 
 
 def _atoms(container: Container, network: Network) -> np.ndarray:

@@ -70,8 +70,17 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Tensor:
+    """A declared input or output of VNN-LIB 2.0; kind is declare-input or declare-output."""
+
+    kind: str
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Property:
-    """What is unsafe: the union of the cases. Shapes are () in VNN-LIB 1.0, which declares none.
+    """What is unsafe: the union of the cases. There are no tensors in VNN-LIB 1.0.
 
     `choices` are the alternatives of each assertion, but all assertions that only bound inputs, in
     a single way, are intersected in the first choice.
@@ -80,8 +89,7 @@ class Property:
     n_inputs: int
     n_outputs: int
     choices: tuple[tuple[Alternative, ...], ...]
-    input_shapes: tuple[tuple[int, ...], ...]
-    output_shapes: tuple[tuple[int, ...], ...]
+    tensors: tuple[Tensor, ...]
 
     @property
     def n_cases(self) -> int:
@@ -118,11 +126,8 @@ def _intersect(lower: Bounds, upper: Bounds, more: Alternative) -> None:
 
 
 def _order(row: Row) -> list[tuple[int, int, Fraction]]:
-    """Compares as the dense vectors of coefficients do.
-
-    Where two of them first differ, a negative number comes before the other row's zero, the earlier
-    its place the lower; a positive one after it, the earlier its place the higher.
-    """
+    """Compares as dense vectors do, with signs instead of zeros."""
+    # A negative number comes before the other's zero, the earlier its variable the lower.
     signs = [(1 if c > 0 else -1, variable, c) for variable, c in row.coefficients]
     return [(sign, -sign * variable, c) for sign, variable, c in signs] + [(0, 0, ZERO)]
 
@@ -226,20 +231,6 @@ VERSIONS = {"2.0", "<2.0>", "2.1", "<2.1>"}
 AROUND_PUNCTUATION = re.compile(r"\s*([\[\],])\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A declared input or output of VNN-LIB 2.0."""
-
-    kind: str
-    name: str
-    shape: tuple[int, ...]
-
-    def elements(self) -> list[str]:
-        """How formulas call the elements, in row-major order."""
-        indices = product(*map(range, self.shape)) if self.shape else ()
-        return [f"{self.name}[{','.join(map(str, i))}]" for i in indices] or [self.name]
-
-
 Value = str | Term | Formula | Tensor | tuple[()]
 """What a token or a list is worth; an empty list is worth ()."""
 
@@ -264,8 +255,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] | None = None  # in VNN-LIB 2.0
-        self.inputs: list[str] = []
-        self.outputs: list[str] = []
+        self.inputs, self.outputs = list[str](), list[str]()
         self.variables: dict[str, int] = {}  # by name; none before the first assertion
         self.assertions: list[Formula] = []
 
@@ -284,7 +274,7 @@ class _Reader:
                 raise Unsupported(f"the statement {_shown(frame[0] if frame else ())}, as it is")
 
     def declare_variable(self, name: str) -> None:
-        letter, names = ("X", self.inputs) if name.startswith("X") else ("Y", self.outputs)
+        letter, names = ("X", self.inputs) if name[:1] == "X" else ("Y", self.outputs)
         if self.tensors is not None or self.variables:
             raise Unsupported("a variable declared in VNN-LIB 2.0, or after an assertion")
         if name != f"{letter}_{len(names)}":
@@ -302,7 +292,8 @@ class _Reader:
             raise Unsupported(f"more than {MAX_VARIABLES} variables")
         for tensor in self.tensors:
             elements = self.inputs if tensor.kind == "declare-input" else self.outputs
-            elements.extend(tensor.elements())
+            for index in product(*map(range, tensor.shape)):  # row-major; () of a scalar
+                elements.append(tensor.name + (f"[{','.join(map(str, index))}]" if index else ""))
         self.number_variables()
 
     def number_variables(self) -> None:
@@ -324,12 +315,10 @@ class _Reader:
                 terms = [self.term(operand) for operand in frame[1:]]
                 first_minus = len(terms) if operator == "+" else int(len(terms) > 1)
                 return _product(terms) if operator == "*" else _sum(terms, first_minus)
-            case [
-                "declare-input" | "declare-output" as kind,
-                str(name),
-                "real" | "float32" | "float64",
-                str(shape),
-            ] if SHAPE.fullmatch(shape):
+            case [str(kind), str(name), "real" | "float32" | "float64", str(shape)] if kind in {
+                "declare-input",
+                "declare-output",
+            } and SHAPE.fullmatch(shape):
                 return Tensor(kind, name, tuple(map(int, re.findall("[0-9]+", shape))))
             case _:
                 raise Unsupported(f"{_shown(frame[0])} with {len(frame) - 1} operands, as it is")
@@ -358,11 +347,8 @@ class _Reader:
                 _intersect(box.lower, box.upper, choice[0])
             else:
                 choices.append(tuple(choice))
-        inputs, outputs = (
-            tuple(tensor.shape for tensor in self.tensors or () if tensor.kind == kind)
-            for kind in ("declare-input", "declare-output")
-        )
-        return Property(len(self.inputs), len(self.outputs), tuple(choices), inputs, outputs)
+        tensors = tuple(self.tensors or ())
+        return Property(len(self.inputs), len(self.outputs), tuple(choices), tensors)
 
 
 def read_property(text: bytes) -> Property:

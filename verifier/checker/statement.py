@@ -88,9 +88,7 @@ def _group(prop: Property, members: list[tuple[int, Case]], arithmetic: Arithmet
     )
 
 
-def _coefficients(
-    rows: Sequence[Row], size: int, arithmetic: Arithmetic
-) -> tuple[Floats, Floats]:
+def _coefficients(rows: Sequence[Row], size: int, arithmetic: Arithmetic) -> tuple[Floats, Floats]:
     values, error = arithmetic.zeros(len(rows), size), arithmetic.zeros(len(rows), size)
     for place, row in enumerate(rows):
         for variable, coefficient in row.coefficients:

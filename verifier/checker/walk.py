@@ -72,6 +72,10 @@ class Failure:
     step: str
     single: bool
     """Is it closed for the real function, only not for float32 execution?"""
+    root: int
+    lower: Floats
+    """[n]: what is left of its box"""
+    upper: Floats
 
 
 @dataclass(eq=False)
@@ -203,9 +207,7 @@ class Walk:
             known = part.neurons[:, :, self.start[value]]
             enclosure.narrow(value, known[:, 0], known[:, 1])
 
-    def _tighten(
-        self, part: Open, enclosure: Enclosure, value: int, wanted: np.ndarray
-    ) -> None:
+    def _tighten(self, part: Open, enclosure: Enclosure, value: int, wanted: np.ndarray) -> None:
         """Bound the neurons of a value that are not linear yet, in the nodes where it is wanted."""
         first_layer = all(source == 0 for source in self.network.nodes[value - 1].inputs)
         if not (first_layer and isinstance(self.network.nodes[value - 1].rule, Affine)):
@@ -318,9 +320,7 @@ class Walk:
             part.planes[batch, row, :-1] = np.where(known[:, None], form.coefficients, 0)
             part.planes[batch, row, -1] = np.where(known, form.constant, -np.inf)
 
-    def _use_mix(
-        self, part: Open, enclosure: Enclosure, batch: int, record: np.ndarray
-    ) -> None:
+    def _use_mix(self, part: Open, enclosure: Enclosure, batch: int, record: np.ndarray) -> None:
         """Bound a sum of rows of one clause with weights >= 0: above 0, one row must be."""
         proof, group = self.proof, self.group
         mix = int((proof["row"][: record[0]] == MIX).sum())
@@ -398,8 +398,13 @@ class Walk:
             clause = int(live[:, 1 if real else 0].argmax())
             what = "under float32 execution " if real else ""
             step = f"leaf {node}: clause {clause} is not refuted {what}on its box"
-            failures.append(Failure(node, step, real))
+            failures.append(self._failure(state, i, step, real))
         return failures
+
+    def _failure(self, state: Open, place: int, step: str, single: bool) -> Failure:
+        root = int(self.group.root[state.case[place]])
+        lower, upper = state.lower[place], state.upper[place]
+        return Failure(int(state.node[place]), step, single, root, lower, upper)
 
     def _split(self, state: Open) -> tuple[np.ndarray, Floats]:
         split = self.proof.split[state.node]
@@ -450,7 +455,7 @@ class Walk:
         if missing.any():
             real = not missing[:, 0].any()
             step = f"node {node}: clause {int(missing.any(1).argmax())} has no child"
-            failures.append(Failure(node, step, real))
+            failures.append(self._failure(state, 0, step, real))
         children = state[np.zeros(len(clause), dtype=np.int64)]
         alone = np.zeros(children.live.shape, dtype=bool)
         every = np.arange(len(clause))

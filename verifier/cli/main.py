@@ -7,19 +7,17 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
-from verifier.errors import OutOfMemory, VerifierError
+from verifier.cli.process import BUG, INTERRUPTED, USAGE, flush, remark
+from verifier.errors import BadInput, OutOfMemory, VerifierError
 from verifier.version import VERSION
 
 STARTED = time.monotonic()
 """When this process began, but for the start of the interpreter."""
 
-COMMANDS = ("verify", "info", "supports")
-
-USAGE, BUG, INTERRUPTED = 2, 70, 130
+COMMANDS = ("verify", "check", "info", "supports")
 
 log = logging.getLogger(__name__)
 
@@ -65,19 +63,13 @@ group = Commands(
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit."""
-    sys.exit(status(arguments, STARTED))
-
-
 def status(arguments: Sequence[str] | None = None, started: float | None = None) -> int:
     """Run the command line, whose time began at ``started``, and return the exit status."""
     began = time.monotonic() if started is None else started
     try:
-        ended = group.main(arguments, prog_name="verifier", standalone_mode=False, obj=began)
-        return ended if isinstance(ended, int) else 0
+        return _run(arguments, began)
     except click.exceptions.NoArgsIsHelpError as shown:
-        click.echo(shown.format_message())
+        click.echo(shown.format_message(), err=True)
         return USAGE
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "verifier"
@@ -88,6 +80,35 @@ def status(arguments: Sequence[str] | None = None, started: float | None = None)
         return INTERRUPTED
     except Exception as error:
         return explain(error)
+
+
+def _run(arguments: Sequence[str] | None, began: float) -> int:
+    """The exit status of a command.
+
+    Raises:
+        BadInput: standard output cannot take what the command says.
+    """
+    try:
+        ended = group.main(arguments, prog_name="verifier", standalone_mode=False, obj=began)
+    except SystemExit:  # click's answer to a reader that has gone away: it has seen enough
+        return 0
+    except OSError:
+        require_output()
+        raise
+    require_output()
+    return ended if isinstance(ended, int) else 0
+
+
+def require_output() -> None:
+    """Refuse to go on where standard output has not taken what was written to it.
+
+    Raises:
+        BadInput: it is full or closed.
+    """
+    problem = flush(sys.stdout)
+    if problem:
+        message = f"standard output cannot be written: {problem}"
+        raise BadInput(message)
 
 
 def explain(error: Exception) -> int:
@@ -111,7 +132,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def complain(line: str) -> None:
     """One line on standard error."""
-    click.echo(f"verifier: {line}", err=True)
+    remark(f"verifier: {line}")
 
 
 def _line(text: str) -> str:

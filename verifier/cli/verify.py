@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 EXIT_STATUS = {"unsat": 0, "sat": 1, "unknown": 3, "timed-out": 4}
 
-REAL_NOTE = (
-    "note: the bounds are over the real numbers and include this program's rounding, "
-    "not that of the network's own {} execution"
-)
+PROVED = {
+    "real": "proved for the real function, not for every float32 execution",
+    "float32": "proved for the real function and every float32 execution",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ class Options:
     quiet: bool
     verdict_style: str
     exit_code: bool
+    certificate: Path | None
+    semantics: str
+    unchecked: bool
     results_file: Path | None
     serialise_assignments: Path | None
 
@@ -85,6 +88,16 @@ def _seconds(_: click.Context, __: click.Parameter, value: float) -> float:
     "--verdict-style", type=click.Choice(["standard", "vnncomp"]), default="standard",
     show_default=True, help="The word for a time-out: timed-out, or timeout.",
 )  # fmt: skip
+@click.option(
+    "--certificate", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write the proof of an unsat, for `verifier check`.",
+)  # fmt: skip
+@click.option(
+    "--semantics", type=click.Choice(["auto", "real", "float32"]), default="auto",
+    help="What an unsat is about: the real function, or also every float32 execution; auto proves "
+    "the first, and the second where that costs little.",
+)  # fmt: skip
+@click.option("--unchecked", is_flag=True, help="Say unsat before its proof has been checked.")
 @click.option("--exit-code", is_flag=True, help="End with 0 unsat, 1 sat, 3 unknown, 4 timed-out.")
 @click.option("-v", "--verbose", count=True, help="Say what is chosen, and why; -vv says more.")
 @click.option("-q", "--quiet", is_flag=True, help="Nothing but errors on standard error.")
@@ -110,17 +123,19 @@ def command(started: float, **given: Any) -> int:
         _leave_error(options.results_file)
         raise
     _answer(answer, options)
+    written = _write_certificate(result, options.certificate)
     if options.serialise_assignments:
         write_tensors(result, options.serialise_assignments)
     if not options.quiet:
-        _remark(result)
+        _remark(result, written)
     return EXIT_STATUS[answer.word] if options.exit_code else 0
 
 
 def _result(options: Options) -> Result:
     request = Request.of(options.files, options.networks)
-    if options.results_file:
-        require_writable(options.results_file)
+    for path in (options.results_file, options.certificate):
+        if path:
+            require_writable(path)
     with Reporter(quiet=options.quiet) as report:
         return _search(request, options, report)
 
@@ -128,6 +143,7 @@ def _result(options: Options) -> Result:
 def _search(request: Request, options: Options, report: Reporter) -> Result:
     from verifier import api
     from verifier.load.vnnlib import read_query
+    from verifier.sealing import Wish
 
     query = read_query(request.prop)
     network = request.network_of(query)
@@ -137,6 +153,7 @@ def _search(request: Request, options: Options, report: Reporter) -> Result:
         timeout=options.timeout - (time.monotonic() - options.started),
         device=options.device,
         dtype=options.dtype,
+        wish=Wish(options.semantics, check=not options.unchecked),
         report=report,
     )
 
@@ -161,7 +178,24 @@ def _leave_error(results: Path | None) -> None:
             logging.getLogger(__name__).info("no results file: %s", error)
 
 
-def _remark(result: Result) -> None:
+def _write_certificate(result: Result, path: Path | None) -> str:
+    """Write the proof of an unsat where it is wanted; what to say about it.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    from verifier.verdict import Verified
+
+    verdict = result.verdict
+    if not path or not isinstance(verdict, Verified):
+        return ""
+    if verdict.certificate is None or verdict.certificate.data is None:
+        return f"; {path} was not written"
+    write(path, verdict.certificate.data)
+    return f"; certificate in {path} ({len(verdict.certificate.data):,} bytes)"
+
+
+def _remark(result: Result, written: str) -> None:
     """What a verdict does not say by itself, on standard error."""
     from verifier.verdict import Unknown, Verified
 
@@ -171,12 +205,20 @@ def _remark(result: Result) -> None:
             f"{word_of(verdict)}: {verdict.reason.value} "
             f"({verdict.open:,} open, worst margin {verdict.margin:.4g})"
         )
-    if isinstance(verdict, Verified) and verdict.note:
-        complain(f"unsat: {verdict.note}")
-    declared = (*result.query.network.inputs, *result.query.network.outputs)
-    types = sorted({d.element_type for d in declared if d.element_type.lower() != "real"})
-    if isinstance(verdict, Verified) and types and not verdict.note:
-        complain(REAL_NOTE.format(" or ".join(types)))
+    if not isinstance(verdict, Verified):
+        return
+    parts = [verdict.note] if verdict.note else []
+    certificate = verdict.certificate
+    if certificate is not None:
+        if certificate.semantics:
+            checked = f"checked in {certificate.seconds:.1f} s"
+            parts.append(
+                f"{PROVED[certificate.semantics]} ({certificate.leaves:,} leaves, {checked})"
+            )
+        elif certificate.note:
+            parts.append(certificate.note)
+    if parts:
+        complain("unsat: " + "; ".join(parts) + written)
 
 
 class _ToStandardError(logging.Handler):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from verifier.attack import Target
-from verifier.certify import ProofTree
+from verifier.certify import ProofTree, Sealed
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
@@ -41,9 +42,11 @@ FIRST_HUNT_SECONDS = 0.1
 HUNT_SECONDS = 0.3
 """Time of each later one."""
 HUNT_SHARE = 0.2
+"""Share of the time that later attacks may take."""
 LAST_HUNT_SECONDS = 2.0
 """Time of a last one, where some boxes could be neither closed nor split."""
-"""Share of the time that later attacks may take."""
+REFINE_SECONDS, REFINE_SHARE = 0.5, 0.5
+"""Time to extend a proof to float32 execution: so long, or that share of the time so far."""
 
 
 @dataclass(eq=False)
@@ -74,6 +77,10 @@ class InputSearch:
     """The share of open boxes that optimised slopes close, lately."""
     hunt: Hunt | None = None
     worst_thin: float = field(default=float("inf"))
+    proved: Verified | None = None
+    """A proof for the real function, while one for float32 execution is looked for."""
+    refine_until: float = float("inf")
+    """When to be content with it, on ``time.monotonic``'s clock."""
 
     @staticmethod
     def of(context: Context, workers: Workers) -> InputSearch:
@@ -98,23 +105,69 @@ class InputSearch:
         )
 
     def run(self) -> Verdict:
-        """Search until decided or out of time."""
+        """Search until decided and sealed, or out of time."""
+        while True:
+            verdict = self._exhaust() or self._seal()
+            if verdict is not None:
+                return verdict
+
+    def _exhaust(self) -> Verdict | None:
+        """Search until nothing is open any more: None, or the verdict if that is none."""
         while self._refill():
             if self.context.left <= 0:
                 return self.unknown(Reason.OUT_OF_TIME)
+            if self.proved is not None and time.monotonic() > self.refine_until:
+                return self.proved
             verdict = self._round()
             if verdict is None:
                 verdict = self._hunt()
             if verdict is not None:
                 return verdict
             self.context.tell(len(self.frontier), self.closed, self.frontier.worst_margin)
-        if self.thin:
+        if self.thin and self.proved is None:
             hunt = self.hunt or Hunt(self.context)
             found = hunt.run(LAST_HUNT_SECONDS, steps=4000)
             near = Reason.NEAR_MISS if self.context.near_miss else Reason.TOO_THIN
             return found or self.unknown(near)
+        return self.proved if self.thin else None
+
+    def _seal(self) -> Verdict | None:
+        """Have the proof checked; None: some leaves were opened again."""
         log.info("proved with %d boxes, %d leaves", self.boxes, self.closed)
-        return Verified(self.tree)
+        if self.context.seal is None:
+            return Verified(self.tree)
+        sealed = self.context.seal(self.tree)
+        verdict = Verified(self.tree, certificate=sealed.certificate)
+        if not sealed.reopen:
+            return verdict
+        log.info("%d leaves are opened again for the checker", len(sealed.reopen))
+        if not sealed.required:
+            if self.proved is None:
+                now = time.monotonic()
+                share = REFINE_SHARE * (now - self.context.started)
+                self.refine_until = now + max(REFINE_SECONDS, share)
+            self.proved = verdict
+        if self._reopen(sealed):
+            return None
+        return self.proved or self.unknown(Reason.NOT_SEALED)
+
+    def _reopen(self, sealed: Sealed) -> bool:
+        """Split leaves that the checker does not accept; could all of them be split?"""
+        xp, leaves = self.context.graph.xp, sealed.reopen
+        bounds = replace(self.problem.bounds, single=sealed.single)
+        self.problem = replace(self.problem, bounds=bounds)
+        free = self.context.problem.free
+        taken = [self.context.problem.take(leaf.case, leaf.case + 1) for leaf in leaves]
+        lower, upper = xp.outward(
+            np.stack([leaf.lower[free] for leaf in leaves]),
+            np.stack([leaf.upper[free] for leaf in leaves]),
+        )
+        thresholds = xp.doubles(np.concatenate([t.bounds for t in taken]))
+        rows = self.problem.roots(lower, upper, thresholds, xp.ints([x.node for x in leaves]))
+        rows = replace(rows, case=xp.ints([leaf.case for leaf in leaves]))
+        children = bisect(self.problem, rows, lower * 0, self.tree)
+        self.frontier.push(children)
+        return len(children) == 2 * len(leaves)
 
     def _refill(self) -> bool:
         """Open more cases while few boxes are open; is anything open?"""
@@ -211,8 +264,10 @@ class InputSearch:
         self.hunted += before - self.context.left
         return found
 
-    def unknown(self, reason: Reason) -> Unknown:
-        """How far the search got."""
+    def unknown(self, reason: Reason) -> Unknown | Verified:
+        """How far the search got; what it proved before it looked for more."""
+        if self.proved is not None:
+            return self.proved
         margin = min(self.frontier.worst_margin, self.worst_thin)
         still = len(self.frontier) + self.thin + len(self.context.problem.cases) - self.taken
         return Unknown(reason, margin, still)

@@ -75,7 +75,12 @@ class NeuronSearch:
                     return Unknown(verdict.reason, verdict.margin, verdict.open + cases - case - 1)
                 return verdict
         log.info("proved with %d subproblems, %d leaves", self.bounded, self.closed)
-        return Verified(self.tree)
+        if self.context.seal is None:
+            return Verified(self.tree)
+        sealed = self.context.seal(self.tree)
+        if sealed.required and sealed.reopen:
+            return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen))
+        return Verified(self.tree, certificate=sealed.certificate)
 
     def _case(self, case: int) -> Violated | Unknown | None:
         """Decide one case; None: proved."""

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from verifier.attack import Candidates, Judge, Witness
+from verifier.certify import Sealer
 from verifier.bounds import Objective, bound_objective, interval
 from verifier.graph import Graph
 from verifier.sets import Box
@@ -60,6 +61,8 @@ class Context:
     settings: SearchSettings = field(default_factory=SearchSettings)
     report: Callable[[Progress], None] | None = None
     started: float = field(default_factory=time.monotonic)
+    seal: Sealer | None = None
+    """Writes a finished proof down and has it checked."""
     near_miss: bool = False
     """Was a point unsafe in our arithmetic, but not in ONNX Runtime's?"""
     _reported: float = 0.0

@@ -118,9 +118,7 @@ class NeuronProblem:
             [np.zeros(0, dtype=np.int64), *((n.value << 32) + numpy(n.index) for n in self.layers)]
         )
 
-    def choice(
-        self, batch: SignPatterns, tilts: dict[int, Array], row: np.ndarray
-    ) -> Chosen:
+    def choice(self, batch: SignPatterns, tilts: dict[int, Array], row: np.ndarray) -> Chosen:
         """Multipliers of one row for each subproblem of a batch, as the proof tree records them."""
         xp = self.root.graph.xp
         neurons = {layer.value: xp.numpy(layer.index) for layer in self.layers}

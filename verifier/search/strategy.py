@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verifier.certify import Sealer
 from verifier.families import Nonlinear
 from verifier.graph import Graph
 from verifier.search.by_inputs import search_inputs
@@ -84,11 +85,16 @@ def decide(
     seconds: float,
     strategy: Strategy | None = None,
     report: Callable[[Progress], None] | None = None,
+    seal: Sealer | None = None,
 ) -> Verdict:
-    """Decide a problem within some seconds of wall time."""
+    """Decide a problem within some seconds of wall time.
+
+    With ``seal``, a proof is written down and checked before it is believed.
+    """
     started = time.monotonic()
     if len(problem.cases) == 0:
-        return Verified(None, "no input satisfies the property's own bounds: the region is empty")
+        note = "no input satisfies the property's own bounds: the region is empty"
+        return Verified(None, note, None if seal is None else seal(None).certificate)
     strategy = strategy or choose(problem.graph)
     log.info("strategy: split %s, %s in %s (%s)", *_words(strategy))
     context = Context(
@@ -99,6 +105,7 @@ def decide(
         np.random.default_rng(0),
         bounds=BoundSettings(deadline=started + seconds),
         report=report,
+        seal=seal,
         started=started,
     )
     return search_inputs(context) if strategy.search == "inputs" else search_neurons(context)

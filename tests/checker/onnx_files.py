@@ -1,0 +1,62 @@
+"""Small ONNX files for the tests of the checker, and their execution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+
+from verifier.checker.affine import Affine
+from verifier.checker.network import Network
+
+FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
+
+
+def file(
+    nodes: list[onnx.NodeProto],
+    shape: Any,
+    constants: dict[str, Any] | None = None,
+    outputs: tuple[str, ...] = ("y",),
+    opset: int = 17,
+) -> bytes:
+    """A network x -> outputs; x may be several inputs: {name: shape}."""
+    shapes = shape if isinstance(shape, dict) else {"x": shape}
+    inputs = [helper.make_tensor_value_info(n, FLOAT, s) for n, s in shapes.items()]
+    results = [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs]
+    weights = [numpy_helper.from_array(np.asarray(v), k) for k, v in (constants or {}).items()]
+    graph = helper.make_graph(nodes, "graph", inputs, results, weights)
+    opsets = [helper.make_opsetid("", opset)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+def execute(data: bytes, x: np.ndarray, *, optimised: bool = True) -> np.ndarray:
+    """The outputs by ONNX Runtime for one flat input, flat, as float64."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(data, options)
+    feed, start = {}, 0
+    for info in session.get_inputs():
+        shape = [size if isinstance(size, int) else 1 for size in info.shape]
+        kind = np.float64 if "double" in info.type else np.float32
+        size = int(np.prod(shape))
+        feed[info.name] = x[start : start + size].reshape(shape).astype(kind)
+        start += size
+    results = session.run(None, feed)
+    return np.concatenate([np.asarray(y, dtype=np.float64).ravel() for y in results])
+
+
+def evaluate(network: Network, x: np.ndarray) -> list[np.ndarray]:
+    """All values of a network for a batch [batch, n]."""
+    values = [x]
+    for node in network.nodes:
+        inputs = [values[i] for i in node.inputs]
+        if isinstance(node.rule, Affine):
+            values.append(node.rule.forward(*inputs))
+        else:
+            values.append(node.rule.interval(*inputs, *inputs)[0])
+    return values

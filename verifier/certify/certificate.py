@@ -1,0 +1,62 @@
+"""A certificate, and what checking it has shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from verifier.certify.proof_tree import ProofTree
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """A proof that no counterexample exists, as a file for ``verifier check``.
+
+    ``data`` is None where the proof uses what the checker has no rule for; ``note`` says what.
+    """
+
+    data: bytes | None
+    semantics: str | None = None
+    """What the check has proved: ``float32`` (the real function, and every float32 execution),
+    ``real`` (the real function), or None: it was not checked."""
+    note: str = ""
+    """Why it was not checked, or not written, or what float32 execution lacks."""
+    leaves: int = 0
+    seconds: float = 0.0
+    """How long writing and checking took."""
+
+    @property
+    def checked(self) -> bool:
+        """Has the checker accepted it?"""
+        return self.semantics is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """A leaf that the checker does not accept: all of the case in it that is left to prove."""
+
+    node: int
+    """Its number in the proof tree."""
+    case: int
+    lower: np.ndarray
+    """float64 [n_inputs]: of all inputs of the network"""
+    upper: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Sealed:
+    """What came of writing a proof down and checking it."""
+
+    certificate: Certificate
+    reopen: tuple[Leaf, ...] = ()
+    """Leaves that need more splits, or the proof does not hold what was asked for."""
+    single: bool = False
+    """Do they lack only the proof for float32 execution?"""
+    required: bool = False
+    """Is there no verdict without them?"""
+
+
+Sealer = Callable[[ProofTree | None], Sealed]
+"""Writes a finished proof down and checks it."""

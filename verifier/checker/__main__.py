@@ -1,0 +1,84 @@
+"""``python -m verifier.checker NETWORK PROPERTY CERTIFICATE``: check a certificate."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from verifier.checker.check import Report
+
+PROVED = {
+    "real": "for the real function",
+    "float32": "for the real function and for every float32 execution",
+}
+REJECTED, BAD_INPUT, UNSUPPORTED, OUT_OF_MEMORY = 1, 65, 69, 75
+
+
+def run(
+    files: tuple[Path, Path], certificate: bytes, *, semantics: str | None, exact: bool
+) -> Report:
+    """Check a certificate against the files of a network and a property.
+
+    Raises:
+        Rejected, Unreadable, Unsupported: see ``check``.
+    """
+    # The products are small: more threads would wait for each other. NumPy reads this once.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from verifier.checker.check import Effort, check
+    from verifier.checker.container import read_file
+
+    network, prop = (read_file(path) for path in files)
+    effort = Effort(exact=exact, threads=os.cpu_count() or 1)
+    if exact and semantics is None:
+        semantics = "real"
+    return check(network, prop, certificate, effort, files[0].parent, semantics)
+
+
+def words(report: Report) -> str:
+    """A report as one line."""
+    size = f"{report.nodes:,} nodes, {report.leaves:,} leaves, {report.seconds:.2f} s"
+    if report.semantics is None:
+        return f"rejected: {report.failures[0].step} ({len(report.failures):,} failures; {size})"
+    line = f"accepted {PROVED[report.semantics]} ({size})"
+    if report.failures:
+        line += f"; not for float32 execution: {report.failures[0].step}"
+    return line
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print one line, and return the exit status: 0 accepted, 1 rejected."""
+    from verifier.checker.errors import Rejected, Unreadable, Unsupported
+
+    parser = argparse.ArgumentParser("python -m verifier.checker", description=__doc__)
+    parser.add_argument("network", type=Path)
+    parser.add_argument("property", type=Path)
+    parser.add_argument("certificate", type=Path)
+    parser.add_argument("--semantics", choices=sorted(PROVED))
+    parser.add_argument("--exact", action="store_true", help="in fractions, for small networks")
+    given = parser.parse_args(arguments)
+    try:
+        data = given.certificate.read_bytes()
+        files = given.network, given.property
+        report = run(files, data, semantics=given.semantics, exact=given.exact)
+    except Rejected as error:
+        print(f"rejected: {error}")
+        return REJECTED
+    except (Unreadable, OSError) as error:
+        print(f"unreadable: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except Unsupported as error:
+        print(f"unsupported: {error}", file=sys.stderr)
+        return UNSUPPORTED
+    except MemoryError:
+        print("out of memory", file=sys.stderr)
+        return OUT_OF_MEMORY
+    print(words(report))
+    return 0 if report.accepted else REJECTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
