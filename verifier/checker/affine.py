@@ -127,7 +127,6 @@ class Affine:
 
     * ``forward``, ``magnitude`` are off by at most gamma(terms_forward) (|M| |x| + |b|),
     * ``backward`` by at most gamma(terms_backward) |a| |M|,
-    * ``rows`` by at most gamma(terms_rows) |M|, which is 0 except where M is no float64 matrix,
     * any float32 execution by at most gamma32(terms_float32) (|M| |x| + |b|),
 
     and besides by ``terms`` times the tiny of the arithmetic, where products underflow.
@@ -139,7 +138,7 @@ class Affine:
     ) -> None:
         """``sizes`` are those of the inputs, which the matrix meets one after the other."""
         self.matrix, self.bias, self.sizes, self.size = matrix, bias, sizes, len(bias)
-        self.terms_rows = inexact
+        self.exact_rows = not inexact
         self.terms_forward = matrix.terms + inexact + bool((matrix.occupied & (bias != 0)).any())
         self.terms_backward = self._transposed.terms + inexact
         self.terms_float32 = self.terms_forward
@@ -177,7 +176,9 @@ class Affine:
         return tuple(np.split(self._transposed.apply(a), np.cumsum(self.sizes)[:-1], axis=1))
 
     def rows(self, index: Indices) -> tuple[Floats, ...]:
-        """The rows M_i[index], [len(index), n_i]: products with 0 and 1 are exact."""
+        """The rows M_i[index], [len(index), n_i], exactly; only where ``exact_rows``."""
+        if not self.exact_rows:
+            raise ValueError("the matrix is not one of floats: start from unit rows instead")
         if isinstance(self.matrix, Dense) and self.matrix.weight.shape[:2] == (1, self.size):
             return (self.matrix.weight[0][index],)
         units = _zeros((len(index), self.size), self.bias)

@@ -12,6 +12,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[Any]
 """float64 arrays, or arrays of ``Fraction`` objects in exact arithmetic."""
 
+Ints = npt.NDArray[Any]
+"""Integers or truth values."""
+
 UNIT = 2.0**-53
 """Unit roundoff of float64."""
 UNIT32 = 2.0**-24

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from verifier.checker.affine import Affine
-from verifier.checker.arithmetic import TINY32, Arithmetic, Floats, gamma32
+from verifier.checker.arithmetic import TINY32, Arithmetic, Floats, Ints, gamma32
 from verifier.checker.network import Network
 
 LARGEST32 = 3.4e38
@@ -48,7 +48,7 @@ class Rows:
     """value -> [rows, n]: exact coefficients."""
     constant: Floats
     """[rows]"""
-    owner: np.ndarray
+    owner: Ints
     """int64 [rows]: the box of each row."""
     single: Floats
     """[rows]: what float32 execution has taken away already; part of ``constant``."""
@@ -66,13 +66,13 @@ class Multipliers:
     ``added[v]`` are (columns, beta) added to the multipliers of split neurons.
     """
 
-    slopes: dict[int, tuple[np.ndarray, Floats]]
-    added: dict[int, tuple[np.ndarray, Floats]]
+    slopes: dict[int, tuple[Ints, Floats]]
+    added: dict[int, tuple[Ints, Floats]]
 
     def __getitem__(self, some: slice) -> Multipliers:
         def cut(
-            parts: dict[int, tuple[np.ndarray, Floats]],
-        ) -> dict[int, tuple[np.ndarray, Floats]]:
+            parts: dict[int, tuple[Ints, Floats]],
+        ) -> dict[int, tuple[Ints, Floats]]:
             return {value: (columns, part[some]) for value, (columns, part) in parts.items()}
 
         return Multipliers(cut(self.slopes), cut(self.added))
@@ -192,7 +192,7 @@ class Enclosure:
         self.lines[value] = Lines(below, above, *ends)
         self.slack[value] = number.tiny * (reach.sum(1) + reach.shape[1] + 8)
 
-    def unstable(self, value: int) -> np.ndarray:
+    def unstable(self, value: int) -> Ints:
         """Where an atom that reads the value is not linear over the box: bool [batch, n]."""
         lower, upper = self.lower[value], self.upper[value]
         crossing, wide = (lower < 0) & (upper > 0), lower < upper
@@ -202,7 +202,7 @@ class Enclosure:
                 result |= crossing if node.rule.tilted else wide
         return result
 
-    def unit_rows(self, value: int, batch: np.ndarray, neuron: np.ndarray, sign: Floats) -> Rows:
+    def unit_rows(self, value: int, batch: Ints, neuron: Ints, sign: Floats) -> Rows:
         """The rows sign * neuron of a value."""
         rule, inputs = self.network.nodes[value - 1].rule, self.network.nodes[value - 1].inputs
         number = self.arithmetic
@@ -232,7 +232,7 @@ class Enclosure:
         form = Form.join(forms)
         return form, self.least(form, rows.owner)
 
-    def least(self, form: Form, owner: np.ndarray) -> Floats:
+    def least(self, form: Form, owner: Ints) -> Floats:
         """The least value of each form over its owner's input box."""
         number = self.arithmetic
         a = form.coefficients

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from verifier.checker.arithmetic import Arithmetic, Floats
+from verifier.checker.arithmetic import Arithmetic, Floats, Ints
 
 SWEEPS = 2
 """Passes over the rows of a clause; the second starts from the box that the first one left."""
@@ -15,12 +15,12 @@ PASSES = 2
 def clip(
     box: tuple[Floats, Floats],
     planes: tuple[Floats, Floats],
-    clause: np.ndarray,
-    live: np.ndarray,
+    clause: Ints,
+    live: Ints,
     arithmetic: Arithmetic,
     *,
     jointly: bool,
-) -> tuple[Floats, Floats, np.ndarray]:
+) -> tuple[Floats, Floats, Ints]:
     """The hull of the parts of each box where some live clause has all its planes <= 0.
 
     ``box`` [batch, n] twice; ``planes`` are coefficients [batch, rows, n] and constants
@@ -49,8 +49,8 @@ def clip(
 
 
 def _settle(
-    box: tuple[Floats, Floats], lower: Floats, upper: Floats, nothing: np.ndarray
-) -> tuple[tuple[Floats, Floats], np.ndarray]:
+    box: tuple[Floats, Floats], lower: Floats, upper: Floats, nothing: Ints
+) -> tuple[tuple[Floats, Floats], Ints]:
     """The cut boxes; where nothing is left, the old ones. What is no number cuts nothing."""
     lower = np.where(lower > box[0], lower, box[0])
     upper = np.where(upper < box[1], upper, box[1])
@@ -61,7 +61,7 @@ def _settle(
 
 def _cut(
     box: tuple[Floats, Floats], planes: tuple[Floats, Floats], arithmetic: Arithmetic
-) -> tuple[tuple[Floats, Floats], np.ndarray]:
+) -> tuple[tuple[Floats, Floats], Ints]:
     """a . x + c <= 0 bounds each coordinate, the others being at their best, row by row.
 
     a_i x_i <= -(c + sum over j != i of min(a_j x_j)); the sum is that of all j, less the i-th.
@@ -84,7 +84,7 @@ def _cut(
 
 def _cut_jointly(
     box: tuple[Floats, Floats], planes: tuple[Floats, Floats], arithmetic: Arithmetic
-) -> tuple[tuple[Floats, Floats], np.ndarray]:
+) -> tuple[tuple[Floats, Floats], Ints]:
     """Bound each coordinate subject to all rows: by any multipliers >= 0 of theirs.
 
     x_i >= min over the box of (e_i + beta A) . x + beta c, where beta >= 0, A x + c <= 0.

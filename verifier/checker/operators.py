@@ -20,9 +20,7 @@ Rule = Callable[[Step], list[Tensor]]
 
 
 def _axes(axes: list[int], rank: int) -> tuple[int, ...]:
-    if any(not -rank <= axis < rank for axis in axes):
-        raise ValueError(f"axes {axes} of {rank}")
-    return tuple(axis % rank for axis in axes)
+    return tuple(range(rank)[axis] for axis in axes)
 
 
 def _moves(mover: Callable[[Step, Any], Any]) -> Rule:
@@ -138,11 +136,6 @@ def _constant_of_shape(step: Step) -> list[Tensor]:
     return [np.full(step.integers(), value.item(), value.dtype)]
 
 
-def _shape(step: Step) -> list[Tensor]:
-    sizes = step.tensor().shape[step.attribute("start", 0) : step.attribute("end")]
-    return [np.array(sizes, dtype=np.int64)]
-
-
 def _reciprocal(step: Step, x: npt.NDArray[np.float64]) -> tuple[Floats, int]:
     """1 / x, and how many roundings that takes."""
     if not ((abs(x) > 2.0**-900) & (abs(x) < 2.0**900)).all():
@@ -198,11 +191,6 @@ def _two_variables(step: Step, operator: str, a: Variable, b: Variable) -> Tenso
     signs = np.array([1.0, 1.0 if operator == "+" else -1.0])
     scale = step.numbers(signs.reshape(2, *[1] * (index.ndim - 1)))
     return step.affine([a, b], index, scale, step.numbers(0.0))
-
-
-def _negative(step: Step) -> list[Tensor]:
-    x = step.variable()
-    return [step.affine([x], x.index[None], step.numbers([-1.0]), step.numbers(0.0))]
 
 
 def _reduce(*, mean: bool, spatial: bool = False) -> Rule:
@@ -304,9 +292,8 @@ def _batch_normalization(step: Step) -> list[Tensor]:
     scale = factor * (1 / np.sqrt(variance + epsilon))
     if (variance < 0).any() or epsilon <= 0 or ((abs(scale) < 2.0**-900) & (factor != 0)).any():
         raise NoRule("a variance, epsilon or scale out of range")
-    index, ones = x.index[None], np.ones(1)
-    centred = replace(step, outputs=[step.outputs[0] + ":centred"])
-    difference: Any = centred.affine([x], index, ones, -mean)
+    centred, index = replace(step, outputs=[step.outputs[0] + ":centred"]), x.index[None]
+    difference: Any = centred.affine([x], index, np.ones(1), -mean)
     return [step.affine([difference], index, scale, offset, 4)]
 
 
@@ -343,17 +330,15 @@ def _gemm(step: Step) -> list[Tensor]:
     if isinstance(a, Variable) == isinstance(b, Variable):
         raise NoRule("a product of two variables, or of two constants")
     first = isinstance(a, Variable)
-    x, matrix, flip = (a, b, flip_a) if first else (b, a, flip_b)
-    weight = exact(matrix, x)
+    x, matrix, flip_x, flip = (a, b, flip_a, flip_b) if first else (b, a, flip_b, flip_a)
     if x.kind.itemsize > 4 and {alpha, beta} != {1.0}:
         raise NoRule("alpha or beta with float64")
-    if flip:
+    if flip_x:
         x = step.values.select(step.outputs[0] + ":transposed", [x], x.index.T)
-    weight = weight.T if (first and not flip_b) or (not first and flip_a) else weight
-    (m, k), (other, inner) = weight.shape, x.shape if first else x.shape[::-1]
-    if k != inner:
-        raise ValueError(f"shapes {a.shape} and {b.shape} do not match")
-    shape, copies, columns = ((other, m), other, 1) if first else ((m, other), 1, other)
+    weight = exact(matrix, x)
+    weight = weight.T if first != bool(flip) else weight
+    shape = _product_shape(*((x.shape, weight.shape[::-1]) if first else (weight.shape, x.shape)))
+    copies, columns = (x.shape[0], 1) if first else (1, x.shape[1])
     bias = step.numbers(0.0 if c is None else beta * exact(c, x))
     dense = Dense(step.numbers(alpha * weight)[None], copies, columns)
     return [step.product(x, dense, shape, bias, 0 if alpha == beta == 1 else 2)]
@@ -399,13 +384,13 @@ RULES: dict[str, Rule] = {
     "LeakyRelu": _atom(lambda s: leaky_relu(s.attribute("alpha", float(np.float32(0.01))))),
     "MatMul": _matmul,
     "Mul": _arithmetic("*"),
-    "Neg": _negative,
+    "Neg": lambda s: [_with_constant(s, "*", x := s.variable(), np.full(x.shape, -1.0))],
     "Pad": _pad,
     "ReduceMean": _reduce(mean=True),
     "ReduceSum": _reduce(mean=False),
     "Relu": _atom(lambda _: Relu()),
     "Reshape": _moves(_reshape),
-    "Shape": _shape,
+    "Shape": lambda s: [np.array(s.tensor().shape[s.attribute("start") : s.attribute("end")])],
     "Sigmoid": _atom(lambda _: SShape(1)),
     "Slice": _moves(_slice),
     "Split": _split,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from verifier.checker.affine import Affine
-from verifier.checker.arithmetic import Arithmetic, Floats
+from verifier.checker.arithmetic import Arithmetic, Floats, Ints
 from verifier.checker.bounds import Multipliers
 from verifier.checker.container import Container
 from verifier.checker.errors import Rejected
@@ -50,23 +50,23 @@ MEMBERS = {
 class Proof:
     """A tree in the order of its levels, and what was chosen at its nodes."""
 
-    arrays: dict[str, np.ndarray]
-    first_child: np.ndarray
+    arrays: dict[str, Ints]
+    first_child: Ints
     """int64 [nodes]: its children are numbered from here on, in order"""
-    split: np.ndarray
+    split: Ints
     """int64 [nodes]: which entry of ``split_axis`` and ``split_point`` is the node's"""
-    clause_start: np.ndarray
+    clause_start: Ints
     """int64 [nodes + 1]: the clauses of a clause split, in ``clause``"""
-    values: np.ndarray
+    values: Ints
     """int64 [atoms]: the network's value of each atom that is named"""
-    columns: dict[int, tuple[np.ndarray, np.ndarray]]
+    columns: dict[int, tuple[Ints, Ints]]
     """atom's value -> (columns, neurons)"""
-    beta_start: np.ndarray
+    beta_start: Ints
     """int64 [records]: where the numbers of each record start, in ``row_beta``"""
-    mix_start: np.ndarray
+    mix_start: Ints
     """int64 [mixes + 1]: the rows of each mix, in ``mix_row``"""
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> Ints:
         return self.arrays[name]
 
     @property
@@ -75,7 +75,7 @@ class Proof:
         return len(self.arrays["node"])
 
     @property
-    def kind(self) -> np.ndarray:
+    def kind(self) -> Ints:
         """uint8 [nodes]"""
         return self.arrays["node"] & 3
 
@@ -83,12 +83,10 @@ class Proof:
         """Is an action done at any node?"""
         return bool((self.arrays["node"] & action).any())
 
-    def multipliers(
-        self, alpha: np.ndarray, beta: np.ndarray | None, arithmetic: Arithmetic
-    ) -> Multipliers:
+    def multipliers(self, alpha: Ints, beta: Ints | None, arithmetic: Arithmetic) -> Multipliers:
         """The multipliers of some rows: alpha [rows, columns] of 255ths, beta [rows, columns]."""
-        slopes: dict[int, tuple[np.ndarray, Floats]] = {}
-        added: dict[int, tuple[np.ndarray, Floats]] = {}
+        slopes: dict[int, tuple[Ints, Floats]] = {}
+        added: dict[int, tuple[Ints, Floats]] = {}
         for value, (columns, neurons) in self.columns.items():
             slopes[value] = neurons, arithmetic.numbers(alpha[:, columns] / 255)
             if beta is not None:
@@ -139,13 +137,13 @@ def read_proof(container: Container, network: Network) -> Proof:
     )
 
 
-def _members(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _members(given: dict[str, Ints]) -> dict[str, Ints]:
     """All arrays; those that have no elements are left out of a container."""
     odd = sorted(set(given) - set(MEMBERS))
     if odd:
         raise Rejected(f"members: {', '.join(odd)} unknown")
     width = len(given.get("column_atom", ()))
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Ints] = {}
     for name, (dtype, axes) in MEMBERS.items():
         empty = np.zeros((0, width)[:axes], dtype=dtype)
         arrays[name] = array = given.get(name, empty)
@@ -154,7 +152,7 @@ def _members(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _atoms(container: Container, network: Network) -> np.ndarray:
+def _atoms(container: Container, network: Network) -> Ints:
     """The values of the atoms that the manifest names."""
     places = {node.name: k for k, node in enumerate(network.nodes, start=1)}
     values = []
@@ -171,8 +169,8 @@ def _atoms(container: Container, network: Network) -> np.ndarray:
 
 
 def _columns(
-    arrays: dict[str, np.ndarray], values: np.ndarray, network: Network
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    arrays: dict[str, Ints], values: Ints, network: Network
+) -> dict[int, tuple[Ints, Ints]]:
     atom, neuron = arrays["column_atom"], arrays["column_neuron"].astype(np.int64)
     if len(atom) != len(neuron) or (atom >= len(values)).any():
         raise Rejected("column_atom: numbers of named tensors are needed, one for each neuron")
@@ -189,7 +187,7 @@ def _columns(
     return result
 
 
-def _records(arrays: dict[str, np.ndarray], nodes: int) -> None:
+def _records(arrays: dict[str, Ints], nodes: int) -> None:
     width = len(arrays["column_atom"])
     groups = (
         ("row_node", ("row", "row_alpha", "beta_count")),

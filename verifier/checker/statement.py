@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.checker.arithmetic import UNIT, Arithmetic, Floats, round_down, round_up
+from verifier.checker.arithmetic import UNIT, Arithmetic, Floats, Ints, round_down, round_up
 from verifier.checker.errors import Rejected
 from verifier.checker.property import Case, Property, Row
 
@@ -28,10 +28,10 @@ class Group:
     """[rows, n]"""
     error: tuple[Floats, Floats]
     """What rounding the coefficients to doubles changed, at most: as outputs and inputs."""
-    clause: np.ndarray
+    clause: Ints
     """int64 [rows], ascending"""
     clauses: int
-    root: np.ndarray
+    root: Ints
     """int64 [cases]: the tree's root of each case"""
     lower: Floats
     """[cases, n], rounded outward"""
@@ -40,7 +40,7 @@ class Group:
     """[cases, rows], rounded up"""
 
 
-def groups(prop: Property, roots: np.ndarray, arithmetic: Arithmetic) -> list[Group]:
+def groups(prop: Property, roots: Ints, arithmetic: Arithmetic) -> list[Group]:
     """The cases that are the roots of a tree; all others must be empty.
 
     Raises:

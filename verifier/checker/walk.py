@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from verifier.checker.affine import Affine
-from verifier.checker.arithmetic import Arithmetic, Floats
+from verifier.checker.arithmetic import Arithmetic, Floats, Ints
 from verifier.checker.bounds import Enclosure, Form, Rows
 from verifier.checker.clip import clip
 from verifier.checker.errors import Rejected
 from verifier.checker.network import Network
+from verifier.checker.nodes import Failure, Open
 from verifier.checker.proof import (
     CLAUSE,
     CLIP,
@@ -25,57 +26,6 @@ from verifier.checker.proof import (
     Proof,
 )
 from verifier.checker.statement import Group
-
-
-@dataclass(frozen=True, eq=False)
-class Open:
-    """Nodes to look at, and what is known in each, as a struct of arrays.
-
-    Law: every point of a case that is unsafe lies in the box of an open node, with all neurons in
-    its boxes, and meets a clause that is live there.
-    """
-
-    node: np.ndarray
-    case: np.ndarray
-    """int64 [batch]: its place in the group"""
-    lower: Floats
-    """[batch, n]"""
-    upper: Floats
-    live: np.ndarray
-    """bool [batch, clauses, 2]: not refuted yet, for the real function and for float32 execution"""
-    planes: Floats
-    """[batch, rows, n + 1]: coefficients and constants of lower bounds of the rows less their
-    bounds; a constant of -inf where none is known"""
-    neurons: Floats
-    """[batch, 2, hidden]: lower and upper bounds of the values that atoms read"""
-    split: np.ndarray
-    """bool [batch, columns]: neurons that were split on the way"""
-
-    def __len__(self) -> int:
-        return len(self.node)
-
-    def __getitem__(self, some: np.ndarray | slice) -> Open:
-        return Open(*(getattr(self, f.name)[some] for f in fields(self)))
-
-    @staticmethod
-    def join(parts: list[Open]) -> Open:
-        """All nodes of several."""
-        names = [f.name for f in fields(Open)]
-        return Open(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A leaf that is not closed."""
-
-    node: int
-    step: str
-    single: bool
-    """Is it closed for the real function, only not for float32 execution?"""
-    root: int
-    lower: Floats
-    """[n]: what is left of its box"""
-    upper: Floats
 
 
 @dataclass(eq=False)
@@ -103,7 +53,7 @@ class Walk:
         self.recorded = np.zeros(self.proof.nodes, dtype=bool)
         self.recorded[row_node] = True
 
-    def _slots(self) -> np.ndarray:
+    def _slots(self) -> Ints:
         """Where the neuron of each column is in ``Open.neurons``."""
         slot = np.zeros(len(self.proof["column_atom"]), dtype=np.int64)
         for value, (columns, neurons) in self.proof.columns.items():
@@ -207,7 +157,7 @@ class Walk:
             known = part.neurons[:, :, self.start[value]]
             enclosure.narrow(value, known[:, 0], known[:, 1])
 
-    def _tighten(self, part: Open, enclosure: Enclosure, value: int, wanted: np.ndarray) -> None:
+    def _tighten(self, part: Open, enclosure: Enclosure, value: int, wanted: Ints) -> None:
         """Bound the neurons of a value that are not linear yet, in the nodes where it is wanted."""
         first_layer = all(source == 0 for source in self.network.nodes[value - 1].inputs)
         if not (first_layer and isinstance(self.network.nodes[value - 1].rule, Affine)):
@@ -247,8 +197,8 @@ class Walk:
         self,
         enclosure: Enclosure,
         value: int,
-        which: tuple[np.ndarray, np.ndarray, np.ndarray],
-        alpha: np.ndarray | None = None,
+        which: tuple[Ints, Ints, Ints],
+        alpha: Ints | None = None,
     ) -> None:
         """Narrow boxes with the bounds of sign * neuron."""
         batch, neuron, sign = which
@@ -284,8 +234,13 @@ class Walk:
         for i in np.flatnonzero(mixed).tolist():
             self._use_mix(part, enclosure, int(batch[i]), record[i : i + 1])
 
-    def _start(self, weights: Floats, batch: np.ndarray, enclosure: Enclosure) -> Rows:
-        """Combinations of the rows [combinations, rows] less their bounds, as functions of values."""
+    def _start(
+        self, weights: Floats, batch: Ints, enclosure: Enclosure
+    ) -> tuple[dict[int, Floats], Floats]:
+        """Combinations of the rows, weights [combinations, rows], as functions of values.
+
+        And what rounding their coefficients may have changed.
+        """
         group, number = self.group, self.arithmetic
         output = self.network.output
         start = {output: weights @ group.outputs}
@@ -298,14 +253,14 @@ class Walk:
         cost = cost + (more * enclosure.magnitude(0)[batch]).sum(1)
         if inputs.any():
             start[0] = start[0] + inputs if output == 0 else inputs
-        return start, 2 * cost  # type: ignore[return-value]
+        return start, 2 * cost
 
     def _use(
         self,
         part: Open,
         enclosure: Enclosure,
-        which: tuple[np.ndarray, np.ndarray],
-        record: np.ndarray | None,
+        which: tuple[Ints, Ints],
+        record: Ints | None,
     ) -> None:
         """Bound rows, one by one, and note which clauses that refutes."""
         batch, row = which
@@ -320,7 +275,7 @@ class Walk:
             part.planes[batch, row, :-1] = np.where(known[:, None], form.coefficients, 0)
             part.planes[batch, row, -1] = np.where(known, form.constant, -np.inf)
 
-    def _use_mix(self, part: Open, enclosure: Enclosure, batch: int, record: np.ndarray) -> None:
+    def _use_mix(self, part: Open, enclosure: Enclosure, batch: int, record: Ints) -> None:
         """Bound a sum of rows of one clause with weights >= 0: above 0, one row must be."""
         proof, group = self.proof, self.group
         mix = int((proof["row"][: record[0]] == MIX).sum())
@@ -341,12 +296,12 @@ class Walk:
         self,
         part: Open,
         enclosure: Enclosure,
-        which: tuple[np.ndarray, Floats],
-        record: np.ndarray | None,
+        which: tuple[Ints, Floats],
+        record: Ints | None,
     ) -> tuple[Form, Floats, Floats]:
         batch, weights = which
         number = self.arithmetic
-        start, cost = self._start(weights, batch, enclosure)  # type: ignore[misc]
+        start, cost = self._start(weights, batch, enclosure)
         offset = (weights * self.group.bounds[part.case[batch]]).sum(1)
         scale = (weights * abs(self.group.bounds[part.case[batch]])).sum(1)
         offset = offset + number.gamma(weights.shape[1] + 8) * scale
@@ -359,7 +314,7 @@ class Walk:
         form, least = enclosure.bound(rows, chosen)
         return form, least, form.single
 
-    def _betas(self, part: Open, batch: np.ndarray, record: np.ndarray) -> np.ndarray | None:
+    def _betas(self, part: Open, batch: Ints, record: Ints) -> Ints | None:
         """beta [rows, columns]: a record lists one number for each neuron that was split."""
         split = part.split[batch]
         count = split.sum(1)
@@ -378,8 +333,8 @@ class Walk:
     def _refute(
         self,
         part: Open,
-        batch: np.ndarray,
-        clause: np.ndarray,
+        batch: Ints,
+        clause: Ints,
         found: tuple[Floats, Floats],
     ) -> None:
         least, single = found
@@ -406,7 +361,7 @@ class Walk:
         lower, upper = state.lower[place], state.upper[place]
         return Failure(int(state.node[place]), step, single, root, lower, upper)
 
-    def _split(self, state: Open) -> tuple[np.ndarray, Floats]:
+    def _split(self, state: Open) -> tuple[Ints, Floats]:
         split = self.proof.split[state.node]
         point = self.arithmetic.numbers(self.proof["split_point"][split])
         return self.proof["split_axis"][split].astype(np.int64), point

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from verifier.cli.process import drop
 from verifier.errors import BadInput
 
 if TYPE_CHECKING:
@@ -61,14 +63,19 @@ def witness_of(result: Result) -> str:
 def write_tensors(result: Result, folder: Path) -> None:
     """One serialised ``TensorProto`` for each variable: ``FOLDER/NAME.pb``.
 
+    Where there is no witness, those of an earlier run are removed.
+
     Raises:
-        BadInput: a file cannot be written.
+        BadInput: a file cannot be written, or not be removed.
     """
     from verifier.load.onnx.write import tensor_bytes
     from verifier.verdict import Violated
 
     verdict = result.verdict
     if not isinstance(verdict, Violated):
+        network = result.query.network
+        for declaration in (*network.inputs, *network.outputs):
+            _remove(folder / f"{declaration.name}.pb")
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,16 +106,29 @@ def _typed(values: np.ndarray, declaration: Declaration, port: Port) -> np.ndarr
     return values.astype(port.dtype).reshape(declaration.shape)
 
 
+def _remove(path: Path) -> None:
+    """Remove a file, or a link to one; what is neither was never ours."""
+    if not (path.is_symlink() or path.is_file()):
+        return
+    try:
+        path.unlink()
+    except OSError as error:
+        message = f"the file {path} of an earlier run cannot be removed: {error.strerror}"
+        raise BadInput(message) from None
+
+
 def require_writable(path: Path) -> None:
     """Refuse a results file that could not be written at the end.
 
     Raises:
         BadInput: its folder is missing or closed to us, or it is a folder itself.
     """
-    folder = path.parent
+    folder = _target(path).parent
     problem = ""
     if path.is_dir():
         problem = "it is a folder"
+    elif _is_special(path):
+        problem = "" if os.access(path, os.W_OK) else "no permission to write to it"
     elif not folder.is_dir():
         problem = f"there is no folder {folder}"
     elif not os.access(folder, os.W_OK | os.X_OK):
@@ -118,20 +138,43 @@ def require_writable(path: Path) -> None:
         raise BadInput(message)
 
 
+def _is_special(path: Path) -> bool:
+    """Is something there that is no regular file, such as a pipe or a device?"""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _target(path: Path) -> Path:
+    """The file itself where the path is a link to it."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def write(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all.
+    """Write a file as a whole or not at all; a pipe or a device takes the bytes and stays there.
 
     Raises:
         BadInput: it cannot be written; what was there before is still there.
     """
+    try:
+        if _is_special(path):
+            path.write_bytes(content)
+        else:
+            _replace(_target(path), content)
+    except OSError as error:
+        message = f"the file {path} cannot be written: {error.strerror}"
+        raise BadInput(message) from None
+
+
+def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
         temporary.replace(path)
-    except OSError as error:
+    except OSError:
         temporary.unlink(missing_ok=True)
-        message = f"the file {path} cannot be written: {error.strerror}"
-        raise BadInput(message) from None
+        raise
 
 
 def say(text: str) -> None:
@@ -140,19 +183,17 @@ def say(text: str) -> None:
     Raises:
         BadInput: standard output is full or closed.
     """
+    problem = "it is closed"
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            return
     except BrokenPipeError:
-        _drop_output()
+        drop(sys.stdout)
+        return
     except OSError as error:
-        _drop_output()
-        message = f"standard output cannot be written: {error.strerror}"
-        raise BadInput(message) from None
-
-
-def _drop_output() -> None:
-    """Send what is left in the buffer nowhere, or Python tries again when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+        drop(sys.stdout)
+        problem = error.strerror or str(error)
+    message = f"standard output cannot be written: {problem}"
+    raise BadInput(message)

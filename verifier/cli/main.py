@@ -69,7 +69,7 @@ def status(arguments: Sequence[str] | None = None, started: float | None = None)
     try:
         return _run(arguments, began)
     except click.exceptions.NoArgsIsHelpError as shown:
-        click.echo(shown.format_message(), err=True)
+        remark(shown.format_message())
         return USAGE
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "verifier"

@@ -31,7 +31,7 @@ class Reporter:
     """
 
     def __init__(self, *, quiet: bool) -> None:
-        self.draws = not quiet and sys.stderr.isatty()
+        self.draws = not quiet and sys.stderr is not None and sys.stderr.isatty()
         self.logged = 0.0
         self.status: Any = None
 
@@ -52,6 +52,11 @@ class Reporter:
         else:
             self.status.update(line)
 
+    def stop(self) -> None:
+        """Draw no more, and leave the terminal as it was."""
+        if self.status is not None:
+            self.status.stop()
+
     def __enter__(self) -> Self:
         return self
 
@@ -61,5 +66,4 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.status is not None:
-            self.status.stop()
+        self.stop()

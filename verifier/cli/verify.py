@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,11 @@ from verifier.cli.answer import (
     write,
     write_tensors,
 )
-from verifier.cli.main import INTERRUPTED, complain
+from verifier.cli.main import complain
+from verifier.cli.process import INTERRUPTED, on_interrupt, remark
 from verifier.cli.progress import Reporter
 from verifier.cli.request import Request
+from verifier.errors import BadInput
 
 if TYPE_CHECKING:
     from verifier.api import Result
@@ -116,8 +117,7 @@ def command(started: float, **given: Any) -> int:
         result = _result(options)
         answer = Answer(word_of(result.verdict), witness_of(result))
     except KeyboardInterrupt:
-        _answer(Answer("unknown"), options)
-        complain("interrupted")
+        _give_up(options)
         return INTERRUPTED
     except Exception:
         _leave_error(options.results_file)
@@ -137,7 +137,22 @@ def _result(options: Options) -> Result:
         if path:
             require_writable(path)
     with Reporter(quiet=options.quiet) as report:
-        return _search(request, options, report)
+
+        def last() -> None:
+            report.stop()
+            _give_up(options)
+
+        with on_interrupt(last):
+            return _search(request, options, report)
+
+
+def _give_up(options: Options) -> None:
+    """What an interrupted search says."""
+    try:
+        _answer(Answer("unknown"), options)
+    except BadInput as error:
+        complain(str(error))
+    complain("interrupted")
 
 
 def _search(request: Request, options: Options, report: Reporter) -> Result:
@@ -225,7 +240,7 @@ class _ToStandardError(logging.Handler):
     """Looks standard error up for each line, since a progress display may have wrapped it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        remark(self.format(record))
 
 
 def configure_logging(verbose: int) -> None:
