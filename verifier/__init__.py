@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from verifier.version import VERSION
 
 if TYPE_CHECKING:
-    from verifier.api import Result, load, verify
+    from verifier.api import Result, check, load, verify
+    from verifier.certify import Certificate
     from verifier.errors import (
         BadInput,
         ImportMismatch,
@@ -21,14 +22,17 @@ if TYPE_CHECKING:
         UnsupportedModel,
         VerifierError,
     )
+    from verifier.settings import Options
     from verifier.verdict import Reason, Unknown, Verified, Violated
 
 __version__ = VERSION
 
 __all__ = [
     "BadInput",
+    "Certificate",
     "ImportMismatch",
     "ModelError",
+    "Options",
     "OutOfMemory",
     "PropertyError",
     "Reason",
@@ -39,12 +43,15 @@ __all__ = [
     "VerifierError",
     "Violated",
     "__version__",
+    "check",
     "load",
     "verify",
 ]
 
 _HOMES = {
-    "verifier.api": ("Result", "load", "verify"),
+    "verifier.api": ("Result", "check", "load", "verify"),
+    "verifier.certify": ("Certificate",),
+    "verifier.settings": ("Options",),
     "verifier.verdict": ("Reason", "Unknown", "Verified", "Violated"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

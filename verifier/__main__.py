@@ -17,7 +17,7 @@ def main() -> NoReturn:
         from verifier.cli.main import STARTED, status
 
         ended = status(None, STARTED)
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         process.remark(traceback.format_exc().rstrip())
     process.end(ended)
 

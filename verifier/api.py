@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from verifier.errors import BadInput
+from verifier.checker.check import Report
+from verifier.errors import BadInput, UnsupportedModel
 from verifier.load.fit import require_fit
 from verifier.load.onnx import Model, load_model
 from verifier.load.onnx.gate import verify_import
 from verifier.load.onnx.runtime import run
 from verifier.load.vnnlib import read_query
-from verifier.sealing import Files, Seal, Wish
+from verifier.sealing import Files, Seal
 from verifier.search.context import Network, Progress
 from verifier.search.strategy import choose, decide
+from verifier.settings import Options
 from verifier.spec import Problem, Query
 from verifier.tensors import cuda_devices
 from verifier.verdict import Verdict
@@ -52,9 +54,7 @@ def verify(
     prop: str | Path | Query,
     *,
     timeout: float = 300.0,
-    device: str = "auto",
-    dtype: str = "auto",
-    wish: Wish | None = None,
+    options: Options | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Result:
     """Decide whether a network has an input that a property forbids.
@@ -63,17 +63,15 @@ def verify(
         network: an ONNX file, or what ``load`` made of it
         prop: a VNN-LIB file (1.0 or 2.0), or what was read from it: what must not happen
         timeout: wall-clock seconds for everything, reading included
-        device: ``auto``, ``cpu`` or ``cuda``
-        dtype: ``auto``, ``float32`` or ``float64``
-        wish: what is asked of the proof of an ``unsat``: a semantics, and whether it is checked
+        options: a device, a precision, and what is asked of the proof of an ``unsat``
         report: called with the progress, a few times a second
 
     Raises:
         BadInput: a file cannot be read, the two do not fit, or there is no such device.
         UnsupportedModel: the network or the property uses what has no rules.
     """
-    clock = _Clock()
-    _require_device(device)
+    clock, options = _Clock(), options or Options()
+    _require_device(options.device)
     query = prop if isinstance(prop, Query) else read_query(prop)
     clock.lap("property")
     model = network if isinstance(network, Model) else load_model(network)
@@ -84,13 +82,46 @@ def verify(
         first = problem.cases.take(0, 1, nearest=True)
         verify_import(model, first.lower[0], first.upper[0])
     clock.lap("import gate")
-    strategy = choose(problem.graph, device, dtype)
+    strategy = choose(problem.graph, options.device, options.dtype)
     left = timeout - clock.total
-    seal = Seal(problem, _files(model, query), wish or Wish(), time.monotonic() + left)
+    seal = Seal(problem, _files(model, query), options, time.monotonic() + left)
     verdict = decide(problem, _replay(model), left, strategy, report, seal)
     clock.lap("search")
     log.info("seconds: %s", ", ".join(f"{k} {v:.2f}" for k, v in clock.laps.items()))
     return Result(verdict, query, model, clock.laps)
+
+
+def check(
+    certificate: str | Path | bytes,
+    network: str | Path,
+    prop: str | Path,
+    *,
+    semantics: str | None = None,
+    exact: bool = False,
+) -> Report:
+    """Check the certificate of an ``unsat``; ``report.accepted`` says whether it proves it.
+
+    Args:
+        certificate: a file, or its bytes
+        network: the ONNX file that it is about
+        prop: the VNN-LIB file that it is about
+        semantics: ``real`` or ``float32``; default: what the certificate claims
+        exact: in fractions instead of float64 with error terms; for small networks
+
+    Raises:
+        BadInput: a file cannot be read, or the certificate is malformed or about other files.
+        UnsupportedModel: the checker has no rule for something in the files.
+    """
+    from verifier.checker import errors
+    from verifier.checker.__main__ import run
+
+    data = certificate if isinstance(certificate, bytes) else Path(certificate).read_bytes()
+    try:
+        return run((Path(network), Path(prop)), data, semantics=semantics, exact=exact)
+    except (errors.Rejected, errors.Unreadable) as error:
+        raise BadInput(str(error)) from None
+    except errors.Unsupported as error:
+        raise UnsupportedModel(str(error)) from None
 
 
 def _files(model: Model, query: Query) -> Files | None:

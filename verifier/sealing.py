@@ -21,11 +21,13 @@ from verifier.certify import (
     certificate,
 )
 from verifier.checker.arithmetic import Arithmetic
+from verifier.checker.cases import Property
 from verifier.checker.check import Effort, OutOfTimeError, Report, check_parsed
 from verifier.checker.container import read_container, read_file
 from verifier.checker.errors import Rejected, Unreadable, Unsupported
 from verifier.checker.network import Network, read_network
-from verifier.checker.property import Property, read_property
+from verifier.checker.property import read_property
+from verifier.settings import Options
 from verifier.spec import Problem
 
 log = logging.getLogger(__name__)
@@ -42,16 +44,6 @@ class Files:
     prop: Path
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What is asked of a proof."""
-
-    semantics: str = "auto"
-    """``real``, ``float32``, or ``auto``: real, and float32 where that costs little."""
-    check: bool = True
-    """Is it to be checked?"""
-
-
 @dataclass(frozen=True, eq=False)
 class _Subject:
     """The files as the checker reads them."""
@@ -63,8 +55,10 @@ class _Subject:
 class Seal:
     """Writes the proofs of one problem down, and checks them."""
 
-    def __init__(self, problem: Problem, files: Files | None, wish: Wish, deadline: float) -> None:
-        self.problem, self.files, self.wish, self.deadline = problem, files, wish, deadline
+    def __init__(
+        self, problem: Problem, files: Files | None, options: Options, deadline: float
+    ) -> None:
+        self.problem, self.files, self.options, self.deadline = problem, files, options, deadline
         self.read: _Subject | None = None
 
     def __call__(self, tree: ProofTree | None) -> Sealed:
@@ -85,7 +79,7 @@ class Seal:
             if self.read is None:
                 self.read = self._read(self.files)
             subject = self.read.subject
-            if not self.wish.check:
+            if not self.options.check:
                 data, _ = certificate(tree, self.problem, replace(subject, semantics="real"))
                 return Sealed(Certificate(data, note="unchecked: nobody asked for a check"))
             return self._check(tree, self.read)
@@ -109,7 +103,7 @@ class Seal:
         return _Subject(parsed, subject)
 
     def _check(self, tree: ProofTree | None, read: _Subject) -> Sealed:
-        single = self.wish.semantics != "real" and read.parsed[0].single_precision
+        single = self.options.semantics != "real" and read.parsed[0].single_precision
         asked = "float32" if single else "real"
         data, numbers = certificate(tree, self.problem, replace(read.subject, semantics=asked))
         try:
@@ -121,7 +115,7 @@ class Seal:
             raise AssertionError(message) from error
         if report.semantics == asked:
             return Sealed(Certificate(data, asked, leaves=report.leaves))
-        required = report.semantics is None or self.wish.semantics == "float32"
+        required = report.semantics is None or self.options.semantics == "float32"
         if report.semantics == "real":
             data, _ = certificate(tree, self.problem, replace(read.subject, semantics="real"))
         note = f"{len(report.failures)} leaves hold for the real function only"

@@ -20,6 +20,22 @@ class DeadlinePassed(Exception):
 
 
 @dataclass(frozen=True)
+class Options:
+    """What a user may ask for; nobody needs to."""
+
+    device: str = "auto"
+    """``auto``, ``cpu`` or ``cuda``."""
+    dtype: str = "auto"
+    """``auto``, ``float32`` or ``float64``."""
+    semantics: str = "auto"
+    """What an ``unsat`` is to be proved for: ``real`` (the function over the real numbers),
+    ``float32`` (also every float32 execution of the network), or ``auto``: the first, and the
+    second where that costs little."""
+    check: bool = True
+    """Whether the proof of an ``unsat`` is checked before it is said."""
+
+
+@dataclass(frozen=True)
 class BoundSettings:
     """How bounds are computed."""
 

@@ -95,7 +95,10 @@ def test_every_todo_names_its_issue():
 
 @pytest.mark.parametrize("name", ["os.environ", "os.getenv", "set_default_dtype"])
 def test_nothing_in_the_package_uses(name):
-    """Ruff lifts its bans on APIs for a file all at once; these have no exceptions."""
+    """Ruff lifts its bans on APIs for a file all at once; these have one exception.
+
+    The checker, run on its own, tells BLAS how many threads to use before NumPy is imported.
+    """
     last = name.rpartition(".")[2]
     users = [
         path
@@ -103,15 +106,15 @@ def test_nothing_in_the_package_uses(name):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr == last
     ]
-    assert users == []
+    assert [u for u in users if u != PACKAGE / "checker" / "__main__.py"] == []
 
 
 def test_only_the_loader_imports_operators():
     assert importers_of("verifier.ops") <= {"load", "ops"}
 
 
-def test_only_api_and_cli_call_the_checker():
-    assert importers_of("verifier.checker") <= {"api", "cli"}
+def test_only_the_top_calls_the_checker():
+    assert importers_of("verifier.checker") <= {"api", "cli", "sealing"}
 
 
 def test_torch_is_behind_the_backend():

@@ -6,6 +6,8 @@ import hashlib
 import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
 from math import lcm
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,13 @@ from verifier.checker.container import read_container
 from verifier.checker.errors import Rejected, Unreadable, Unsupported
 from verifier.load.onnx.runtime import run
 from verifier.load.vnnlib import read_query
-from verifier.sealing import Files, Seal, Wish
+from verifier.sealing import Files, Seal
 from verifier.search.context import Network
 from verifier.search.strategy import Strategy, decide
+from verifier.settings import Options
 from verifier.spec import Problem
 from verifier.verdict import Verified
 
-Point = list[Fraction]
 Pattern = tuple[tuple[int, ...], Fraction]
 """Met where the sum of coefficient * output is at most the bound."""
 NAMES = ("format", "version", "members")
@@ -36,7 +38,7 @@ NAMES = ("format", "version", "members")
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """Gemm and Relu by turns; multiples of 1/8, so that the exact check stays quick."""
+    """Gemm and Relu by turns; multiples of 1/64, so that the exact check stays quick."""
 
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
 
@@ -44,9 +46,9 @@ class Net:
     def random(generator: np.random.Generator, sizes: tuple[int, ...]) -> Net:
         """Weights from -2 to 2."""
         layers = []
-        for n, m in zip(sizes, sizes[1:], strict=False):
-            weight, bias = generator.integers(-16, 17, (m, n)), generator.integers(-8, 9, m)
-            layers.append((np.float32(weight / 8), np.float32(bias / 8)))
+        for n, m in pairwise(sizes):
+            weight, bias = generator.integers(-16, 17, (m, n)), generator.integers(-64, 65, m)
+            layers.append((np.float32(weight / 8), np.float32(bias / 64)))
         return Net(tuple(layers))
 
     def file(self) -> bytes:
@@ -66,8 +68,8 @@ class Net:
         """In float64: [points, n] to [points, m]; of Fraction objects, exactly."""
         for k, (weight, bias) in enumerate(self.layers):
             exact = points.dtype == object
-            weight, bias = (fractions(v) if exact else v.astype(float) for v in (weight, bias))
-            points = (np.maximum(points, 0) if k else points) @ weight.T + bias
+            a, b = (fractions(v) if exact else v.astype(float) for v in (weight, bias))
+            points = (np.maximum(points, 0) if k else points) @ a.T + b
         return points
 
     def changed(self, generator: np.random.Generator) -> Net:
@@ -109,7 +111,9 @@ class Statement:
         for clause in self.clauses:
             some |= _all_met(clause, y)
         for region in self.regions:
-            inside = (points >= _like(region.lower, points)) & (points <= _like(region.upper, points))
+            inside = (points >= _like(region.lower, points)) & (
+                points <= _like(region.upper, points)
+            )
             result |= inside.all(1) & _all_met(region.rows, y) & some
         return result
 
@@ -168,10 +172,19 @@ class Proof:
         manifest = {k: v for k, v in container.manifest.items() if k not in NAMES}
         return Proof(net, statement, manifest, container.arrays)
 
+    @cached_property
+    def files(self) -> tuple[bytes, bytes]:
+        """The network and the property."""
+        return self.net.file(), self.statement.text()
+
     def about(self, net: Net, statement: Statement) -> Proof:
         """The same proof of something else, with the hashes of that."""
-        hashes = {"network_sha256": _hash(net.file()), "property_sha256": _hash(statement.text())}
-        return replace(self, net=net, statement=statement, manifest=self.manifest | hashes)
+        other = Proof(net, statement, self.manifest, self.arrays)
+        names = "network_sha256", "property_sha256"
+        hashes = {
+            k: hashlib.sha256(data).hexdigest() for k, data in zip(names, other.files, strict=True)
+        }
+        return replace(other, manifest=self.manifest | hashes)
 
     def bytes(self, arrays: dict[str, np.ndarray] | None = None) -> bytes:
         """The certificate with other arrays, or its own."""
@@ -180,15 +193,79 @@ class Proof:
     def verdict(self, data: bytes, *, exact: bool = False) -> str | None:
         """The semantics for which the checker accepts a certificate; None if it does not."""
         effort, wanted = (Effort(exact=True), "real") if exact else (None, None)
-        network, prop = self.net.file(), self.statement.text()
+        network, prop = self.files
         try:
             return check(network, prop, data, effort, semantics=wanted).semantics
         except (Rejected, Unsupported, Unreadable):
             return None
 
 
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def statement(net: Net, g: np.random.Generator, rows: int, clauses: int, regions: int) -> Statement:
+    """One that holds by a margin, as far as samples tell."""
+    n, m = net.layers[0][0].shape[1], len(net.layers[-1][1])
+    lower = g.integers(-16, 9, (regions, n))
+    upper = lower + g.integers(8, 17, (regions, n))
+    boxes = [
+        Region(*(tuple(Fraction(int(v), 8) for v in x) for x in box))
+        for box in zip(lower, upper, strict=True)
+    ]
+    points = np.concatenate([samples(box, g) for box in boxes])
+    y = net.outputs(points)
+    result = []
+    for _ in range(clauses):
+        matrix = g.integers(-2, 3, (rows, m))
+        matrix[:, 0] += ~matrix.any(1)
+        values = y @ matrix.T
+        middle = np.median(values, axis=0) * (rows > 1)
+        worst = (values - middle).max(1)
+        limits = np.floor((middle + worst.min() - 0.15 * max(1, worst.std())) * 64)
+        result.append(
+            tuple(
+                (tuple(coefficients), Fraction(int(limit), 64))
+                for coefficients, limit in zip(matrix.tolist(), limits, strict=True)
+            )
+        )
+    return Statement(tuple(boxes), tuple(result))
+
+
+def samples(region: Region, g: np.random.Generator, count: int = 4000) -> np.ndarray:
+    """Points of a box, multiples of 2^-20 of its width: exact numbers, in float64."""
+    lower, upper = (np.array(x, dtype=float) for x in (region.lower, region.upper))
+    shares = g.integers(0, 2**20 + 1, (count, len(lower))) / 2**20
+    shares[: count // 2] = np.rint(shares[: count // 2] * 2) / 2
+    return lower + shares * (upper - lower)
+
+
+def falsified(net: Net, holds: Statement, g: np.random.Generator) -> Statement:
+    """The statement with the bounds of one clause raised as far as some point needs it."""
+    k, j = int(g.integers(len(holds.regions))), int(g.integers(len(holds.clauses)))
+    region, clause = holds.regions[k], holds.clauses[j]
+    points = samples(region, g)
+    matrix = np.array([row[0] for row in clause], dtype=float)
+    excess = (net.outputs(points) @ matrix.T - [float(row[1]) for row in clause]).max(1)
+    place = int(excess.argmin()) if g.random() < 0.7 else int(g.integers(len(points)))
+    point = fractions(points[place : place + 1])
+    y = net.outputs(point)[0]
+    raised = [(row, max(bound, sum(y * np.array(row)))) for row, bound in clause]
+    clauses = (*holds.clauses[:j], tuple(raised), *holds.clauses[j + 1 :])
+    result = Statement(holds.regions, clauses)
+    assert result.unsafe(net, point)[0]
+    return result
+
+
+def least(net: Net, row: tuple[int, ...], lower: Fraction, upper: Fraction) -> Fraction:
+    """The exact minimum of row . y for a network of one input, at a kink or an end."""
+    corners, layers = [lower, upper], net.layers
+    for k in range(1, len(layers) + 1):
+        points = np.array(sorted(corners), dtype=object)
+        y = Net(layers[:k]).outputs(points[:, None])
+        if k == len(layers):
+            return min(y @ np.array(row))
+        for values in y.T:
+            i = np.flatnonzero(values[:-1] * values[1:] < 0)
+            share = values[i] / (values[i] - values[i + 1])
+            corners += (points[i] + share * (points[i + 1] - points[i])).tolist()
+    raise AssertionError
 
 
 def prove(folder: Path, net: Net, statement: Statement, search: str) -> Proof | None:
@@ -198,11 +275,11 @@ def prove(folder: Path, net: Net, statement: Statement, search: str) -> Proof | 
     files.prop.write_bytes(statement.text())
     model = load(files.network)
     problem = Problem.of(model.graph, read_query(files.prop))
-    seal = Seal(problem, files, Wish(), time.monotonic() + 20)
+    seal = Seal(problem, files, Options(), time.monotonic() + 20.0)
     types = tuple((port.size, port.dtype.name) for port in model.inputs)
     network = Network(lambda points: run(model, points), types)
     strategy = Strategy(search, "numpy", "float64", "cpu", "a test")
-    verdict = decide(problem, network, 20, strategy, seal=seal)
+    verdict = decide(problem, network, 20.0, strategy, seal=seal)
     if not isinstance(verdict, Verified) or verdict.certificate is None:
         return None
     data = verdict.certificate.data

@@ -135,7 +135,7 @@ def test_flat_names_in_either_form_of_declaration():
         "(assert " + "(and " * 100_000,
         "(assert (<= (* " + "9e999 " * 5000 + ") Y_0))",
         "(assert (<= " + "1" * 5000 + " Y_0))",
-        "(assert (and" + " (or (<= Y_0 1) (<= Y_1 1))" * 100 + "))",
+        "(assert (or (and" + " (or (<= Y_0 1) (<= Y_1 1))" * 100 + ")))",
     ],
 )
 def test_what_is_not_understood_is_refused_in_one_line(text):

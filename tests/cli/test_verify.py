@@ -55,7 +55,8 @@ def test_one_empty_box_of_several_does_not_make_the_region_empty(cli, net, prop)
     assert cli("verify", net, prop).word == "sat"
     flat(prop, UNSAT, either)
     done = cli("verify", net, prop)
-    assert (done.word, done.err) == ("unsat", "")
+    assert done.word == "unsat"
+    assert "proved for the real function and every float32 execution (1 leaves" in done.line()
 
 
 @pytest.mark.parametrize(
@@ -221,10 +222,12 @@ def test_the_verdict_as_exit_status(cli, net, prop, unsafe, status):
 def test_unsat_over_floats_says_what_it_covers(cli, net, prop):
     tensors(prop, "(assert (>= Y[0,0] 5.0))")
     done = cli("verify", net, prop)
-    assert "not that of the network's own float32 execution" in done.line()
+    assert "proved for the real function and every float32 execution" in done.line()
+    done = cli("verify", net, prop, "--semantics", "real")
+    assert "proved for the real function, not for every float32 execution" in done.line()
+    done = cli("verify", net, prop, "--unchecked")
+    assert "unchecked: nobody asked for a check" in done.line()
     assert cli("verify", net, prop, "--quiet").err == ""
-    flat(prop, UNSAT)
-    assert cli("verify", net, prop).err == ""
 
 
 @pytest.mark.parametrize("option", ["-v", "-vv"])
@@ -281,3 +284,27 @@ def test_gzipped_files(cli, tmp_path, net, prop):
     for path in (net, prop):
         (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
     assert cli("verify", f"{net}.gz", f"{prop}.gz").word == "unsat"
+
+
+def test_assignments_of_an_earlier_run_are_removed(cli, tmp_path, net, prop):
+    folder = tmp_path / "d"
+    flat(prop, SAT)
+    cli("verify", net, prop, "--serialise-assignments", folder)
+    (folder / "Z.pb").touch()
+    flat(prop, UNSAT)
+    assert cli("verify", net, prop, "--serialise-assignments", folder).out == "unsat\n"
+    assert [path.name for path in folder.iterdir()] == ["Z.pb"]
+
+
+def test_a_link_stays_a_link(cli, tmp_path, net, prop):
+    flat(prop, UNSAT)
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "link", tmp_path / "far" / "r.txt"
+    link.symlink_to(target)
+    for before in ("", "before"):
+        if before:
+            target.write_text(before)
+        assert cli("verify", net, prop, "--results-file", link).word == "unsat"
+        assert link.is_symlink()
+        assert target.read_text() == "unsat\n"
+    assert [path.name for path in target.parent.iterdir()] == ["r.txt"]

@@ -296,3 +296,18 @@ def test_a_stable_relu_is_exact():
     (coefficients,), constant = planes.pull_back(rows, Owner.equal(1, 1, xp), None)
     assert coefficients.tolist() == [[1.5, 0.0]]
     assert constant.tolist() == [0.0]
+
+
+@over_all
+@over_backends
+def test_a_batch_of_none(case: Case, value: int, make):
+    make, dtype = make
+    operator = nonlinear(case, value).on(make(dtype))
+    xp = operator.xp
+    boxes = [Box(xp.zeros(0, size), xp.zeros(0, size)) for size in operator.sizes]
+    rows = xp.zeros(0, operator.size)
+    assert tuple(operator.interval(*boxes).lower.shape) == (0, operator.size)
+    parts, _ = operator.relax(*boxes).pull_back(rows, Owner.equal(0, 1, xp), None)
+    sides = (*parts, *operator.sensitivity(rows, rows, *boxes), operator.unstable(0, boxes[0]))
+    sizes = [*operator.sizes, *operator.sizes, operator.sizes[0]]
+    assert [tuple(part.shape) for part in sides] == [(0, size) for size in sizes]

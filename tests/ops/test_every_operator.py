@@ -147,3 +147,17 @@ def test_affine_roundings_keep_their_law(case: Case, value: int):
     for ours, true, matrix in parts:
         error = abs(rough.xp.numpy(ours).astype(np.float64) - exact.xp.numpy(true))
         assert (error <= factor * (abs(rows) @ abs(matrix)) + 1e-300).all()
+
+
+@pytest.mark.parametrize(("case", "value"), AFFINE)
+@pytest.mark.parametrize("make", [numpy_backend, torch_backend])
+def test_a_batch_of_none(case: Case, value: int, make):
+    if make is torch_backend and not case.model.convolves:
+        return
+    operator = affine(case, value).on(make("float64"))
+    xp = operator.xp
+    nothing = [xp.zeros(0, size) for size in operator.sizes]
+    for found in (operator.evaluate(*nothing), operator.magnitude(*nothing)):
+        assert tuple(found.shape) == (0, operator.size)
+    for parts in (operator.adjoint(xp.zeros(0, operator.size)), operator.unit_rows(xp.arange(0))):
+        assert [tuple(part.shape) for part in parts] == [(0, size) for size in operator.sizes]

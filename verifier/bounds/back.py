@@ -111,10 +111,10 @@ def unit_start(
     Returns the start and a constant to add; the noise of the skipped step, for owners to be charged
     with, is the caller's: ``enclosure.noise[value][owner, index]``.
     """
-    xp = enclosure.graph.xp
-    node = enclosure.graph.node(value)
-    if not isinstance(node.operator, Affine):
-        unit = xp.zeros(index.shape[0], node.operator.size)
+    xp, graph = enclosure.graph.xp, enclosure.graph
+    node = graph.node(value) if value else None
+    if node is None or not isinstance(node.operator, Affine):
+        unit = xp.zeros(index.shape[0], graph.size(value))
         unit[xp.arange(index.shape[0]), index] = sign
         return {value: unit}, xp.doubles(xp.zeros(index.shape[0]))
     start: dict[int, Array] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -74,8 +75,7 @@ class Objective:
         """The greatest entry of each clause."""
         if self.clauses == self.size:
             return x
-        parts = [self.xp.amax(x[:, self._rows_of(k)], -1)[:, None] for k in range(self.clauses)]
-        return self.xp.cat(parts, 1)
+        return self.xp.segment_max(x.T, self.clause, self.clauses).T
 
     def rounding(
         self, row: Int[Array, " asked"], owner: Owner, enclosure: Enclosure
@@ -92,8 +92,29 @@ class Objective:
                 cost = cost + xp.row_dot(abs(coefficients[row]), owner.spread(unit))
         return cost
 
-    def _rows_of(self, k: int) -> Array:
-        return self.xp.nonzero(self.clause == k)[0]
+    @cached_property
+    def _extents(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first row of each clause, and the number of its rows."""
+        _, *extents = np.unique(self.xp.numpy(self.clause), return_index=True, return_counts=True)
+        return extents[0], extents[1]
+
+    @cached_property
+    def by_width(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """The clauses with as many rows, for each number of rows, and their rows.
+
+        Int [clauses] and [clauses, width]; widths ascend.
+        """
+        first, size = self._extents
+        widths = np.unique(size)
+        parts = [(np.flatnonzero(size == width), width) for width in widths]
+        return tuple((k, first[k][:, None] + np.arange(width)) for k, width in parts)
+
+    @cached_property
+    def members(self) -> Int[Array, "clauses width"]:
+        """The rows of each clause; shorter ones repeat their first row."""
+        first, size = self._extents
+        place = np.arange(size.max())
+        return self.xp.ints(first[:, None] + np.where(place < size[:, None], place, 0))
 
 
 @dataclass(frozen=True, eq=False)

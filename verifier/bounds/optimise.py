@@ -75,7 +75,7 @@ class _Adam:
 
 
 def project(enclosure: Enclosure, value: int, tilt: Float[Array, "rows n"]) -> Array:
-    """Tilts into [0, 1], in 255ths, as certificates hold them; multipliers of splits into [0, inf)."""
+    """Tilts into [0, 1], in 255ths as in certificates; multipliers of splits into [0, inf)."""
     planes, xp = enclosure.relaxations[value], enclosure.graph.xp
     assert isinstance(planes, Planes)
     if planes.cut is None:

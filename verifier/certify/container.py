@@ -1,4 +1,4 @@
-"""The certificate's container: a zip of arrays and a manifest, the same bytes for the same proof."""
+"""The container: a zip of arrays and a manifest, the same bytes for the same proof."""
 
 from __future__ import annotations
 

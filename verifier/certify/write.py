@@ -157,7 +157,7 @@ class _Writer:
             actions[node] |= np.uint8(action)
         kind = self.kind[order]
         split = order[(kind == INPUT) | (kind == NEURON)]
-        named, counts = [np.zeros(0, dtype=np.uint32)], []
+        named, counts = [np.zeros(0, dtype=np.uint32)], list[int]()
         for node in order[kind == CLAUSE].tolist():
             clauses = self._clause_map(node)[self.by_clause[node][0]]
             named.append(clauses.astype(np.uint32))
@@ -174,8 +174,8 @@ class _Writer:
         """The records of the property's rows, in the order of their nodes."""
         width = len(self.columns)
         node, row = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-        alpha, beta = [np.zeros((0, width), dtype=np.uint8)], []
-        mixes: list[tuple[Integers, np.ndarray]] = []
+        alpha, beta = [np.zeros((0, width), dtype=np.uint8)], list[np.ndarray]()
+        mixes = list[tuple[Integers, np.ndarray]]()
         for chosen in self.tree.chosen:
             node.append(self.number[chosen.node])
             row.append(self._canonical(chosen, mixes))
@@ -183,10 +183,10 @@ class _Writer:
             beta += self._betas(chosen)
         nodes = np.concatenate(node)
         order = np.argsort(nodes, kind="stable")
-        beta = [beta[i] for i in order.tolist()]
+        beta = [beta[int(i)] for i in order]
         rows = np.concatenate(row)[order]
         # A mix has been given the number -1 - its place.
-        mixed = [mixes[-1 - place] for place in rows[rows < 0].tolist()]
+        mixed = [mixes[-1 - int(place)] for place in rows[rows < 0]]
         return {
             "row_node": nodes[order].astype(np.uint32),
             "row": np.where(rows < 0, MIX, rows).astype(np.uint32),
@@ -274,7 +274,7 @@ class _Writer:
         case = self._case(node)
         if case not in self.maps:
             bounds = self.problem.cases.take(case, case + 1).bounds[0]
-            present = ~np.isneginf(bounds)
+            present = bounds > -np.inf
             key = present.tobytes()
             if key not in self.patterns:
                 self.patterns[key] = canonical_order(self.problem.cases.rows, present)

@@ -79,10 +79,15 @@ class Relu(Atom):
         """nu relu(x) - A x is linear on both sides of 0: its minimum is at an end or at 0."""
         zero = _number(0.0, nu)
         high = np.maximum(upper, zero)
-        at_lower = nu * np.maximum(lower, zero) - multiplier * lower
-        least = np.minimum(at_lower, nu * high - multiplier * upper)
-        least = np.where((lower < 0) & (upper > 0), np.minimum(least, zero), least)
-        return _lowered(least, abs(nu) * high + abs(multiplier) * np.maximum(-lower, high))
+        size = abs(multiplier) * np.maximum(-lower, high)
+        at_upper = nu * high
+        size += abs(at_upper)
+        at_upper -= multiplier * upper
+        least = nu * np.maximum(lower, zero)
+        least -= multiplier * lower
+        np.minimum(least, at_upper, out=least)
+        np.minimum(least, zero, out=least, where=(lower < zero) & (upper > zero))
+        return _lowered(least, size)
 
 
 class Piecewise(Atom):

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from verifier.checker.arithmetic import Arithmetic
+from verifier.checker.cases import Property
 from verifier.checker.container import Container, read_container
 from verifier.checker.errors import Rejected, Unsupported
 from verifier.checker.network import Network, read_network
 from verifier.checker.proof import Proof, read_proof
-from verifier.checker.property import Property, read_property
+from verifier.checker.property import read_property
 from verifier.checker.statement import groups
 from verifier.checker.walk import Failure, Open, Walk
 

@@ -28,8 +28,7 @@ def _moves(mover: Callable[[Step, Any], Any]) -> Rule:
 
 
 def _concat(step: Step) -> list[Tensor]:
-    axis = step.attribute("axis")
-    tensors = [step.tensor() for _ in range(len(step.inputs))]
+    tensors, axis = [step.tensor() for _ in list(step.inputs)], step.attribute("axis")
     return _moved(step, tensors, lambda arrays: [np.concatenate(arrays, axis)])
 
 
@@ -199,8 +198,7 @@ def _reduce(*, mean: bool, spatial: bool = False) -> Rule:
     def rule(step: Step) -> list[Tensor]:
         x = step.variable()
         every = list(range(2 if spatial else 0, len(x.shape)))
-        axes = step.integers("axes", [])
-        keep = step.attribute("keepdims", 1)
+        axes, keep = step.integers("axes", []), step.attribute("keepdims", 1)
         if step.attribute("noop_with_empty_axes", 0) and not axes:
             return [x]
         chosen = _axes(axes or every, len(x.shape))
@@ -251,10 +249,9 @@ def _convolution(step: Step) -> list[Tensor]:
     x = step.variable()
     weight, bias = exact(step.tensor(), x), step.constant()
     groups, kernel = step.attribute("group", 1), weight.shape[2:]
-    if tuple(step.attribute("kernel_shape", kernel)) != kernel:
-        raise ValueError("kernel_shape is not the shape of the weight")
-    if x.shape[1] != groups * weight.shape[1] or len(weight) % groups:
-        raise ValueError("channels and groups do not match")
+    matching = x.shape[1] == groups * weight.shape[1] and len(weight) % groups == 0
+    if tuple(step.attribute("kernel_shape", kernel)) != kernel or not matching:
+        raise ValueError("the shapes of weight, kernel and groups do not match")
     index, name = _patches(step, x, kernel), step.outputs[0] + ":patches"
     patches = step.values.select(name, [x], index)
     matrix = step.numbers(weight.reshape(groups, len(weight) // groups, -1))
@@ -266,8 +263,8 @@ def _convolution(step: Step) -> list[Tensor]:
 
 
 def _average_pool(step: Step) -> list[Tensor]:
-    x, kernel = step.variable(), tuple(step.attribute("kernel_shape"))
-    include = bool(step.attribute("count_include_pad", 0))
+    x, include = step.variable(), bool(step.attribute("count_include_pad", 0))
+    kernel = tuple(step.attribute("kernel_shape"))
     index = np.moveaxis(_patches(step, x, kernel), 2, 0)
     share, inexact = _reciprocal(step, ((index >= 0) | include).sum(axis=0).astype(np.float64))
     scale = share * step.numbers(index >= 0)
@@ -390,7 +387,7 @@ RULES: dict[str, Rule] = {
     "ReduceSum": _reduce(mean=False),
     "Relu": _atom(lambda _: Relu()),
     "Reshape": _moves(_reshape),
-    "Shape": lambda s: [np.array(s.tensor().shape[s.attribute("start") : s.attribute("end")])],
+    "Shape": lambda s: [np.array(s.tensor().shape[s.attribute("start") : s.attribute("end")], int)],
     "Sigmoid": _atom(lambda _: SShape(1)),
     "Slice": _moves(_slice),
     "Split": _split,

@@ -2,7 +2,8 @@
 
 The normal form, which certificates refer to by number:
 
-1. The property is the conjunction of its assertions, in the order of the file. Each is put into
+1. The property is the conjunction of its assertions, in the order of the file; the operands of an
+   `and` that is all of an assertion, or of such an operand, are assertions. Each is put into
    disjunctive normal form by distributing `and` over `or`, first operand slowest, which gives
    conjunctions of rows `sum <= bound`: `>=` is negated; `=` is two rows, first <=, then >=; < and >
    are read as <= and >=, which only makes more unsafe. Coefficients of a variable are added, zeros
@@ -21,124 +22,22 @@ The normal form, which certificates refer to by number:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import chain, islice, product
 from math import prod
+from typing import Any
 
+from verifier.checker.cases import Alternative, Bounds, Clause, Property, Row, Tensor, intersect
 from verifier.checker.errors import Unreadable, Unsupported
 
 MAX_DEPTH = 1000
-MAX_CLAUSES = 100_000
 MAX_DISTRIBUTED_ROWS = 10_000_000
 MAX_VARIABLES = 10_000_000
 MAX_BITS = 50_000
 MAX_DIGITS = 1000
 MAX_EXPONENT = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Met where sum coefficient * variable <= bound; variables ascend, outputs from n_inputs on."""
-
-    coefficients: tuple[tuple[int, Fraction], ...]
-    bound: Fraction
-
-
-Clause = tuple[Row, ...]
-Bounds = dict[int, Fraction]
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """Bounds of some inputs, and clauses, of which one has to hold."""
-
-    lower: Bounds
-    upper: Bounds
-    clauses: tuple[Clause, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Unsafe where lower <= x <= upper and all rows of some clause are met."""
-
-    lower: list[Fraction]
-    upper: list[Fraction]
-    clauses: tuple[Clause, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A declared input or output of VNN-LIB 2.0; kind is declare-input or declare-output."""
-
-    kind: str
-    name: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Property:
-    """What is unsafe: the union of the cases. There are no tensors in VNN-LIB 1.0.
-
-    `choices` are the alternatives of each assertion, but all assertions that only bound inputs, in
-    a single way, are intersected in the first choice.
-    """
-
-    n_inputs: int
-    n_outputs: int
-    choices: tuple[tuple[Alternative, ...], ...]
-    tensors: tuple[Tensor, ...]
-
-    @property
-    def n_cases(self) -> int:
-        """How many cases there are, including those with empty boxes."""
-        return prod(len(choice) for choice in self.choices)
-
-    def case(self, number: int) -> Case:
-        """Make one case; Unsupported if an input is unbounded, or clauses are too many."""
-        if not 0 <= number < self.n_cases:
-            raise ValueError(f"case {number} of {self.n_cases}")
-        lower, upper, clauses = Bounds(), Bounds(), list[tuple[Clause, ...]]()
-        for choice in reversed(self.choices):
-            number, digit = divmod(number, len(choice))
-            _intersect(lower, upper, choice[digit])
-            if choice[digit].clauses != ((),):
-                clauses.append(choice[digit].clauses)
-        if prod(map(len, clauses)) > MAX_CLAUSES:
-            raise Unsupported(f"a case of the property has more than {MAX_CLAUSES} clauses")
-        missing = [i for i in range(self.n_inputs) if i not in lower or i not in upper]
-        if missing:
-            raise Unsupported(f"input {missing[0]} lacks a bound in some case of the property")
-        return Case(
-            [lower[i] for i in range(self.n_inputs)],
-            [upper[i] for i in range(self.n_inputs)],
-            tuple(_sorted_rows(chain.from_iterable(rows)) for rows in product(*clauses[::-1])),
-        )
-
-
-def _intersect(lower: Bounds, upper: Bounds, more: Alternative) -> None:
-    for i, bound in more.lower.items():
-        lower[i] = max(bound, lower.get(i, bound))
-    for i, bound in more.upper.items():
-        upper[i] = min(bound, upper.get(i, bound))
-
-
-def _order(row: Row) -> list[tuple[int, int, Fraction]]:
-    """Compares as dense vectors do, with signs instead of zeros."""
-    # A negative number comes before the other's zero, the earlier its variable the lower.
-    signs = [(1 if c > 0 else -1, variable, c) for variable, c in row.coefficients]
-    return [(sign, -sign * variable, c) for sign, variable, c in signs] + [(0, 0, ZERO)]
-
-
-def _sorted_rows(rows: Iterable[Row]) -> Clause:
-    least: dict[tuple[tuple[int, Fraction], ...], Row] = {}
-    for row in rows:
-        known = least.setdefault(row.coefficients, row)
-        if row.bound < known.bound:
-            least[row.coefficients] = row
-    return tuple(sorted(least.values(), key=_order))
 
 
 Term = dict[int, Fraction]
@@ -231,8 +130,8 @@ VERSIONS = {"2.0", "<2.0>", "2.1", "<2.1>"}
 AROUND_PUNCTUATION = re.compile(r"\s*([\[\],])\s*")
 
 
-Value = str | Term | Formula | Tensor | tuple[()]
-"""What a token or a list is worth; an empty list is worth ()."""
+Value = str | Term | Formula | Tensor | tuple[Any, ...]
+"""What a token or a list is worth: () of an empty list, the operands of an outermost `and`."""
 
 
 def _shown(value: Value) -> str:
@@ -242,6 +141,10 @@ def _shown(value: Value) -> str:
 @lru_cache(maxsize=2**16)
 def _number(token: str) -> Fraction | None:
     return Fraction(token) if len(token) <= MAX_DIGITS and NUMBER.fullmatch(token) else None
+
+
+def _operands(value: Value) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) and value else (value,)
 
 
 def _formula(value: Value) -> Formula:
@@ -263,7 +166,7 @@ class _Reader:
         match frame:
             case ["assert", formula]:
                 self.number_variables()
-                self.assertions.append(_formula(formula))
+                self.assertions += [_formula(part) for part in _operands(formula)]
             case ["vnnlib-version", str(v)] if v in VERSIONS and not self.inputs + self.outputs:
                 self.tensors = []
             case ["declare-const", str(name), "Real"] | ["declare-fun", str(name), (), "Real"]:
@@ -344,7 +247,7 @@ class _Reader:
         for formula in self.assertions:
             choice = _choice(formula, len(self.inputs))
             if len(choice) == 1 and choice[0].clauses == ((),):
-                _intersect(box.lower, box.upper, choice[0])
+                intersect(box.lower, box.upper, choice[0])
             else:
                 choices.append(tuple(choice))
         tensors = tuple(self.tensors or ())
@@ -375,6 +278,10 @@ def read_property(text: bytes) -> Property:
         raise type(error)(f"line {line}, column {column}: {error}") from None
 
 
+def _is_outermost(frames: list[list[Value]]) -> bool:
+    return frames[0][:1] == ["assert"] and all(frame[:1] == ["and"] for frame in frames[1:])
+
+
 def _read(tokens: list[str], reader: _Reader, opened: list[int]) -> None:
     """Hand the statements to the reader; `opened` has the tokens that open the current lists."""
     frames: list[list[Value]] = [[]]
@@ -391,6 +298,8 @@ def _read(tokens: list[str], reader: _Reader, opened: list[int]) -> None:
             frame = frames.pop()
             if len(frames) == 1:
                 reader.statement(frame)
+            elif len(frame) > 1 and _is_outermost([*frames[1:], frame]):
+                frames[-1].append(tuple(chain.from_iterable(map(_operands, frame[1:]))))
             else:
                 frames[-1].append(reader.value(frame))
             opened.pop()

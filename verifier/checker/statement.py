@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from verifier.checker.arithmetic import UNIT, Arithmetic, Floats, Ints, round_down, round_up
+from verifier.checker.cases import Case, Property, Row
 from verifier.checker.errors import Rejected
-from verifier.checker.property import Case, Property, Row
 
 MAX_UNLISTED = 10_000_000
 """Cases that a certificate may leave out, since they are empty, are looked at one by one."""

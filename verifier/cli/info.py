@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from verifier.cli.request import is_property
+from verifier.cli.request import is_certificate, is_property
 from verifier.errors import UnsupportedModel
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Say what networks and properties hold, and what is unsupported.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def command(files: tuple[str, ...]) -> int:
-    """Describe ONNX and VNN-LIB files, gzipped or not.
+    """Describe ONNX and VNN-LIB files, gzipped or not, and certificates.
 
     With one network and one property, also say which search would be taken.
     """
@@ -29,6 +30,9 @@ def command(files: tuple[str, ...]) -> int:
     for number, path in enumerate(files):
         if number:
             click.echo()
+        if is_certificate(path):
+            _show_certificate(path)
+            continue
         if is_property(path):
             queries.append(_show_property(path))
             continue
@@ -68,6 +72,32 @@ def _network_lines(found: Description) -> Iterator[tuple[str, str]]:
         yield "unsupported", "nothing"
     else:
         yield "unsupported", found.unsupported
+
+
+def _show_certificate(path: str) -> None:
+    from verifier.checker.container import read_container
+    from verifier.checker.errors import Rejected, Unreadable
+    from verifier.errors import BadInput
+
+    try:
+        data = Path(path).read_bytes()
+        container = read_container(data)
+    except OSError as error:
+        message = f"the certificate {path} cannot be read: {error.strerror}"
+        raise BadInput(message) from None
+    except (Rejected, Unreadable) as error:
+        message = f"{path} is no certificate: {error}"
+        raise BadInput(message) from None
+    manifest, arrays = container.manifest, container.arrays
+    leaves = sum(kind & 3 == 0 for kind in arrays["node"].tolist()) if "node" in arrays else 0
+    _show("certificate", f"{path} ({len(data):,} bytes, by {manifest['tool']})")
+    _show("claims", f"semantics {manifest['semantics']}, version {manifest['version']}")
+    _show("network", f"{manifest['network']} (sha256 {manifest['network_sha256']})")
+    _show("property", f"{manifest['property']} (sha256 {manifest['property_sha256']})")
+    _show("cases", f"{len(arrays.get('roots', ())):,}")
+    _show("nodes", f"{len(arrays.get('node', ())):,}, of which {leaves:,} are leaves")
+    rows, neurons = (len(arrays.get(name, ())) for name in ("row", "hidden_node"))
+    _show("slopes", f"{rows:,} rows, {neurons:,} neurons")
 
 
 def _show_property(path: str) -> Query:

@@ -6,6 +6,7 @@ import importlib
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -92,23 +93,22 @@ def _run(arguments: Sequence[str] | None, began: float) -> int:
         ended = group.main(arguments, prog_name="verifier", standalone_mode=False, obj=began)
     except SystemExit:  # click's answer to a reader that has gone away: it has seen enough
         return 0
-    except OSError:
-        require_output()
-        raise
-    require_output()
-    return ended if isinstance(ended, int) else 0
-
-
-def require_output() -> None:
-    """Refuse to go on where standard output has not taken what was written to it.
-
-    Raises:
-        BadInput: it is full or closed.
-    """
-    problem = flush(sys.stdout)
+    except OSError as error:
+        if not _is_of_echo(error):
+            raise
+        problem = error.strerror or str(error)
+    else:
+        problem = flush(sys.stdout)
     if problem:
         message = f"standard output cannot be written: {problem}"
         raise BadInput(message)
+    return ended if isinstance(ended, int) else 0
+
+
+def _is_of_echo(error: OSError) -> bool:
+    """Was it raised where click writes to a stream?"""
+    frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1] == click.echo.__module__
 
 
 def explain(error: Exception) -> int:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -84,12 +84,9 @@ def flush(stream: TextIO | None) -> str:
 def drop(stream: TextIO) -> None:
     """Send what a stream holds, and all that is written to it from now on, nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
+    with suppress(OSError, ValueError):
         os.dup2(nowhere, stream.fileno())
-    except (OSError, ValueError):
-        pass
-    finally:
-        os.close(nowhere)
+    os.close(nowhere)
 
 
 def remark(line: str) -> None:
@@ -97,8 +94,6 @@ def remark(line: str) -> None:
     stream = sys.stderr
     if stream is None:
         return
-    try:
+    with suppress(OSError, ValueError, RuntimeError):
         stream.write(f"{line}\n")
-    except (OSError, ValueError, RuntimeError):
-        pass
     flush(stream)

@@ -106,6 +106,15 @@ def _sorted(first: str, second: str) -> tuple[str, str]:
     return second, first
 
 
+def is_certificate(path: str) -> bool:
+    """Is a file a certificate? It begins as a zip archive does."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
+
+
 def is_property(path: str) -> bool:
     """Is a file a property? Its name decides; where that does not, its first bytes."""
     name = path.strip().lower().removesuffix(".gz")

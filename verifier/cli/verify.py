@@ -158,7 +158,7 @@ def _give_up(options: Options) -> None:
 def _search(request: Request, options: Options, report: Reporter) -> Result:
     from verifier import api
     from verifier.load.vnnlib import read_query
-    from verifier.sealing import Wish
+    from verifier.settings import Options as Wanted
 
     query = read_query(request.prop)
     network = request.network_of(query)
@@ -166,9 +166,9 @@ def _search(request: Request, options: Options, report: Reporter) -> Result:
         network,
         query,
         timeout=options.timeout - (time.monotonic() - options.started),
-        device=options.device,
-        dtype=options.dtype,
-        wish=Wish(options.semantics, check=not options.unchecked),
+        options=Wanted(
+            options.device, options.dtype, options.semantics, check=not options.unchecked
+        ),
         report=report,
     )
 

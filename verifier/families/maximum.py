@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ class Maximum(Nonlinear):
         rivals = (upper > best[:, :, None]).sum(-1)
         contested = xp.floats((rivals > 1)[:, :, None] & (upper > best[:, :, None]))
         batch, count = box.lower.shape[0], self.sizes[0]
-        flat = contested.reshape(batch, -1)
+        flat = contested.reshape(batch, math.prod(self.index.shape))
         index = self.index.reshape(1, -1) + xp.ints(xp.zeros(batch, 1))
         return xp.scatter_rows(flat, index, count) > 0
 
@@ -61,7 +62,8 @@ class Maximum(Nonlinear):
         xp, batch = self.xp, box.lower.shape[0]
         spread = (positive + negative)[:, :, None] + xp.zeros(1, 1, self.index.shape[1])
         index = self.index.reshape(1, -1) + xp.ints(xp.zeros(batch, 1))
-        total = xp.scatter_rows(spread.reshape(batch, -1), index, self.sizes[0])
+        flat = spread.reshape(batch, math.prod(self.index.shape))
+        total = xp.scatter_rows(flat, index, self.sizes[0])
         return (xp.where(self.unstable(0, box), total, total * 0),)
 
     def _pick(self, k: Array, batch: int) -> Array:

@@ -55,7 +55,10 @@ class Graph:
         return self.input_size if value == 0 else self.nodes[value - 1].operator.size
 
     def node(self, value: int) -> Node:
-        """The node that computes a value (not the input)."""
+        """The node that computes a value: the input has none."""
+        if value < 1:
+            message = f"value {value} has no node: it is not computed"
+            raise IndexError(message)
         return self.nodes[value - 1]
 
     @property

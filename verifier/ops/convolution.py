@@ -82,8 +82,10 @@ class Convolution(Affine):
     def _convolve(self, x: Array, weight: Array) -> Array:
         rows = x.shape[0]
         if isinstance(x, np.ndarray):
-            images = x.reshape(rows * self.images, self.in_shape[0], -1)
-            return convolve(images, weight, self._geometry, self.groups).reshape(rows, -1)
+            cells = math.prod(self.in_shape[1:])
+            images = x.reshape(rows * self.images, self.in_shape[0], cells)
+            result = convolve(images, weight, self._geometry, self.groups)
+            return result.reshape(rows, self.size)
         import torch.nn.functional as F  # noqa: N812
 
         half = len(self.in_shape) - 1
@@ -102,7 +104,7 @@ class Convolution(Affine):
             dilation=self.dilations,
             groups=self.groups,
         )
-        return y.reshape(rows, -1)
+        return y.reshape(rows, self.size)
 
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         y = self._convolve(inputs[0], self.weight)
@@ -114,9 +116,10 @@ class Convolution(Affine):
     def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows n"], ...]:
         count = rows.shape[0]
         if isinstance(rows, np.ndarray):
-            images = rows.reshape(count * self.images, self.out_shape[0], -1)
+            cells = math.prod(self.out_shape[1:])
+            images = rows.reshape(count * self.images, self.out_shape[0], cells)
             back = convolve_adjoint(images, self.weight, self._geometry, self.groups)
-            return (back.reshape(count, -1),)
+            return (back.reshape(count, self.sizes[0]),)
         import torch.nn.functional as F  # noqa: N812
 
         half = len(self.in_shape) - 1
@@ -134,16 +137,17 @@ class Convolution(Affine):
         for i in reversed(range(half)):
             after = begin[i] + self.in_shape[1 + i] - full.shape[2 + i]
             around += [-begin[i], after]
-        return (F.pad(full, around).reshape(count, -1),)
+        return (F.pad(full, around).reshape(count, self.sizes[0]),)
 
     def unit_rows(self, index: Int[Array, " rows"]) -> tuple[Float[Array, "rows _"], ...]:
         if not isinstance(index, np.ndarray):
             return super().unit_rows(index)
         image, place = np.divmod(index, math.prod(self.out_shape))
         rows = unit_adjoint(place, self.weight, self._geometry, self.groups)
-        result = np.zeros((len(index), self.images, rows[0].size), dtype=rows.dtype)
-        result[np.arange(len(index)), image] = rows.reshape(len(index), -1)
-        return (result.reshape(len(index), -1),)
+        shape = (len(index), self.images, math.prod(self.in_shape))
+        result = np.zeros(shape, dtype=rows.dtype)
+        result[np.arange(len(index)), image] = rows.reshape(len(index), math.prod(self.in_shape))
+        return (result.reshape(len(index), self.sizes[0]),)
 
     def absorb_next(self, following: Affine) -> Affine | None:
         """s (W x + b) + t with one s per channel: (s W) x + (s b + t), as in ``Linear``."""

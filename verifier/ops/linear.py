@@ -46,8 +46,9 @@ class Linear(Affine):
     def _blocks(self, x: Array, matrix: Array) -> Array:
         if self.positions == 1:
             return x @ matrix
-        rows = x.shape[0]
-        return (x.reshape(rows * self.positions, matrix.shape[0]) @ matrix).reshape(rows, -1)
+        rows, (n, m) = x.shape[0], matrix.shape
+        product = x.reshape(rows * self.positions, n) @ matrix
+        return product.reshape(rows, self.positions * m)
 
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         y = self._blocks(inputs[0], self.weight.T)
@@ -66,7 +67,7 @@ class Linear(Affine):
         m, n = self.weight.shape
         result = xp.zeros(index.shape[0], self.positions, n)
         result[xp.arange(index.shape[0]), index // m] = self.weight[index % m]
-        return (result.reshape(index.shape[0], -1),)
+        return (result.reshape(index.shape[0], self.positions * n),)
 
     def absorb_next(self, following: Affine) -> Affine | None:
         if isinstance(following, Scale):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from verifier.bounds import DOUBLE_ROUNDOFF, Objective
 from verifier.search.clip_jointly import clip_jointly
 from verifier.sets import Box
-from verifier.tensors import Array, Bool, Float, gamma
+from verifier.tensors import Array, Backend, Bool, Float, gamma
 
 SWEEPS = 2
 """Passes over the rows; a second one uses the box that the first one left."""
 UNDERFLOW = 1e-300
 """More than the underflow errors of one row, or of one quotient."""
+ELEMENTS = 1 << 20
+"""Coefficients that are looked at together."""
 JOINT_ROWS, JOINT_INPUTS = 32, 16
 """Clauses of several rows are also clipped jointly, up to so many rows and inputs."""
 
@@ -44,39 +49,67 @@ def clip(
     parts. Bounds move outward by the rounding of their own computation.
     """
     xp = objective.xp
-    lowers, uppers, alive, gained = [], [], [], 0.0
     jointly = jointly and box.lower.shape[1] <= JOINT_INPUTS
-    for k in range(objective.clauses):
-        rows = xp.nonzero(objective.clause == k)[0]
-        part, empty = box, ~live[:, k]
-        for _ in range(SWEEPS):
-            part, nothing = _cut(part, coefficients[:, rows], constant[:, rows], objective)
-            empty = empty | nothing
-        if jointly and 1 < rows.shape[0] <= JOINT_ROWS:
-            before = part
-            part, nothing = clip_jointly(part, coefficients[:, rows], constant[:, rows], xp)
-            empty = empty | nothing
-            gained += _bisections(before, part, objective)
-        lowers.append(part.lower)
-        uppers.append(part.upper)
-        alive.append(~empty[:, None])
-    still = xp.cat(alive, 1)
     if objective.clauses == 1:
-        return Clipped(Box(lowers[0], uppers[0]), still, gained)
-    infinity = xp.doubles(xp.zeros(1)) + float("inf")
-    lower, upper = infinity + box.lower * 0, -infinity + box.upper * 0
-    for k in range(objective.clauses):
-        member = still[:, k : k + 1]
-        lower = xp.minimum(lower, xp.where(member, lowers[k], infinity))
-        upper = xp.maximum(upper, xp.where(member, uppers[k], -infinity))
+        part, empty, gained = _parts(box, coefficients, constant, xp, jointly=jointly)
+        return Clipped(part, live & ~empty[:, None], gained)
+    still = xp.copy(live)
+    least, most = -box.lower - float("inf"), box.upper - float("inf")
+    gained = 0.0
+    for clauses, rows in _groups(objective, box):
+        batch, place = xp.nonzero(live[:, xp.ints(clauses)])
+        if batch.shape[0] == 0:
+            continue
+        members, where = xp.ints(rows)[place], batch[:, None]
+        planes = coefficients[where, members], constant[where, members]
+        part, empty, saved = _parts(box[batch], *planes, xp, jointly=jointly)
+        gained += saved * batch.shape[0]
+        still[batch, xp.ints(clauses)[place]] = ~empty
+        kept = xp.nonzero(~empty)[0]
+        owner, count = batch[kept], len(live)
+        least = xp.maximum(least, xp.segment_max(-part.lower[kept], owner, count))
+        most = xp.maximum(most, xp.segment_max(part.upper[kept], owner, count))
     none = ~still.any(1)[:, None]
-    hull = Box(xp.where(none, box.lower, lower), xp.where(none, box.upper, upper))
-    return Clipped(hull, still, gained / objective.clauses)
+    hull = Box(xp.where(none, box.lower, -least), xp.where(none, box.upper, most))
+    return Clipped(hull, still, gained / max(1, int(live.sum())))
 
 
-def _bisections(before: Box, after: Box, objective: Objective) -> float:
+def _groups(objective: Objective, box: Box) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Clauses of as many rows each, and their rows: so many that their parts fit into memory."""
+    batch, size = box.lower.shape
+    for clauses, rows in objective.by_width:
+        step = max(1, ELEMENTS // max(1, batch * rows.shape[1] * size))
+        for start in range(0, len(clauses), step):
+            yield clauses[start : start + step], rows[start : start + step]
+
+
+def _parts(
+    box: Box,
+    coefficients: Float[Array, "batch rows n"],
+    constant: Float[Array, "batch rows"],
+    xp: Backend,
+    *,
+    jointly: bool,
+) -> tuple[Box, Bool[Array, " batch"], float]:
+    """The boxes of the points that satisfy all rows, which of them are empty, and what was gained.
+
+    Those that are found to be empty keep some of their bounds.
+    """
+    box, empty = _cut(box, coefficients, constant, xp)
+    gained = 0.0
+    for _ in range(SWEEPS - 1):
+        box, nothing = _cut(box, coefficients, constant, xp)
+        empty = empty | nothing
+    if jointly and 1 < constant.shape[1] <= JOINT_ROWS:
+        before = box
+        box, nothing = clip_jointly(box, coefficients, constant, xp)
+        empty = empty | nothing
+        gained = _bisections(before, box, xp)
+    return box, empty, gained
+
+
+def _bisections(before: Box, after: Box, xp: Backend) -> float:
     """The mean of log2(volume before / volume after), over the inputs that still have a width."""
-    xp = objective.xp
     old, new = before.upper - before.lower, after.upper - after.lower
     usable = (new > 0) & (old > 0)
     one = xp.doubles(xp.zeros(1)) + 1
@@ -88,13 +121,12 @@ def _cut(
     box: Box,
     coefficients: Float[Array, "batch rows n"],
     constant: Float[Array, "batch rows"],
-    objective: Objective,
+    xp: Backend,
 ) -> tuple[Box, Bool[Array, " batch"]]:
     """One sweep: each coordinate's bound from each row, the other coordinates at their best.
 
     Returns the smaller boxes and which of them are empty (those keep their old bounds).
     """
-    xp = objective.xp
     low, high = box.lower[:, None, :], box.upper[:, None, :]
     # A plane that says nothing (constant -inf, coefficients 0) reads 0 . x - 1 <= 0.
     constant = xp.where(xp.function("isfinite", constant), constant, xp.doubles(xp.zeros(1)) - 1)

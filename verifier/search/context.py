@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from verifier.attack import Candidates, Judge, Witness
-from verifier.certify import Sealer
 from verifier.bounds import Objective, bound_objective, interval
+from verifier.certify import Sealer
 from verifier.graph import Graph
 from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
@@ -150,7 +150,7 @@ class Context:
             # -row + bound > 0, rounding included, for every row of some clause.
             met = xp.numpy(found.least)[0] > 0
             met = met & np.isfinite(batch.bounds[0])
-            clauses = range(objective.clauses)
-            if any(met[rows.clause == k].all() for k in clauses):
+            first = np.flatnonzero(np.diff(rows.clause, prepend=-1))
+            if np.logical_and.reduceat(met, first).any():
                 return True
         return False

@@ -103,11 +103,8 @@ class NeuronProblem:
             if len(index) and source not in seen:
                 layers.append(Neurons(value, source, xp.ints(index)))
                 seen.add(source)
-        rows = [xp.nonzero(objective.clause == k)[0] for k in range(objective.clauses)]
-        width = max(r.shape[0] for r in rows)
-        members = xp.cat([xp.cat([r, r[:1].repeat(width - r.shape[0])], 0)[None] for r in rows], 0)
         return NeuronProblem(
-            root, objective, thresholds, members, tuple(layers), settings[0], settings[1]
+            root, objective, thresholds, objective.members, tuple(layers), settings[0], settings[1]
         )
 
     @cached_property
@@ -218,7 +215,7 @@ class NeuronProblem:
         """The batch's tilts as the optimiser wants them: whole layers, one row after another."""
         xp = self.root.graph.xp
         tilts = default_tilts(enclosure, rows.start, rows.owner)
-        flat = batch.tilts.reshape(rows.owner.rows, -1)
+        flat = batch.tilts.reshape(rows.owner.rows, self.neurons)
         start = 0
         for layer in self.layers:
             stop = start + layer.index.shape[0]
@@ -234,7 +231,7 @@ class NeuronProblem:
     ) -> Float[Array, "batch width neurons"]:
         """The reverse of ``expand``; layers that the rows do not pass keep their tilts."""
         xp = self.root.graph.xp
-        flat = xp.copy(batch.tilts).reshape(-1, self.neurons)
+        flat = xp.copy(batch.tilts).reshape(len(batch) * self.width, self.neurons)
         start = 0
         for layer in self.layers:
             stop = start + layer.index.shape[0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.certify import Sealer
+from verifier.certify import Certificate, Sealer
 from verifier.families import Nonlinear
 from verifier.graph import Graph
 from verifier.search.by_inputs import search_inputs
@@ -26,6 +26,8 @@ FEW_INPUTS = 14
 """Up to so many free inputs, boxes are split; above, the signs of neurons."""
 GPU_WORK = 100_000
 """Multiply-adds of a network from which on a GPU is used where there is one."""
+
+UNSEEN = "not certified: the checker reads < as <=, and so sees a point in the region"
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,9 @@ def decide(
     if len(problem.cases) == 0:
         note = "no input satisfies the property's own bounds: the region is empty"
         return Verified(None, note, None if seal is None else seal(None).certificate)
+    if problem.cases.strictly_empty:
+        note = "no input satisfies the property's own strict bounds: the region is empty"
+        return Verified(None, note, Certificate(None, note=UNSEEN))
     strategy = strategy or choose(problem.graph)
     log.info("strategy: split %s, %s in %s (%s)", *_words(strategy))
     context = Context(

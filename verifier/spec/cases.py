@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -12,6 +13,7 @@ from verifier.spec.boxes import Sides
 from verifier.spec.choices import Choice, choice_of
 from verifier.spec.query import Booleans, Floats, Query
 from verifier.spec.ragged import Integers, gather_pieces
+from verifier.spec.strict import empty_by_strictness, has_strict_bounds
 from verifier.spec.unsafe import BoundColumns, UnsafeRows, combine_rows
 
 MAX_CASES = 2**62
@@ -76,6 +78,19 @@ class Cases:
         for choice, digit in zip(self._product.choices, digits, strict=True):
             result = result * len(choice) + digit
         return result
+
+    @cached_property
+    def strictly_empty(self) -> bool:
+        """Does the < of some bounds leave no point in any case? Everywhere else < counts as <=."""
+        product = self._product
+        if not len(product) or not any(has_strict_bounds(c) for c in product.choices):
+            return False
+        for numbers in product.batches(len(self.free)):
+            taken = product.alternatives(numbers)
+            sides = product.sides(taken)
+            if not empty_by_strictness(product.choices, taken, sides).all():
+                return False
+        return True
 
     def _close(self, bounds: Floats) -> Floats:
         """Where one row of a clause is closed, close all of them."""

@@ -54,12 +54,13 @@ def canonical_order(rows: UnsafeRows, present: Booleans) -> tuple[Integers, Inte
     clause_number = np.full(rows.n_clauses, -1, dtype=np.int64)
     clauses = np.unique(rows.clause[present])
     clause_number[clauses] = np.arange(len(clauses))
-    start = 0
-    for clause in clauses.tolist():
-        members = np.flatnonzero(rows.clause == clause)
-        _, place = np.unique(matrix[members], axis=0, return_inverse=True)
-        number[members] = start + place.reshape(-1)
-        start += int(place.max()) + 1
+    members = np.flatnonzero(clause_number[rows.clause] >= 0)
+    matrix, clause = matrix[members], rows.clause[members]
+    matrix = matrix[:, (matrix != matrix[:1]).any(axis=0)]
+    order = np.lexsort((*matrix.T[::-1], clause))
+    matrix, clause = matrix[order], clause[order]
+    new = (np.diff(clause) != 0) | (matrix[1:] != matrix[:-1]).any(axis=1)
+    number[members[order]] = np.concatenate([[0], np.cumsum(new)])[: len(order)]
     return number, clause_number
 
 

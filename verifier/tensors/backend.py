@@ -175,6 +175,13 @@ class Backend(ABC):
     def segment_sum(self, source: Array, owner: Array, count: int) -> Array:
         """``[rows, n] -> [count, n]``: rows with the same ``owner`` (sorted) are added."""
 
+    @abstractmethod
+    def segment_max(self, source: Array, owner: Array, count: int) -> Array:
+        """``[rows, n] -> [count, n]``: the greatest of rows with the same ``owner`` (sorted).
+
+        Owners without rows get -inf.
+        """
+
     # functions
     @abstractmethod
     def function(self, name: str, x: Array) -> Array:

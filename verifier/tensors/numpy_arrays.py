@@ -156,6 +156,13 @@ class NumpyBackend(Backend):
             result[targets] = np.add.reduceat(source, starts, axis=0)
         return result
 
+    def segment_max(self, source: Array, owner: Array, count: int) -> Array:
+        result = np.full((count, *source.shape[1:]), -np.inf, dtype=source.dtype)
+        if len(owner):
+            starts = np.flatnonzero(np.diff(owner, prepend=-1))
+            result[owner[starts]] = np.maximum.reduceat(source, starts, axis=0)
+        return result
+
     def function(self, name: str, x: Array) -> Array:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             return _FUNCTIONS[name](x)

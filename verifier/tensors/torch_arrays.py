@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -137,6 +138,12 @@ class TorchBackend(Backend):
         shape = (count, *source.shape[1:])
         result = torch.zeros(shape, dtype=source.dtype, device=source.device)
         return result.index_add_(0, owner, source)
+
+    def segment_max(self, source: Array, owner: Array, count: int) -> Array:
+        shape = (count, *source.shape[1:])
+        result = torch.full(shape, -math.inf, dtype=source.dtype, device=source.device)
+        index = owner.reshape(-1, *(1,) * (source.ndim - 1)).expand(source.shape)
+        return result.scatter_reduce_(0, index, source, "amax")
 
     def function(self, name: str, x: Array) -> Array:
         return _FUNCTIONS[name](x)

@@ -1,0 +1,121 @@
+"""The tree of a certificate as objects, to be cut and grafted, and back as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from verifier.checker.proof import CLAUSE, INPUT, LEAF, MEMBERS, MIX, NEURON
+
+Record = dict[str, np.ndarray]
+ROW = ("row", "row_alpha", "row_beta", "mix_row", "mix_weight")
+HIDDEN = ("hidden_atom", "hidden_neuron", "hidden_sign", "hidden_alpha")
+
+
+@dataclass(eq=False)
+class Tree:
+    """A node, what is done there, and its children."""
+
+    kind: int = LEAF
+    actions: int = 0
+    axis: int = 0
+    point: float = 0.0
+    clauses: list[int] = field(default_factory=list[int])
+    children: list[Tree] = field(default_factory=list["Tree"])
+    rows: list[Record] = field(default_factory=list[Record])
+    hidden: list[Record] = field(default_factory=list[Record])
+
+    def all(self) -> Iterator[Tree]:
+        """This node and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.all()
+
+    def copy(self) -> Tree:
+        """With copies of all children; records are shared."""
+        children = [child.copy() for child in self.children]
+        parts = (list(self.clauses), children, list(self.rows), list(self.hidden))
+        return Tree(self.kind, self.actions, self.axis, self.point, *parts)
+
+    def become(self, other: Tree) -> None:
+        """Be a copy of another node."""
+        self.__dict__.update(other.copy().__dict__)
+
+    def close(self) -> None:
+        """Be a leaf, without what is below."""
+        self.kind, self.children, self.clauses = LEAF, [], []
+
+
+def grow(arrays: dict[str, np.ndarray]) -> list[Tree]:
+    """The trees of a valid certificate's arrays: one for each root."""
+    a = complete(arrays)
+    nodes = [Tree(int(x) & 3, int(x) & ~3) for x in a["node"]]
+    waiting = iter(nodes[len(a["roots"]) :])
+    split, clause, named = 0, 0, 0
+    for node in nodes:
+        if node.kind in {INPUT, NEURON}:
+            node.axis, node.point = int(a["split_axis"][split]), float(a["split_point"][split])
+            node.children = [next(waiting), next(waiting)]
+            split += 1
+        elif node.kind == CLAUSE:
+            count = int(a["clause_count"][clause])
+            node.clauses = a["clause"][named : named + count].tolist()
+            node.children = [next(waiting) for _ in range(count)]
+            clause, named = clause + 1, named + count
+    beta, mixes, mixed = 0, 0, 0
+    for i, owner in enumerate(a["row_node"].tolist()):
+        count, rows = int(a["beta_count"][i]), 0
+        if a["row"][i] == MIX:
+            rows, mixes = int(a["mix_count"][mixes]), mixes + 1
+        parts = a["row"][i], a["row_alpha"][i], a["row_beta"][beta : beta + count]
+        some = slice(mixed, mixed + rows)
+        record = dict(zip(ROW, (*parts, a["mix_row"][some], a["mix_weight"][some]), strict=True))
+        nodes[owner].rows.append(record)
+        beta, mixed = beta + count, mixed + rows
+    for i, owner in enumerate(a["hidden_node"].tolist()):
+        nodes[owner].hidden.append({name: a[name][i] for name in HIDDEN})
+    return nodes[: len(a["roots"])]
+
+
+def complete(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """With the arrays that have no elements."""
+    width = len(arrays.get("column_atom", ()))
+    empty = {n: np.zeros((0, width)[:axes], dtype) for n, (dtype, axes) in MEMBERS.items()}
+    return empty | arrays
+
+
+def flatten(roots: list[Tree], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of trees; the roots' cases and the columns are those of ``arrays``."""
+    order, level = list[Tree](), roots
+    while level:
+        order += level
+        level = [child for node in level for child in node.children]
+    split = [node for node in order if node.kind in {INPUT, NEURON}]
+    clauses = [node.clauses for node in order if node.kind == CLAUSE]
+    rows = [(i, record) for i, node in enumerate(order) for record in node.rows]
+    hidden = [(i, record) for i, node in enumerate(order) for record in node.hidden]
+    mixes = [record for _, record in rows if record["row"] == MIX]
+    columns = {
+        "node": [node.kind | node.actions for node in order],
+        "split_axis": [node.axis for node in split],
+        "split_point": [node.point for node in split],
+        "clause_count": [len(part) for part in clauses],
+        "clause": [clause for part in clauses for clause in part],
+        "row_node": [i for i, _ in rows],
+        "beta_count": [len(record["row_beta"]) for _, record in rows],
+        "row_beta": [beta for _, record in rows for beta in record["row_beta"]],
+        "mix_count": [len(record["mix_row"]) for record in mixes],
+        "hidden_node": [i for i, _ in hidden],
+    }
+    columns |= {name: [record[name] for _, record in rows] for name in ROW[:2]}
+    columns |= {name: [x for record in mixes for x in record[name]] for name in ROW[3:]}
+    columns |= {name: [record[name] for _, record in hidden] for name in HIDDEN}
+    result = complete(
+        {n: arrays[n] for n in ("roots", "column_atom", "column_neuron") if n in arrays}
+    )
+    for name, values in columns.items():
+        if values:
+            result[name] = np.array(values).astype(MEMBERS[name][0])
+    return result
