@@ -205,10 +205,7 @@ def statement(net: Net, g: np.random.Generator, rows: int, clauses: int, regions
     n, m = net.layers[0][0].shape[1], len(net.layers[-1][1])
     lower = g.integers(-16, 9, (regions, n))
     upper = lower + g.integers(8, 17, (regions, n))
-    boxes = [
-        Region(*(tuple(Fraction(int(v), 8) for v in x) for x in box))
-        for box in zip(lower, upper, strict=True)
-    ]
+    boxes = [Region(_eighths(a), _eighths(b)) for a, b in zip(lower, upper, strict=True)]
     points = np.concatenate([samples(box, g) for box in boxes])
     y = net.outputs(points)
     result = []
@@ -226,6 +223,10 @@ def statement(net: Net, g: np.random.Generator, rows: int, clauses: int, regions
             )
         )
     return Statement(tuple(boxes), tuple(result))
+
+
+def _eighths(numbers: np.ndarray) -> tuple[Fraction, ...]:
+    return tuple(Fraction(int(v), 8) for v in numbers)
 
 
 def samples(region: Region, g: np.random.Generator, count: int = 4000) -> np.ndarray:
@@ -246,7 +247,7 @@ def falsified(net: Net, holds: Statement, g: np.random.Generator) -> Statement:
     place = int(excess.argmin()) if g.random() < 0.7 else int(g.integers(len(points)))
     point = fractions(points[place : place + 1])
     y = net.outputs(point)[0]
-    raised = [(row, max(bound, sum(y * np.array(row)))) for row, bound in clause]
+    raised = [(row, max(bound, Fraction(y @ np.array(row)))) for row, bound in clause]
     clauses = (*holds.clauses[:j], tuple(raised), *holds.clauses[j + 1 :])
     result = Statement(holds.regions, clauses)
     assert result.unsafe(net, point)[0]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from verifier.checker.proof import CLAUSE, INPUT, LEAF, MEMBERS, MIX, NEURON
 
-Record = dict[str, np.ndarray]
+Record = dict[str, Any]
 ROW = ("row", "row_alpha", "row_beta", "mix_row", "mix_weight")
 HIDDEN = ("hidden_atom", "hidden_neuron", "hidden_sign", "hidden_alpha")
 

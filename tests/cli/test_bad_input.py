@@ -5,6 +5,7 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -296,3 +297,36 @@ def test_interruption_says_what_is_known(cli, tmp_path, net, prop, monkeypatch):
     assert (done.status, done.out) == (130, "unknown\n")
     assert done.line() == "verifier: interrupted"
     assert target.read_text() == "unknown\n"
+
+
+def test_a_property_without_its_version(cli, net, prop):
+    tensors(prop, UNSAFE, declared=TENSORS.split("\n", 1)[1])
+    refused(cli("verify", net, prop), 65, "need (vnnlib-version <2.0>) before it")
+
+
+def test_empty_file_names(cli):
+    refused(cli("verify", "", ""), 2, "an empty file name; need MODEL.onnx QUERY.vnnlib")
+
+
+@pytest.mark.parametrize("field", ["ir_version", "opset"])
+def test_versions_that_onnx_runtime_does_not_know(cli, net, prop, field):
+    model = onnx.load(net)
+    if field == "opset":
+        model.opset_import[0].version = 99
+    else:
+        model.ir_version = 99
+    net.write_bytes(model.SerializeToString())
+    done = cli("verify", net, prop)
+    refused(done, 65, "ONNX Runtime refuses the network", "need one that it runs")
+    assert "/onnxruntime" not in done.err
+
+
+def test_unsupported_operators_come_with_a_remedy(cli, tmp_path, prop):
+    done = cli("verify", unsupported(tmp_path / "net.onnx"), prop)
+    refused(done, 69, "verifier supports --onnx-operators")
+
+
+def test_bounds_that_overflow_are_one_line(cli, tmp_path, prop):
+    net = twice(tmp_path / "net.onnx", "float64")
+    far = " ".join(f"(assert (>= X_{i} -1e308)) (assert (<= X_{i} 1e308))" for i in range(2))
+    refused(cli("verify", net, flat(prop, UNSAFE, far)), 65, "need finite outputs")

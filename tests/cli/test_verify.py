@@ -308,3 +308,29 @@ def test_a_link_stays_a_link(cli, tmp_path, net, prop):
         assert link.is_symlink()
         assert target.read_text() == "unsat\n"
     assert [path.name for path in target.parent.iterdir()] == ["r.txt"]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "word"),
+    [
+        ("(assert (< X_0 1.0)) (assert (> X_0 1.0))", "unsat"),
+        ("(assert (<= X_0 1.0)) (assert (> X_0 1.0))", "unsat"),
+        ("(assert (= X_0 1.0)) (assert (!= X_0 1.0))", "unsat"),
+        ("(assert (or (and (< X_0 1.0) (>= X_0 1.0)) (and (> X_0 2.0) (<= X_0 2.0))))", "unsat"),
+        ("(assert (or (and (< X_0 1.0) (>= X_0 1.0)) (and (>= X_0 2.0) (<= X_0 2.0))))", "sat"),
+        ("(assert (<= X_0 1.0)) (assert (>= X_0 1.0)) (assert (< X_0 2.0))", "sat"),
+        ("(assert (= X_0 1.0)) (assert (!= X_0 0.5))", "sat"),
+    ],
+)
+def test_a_region_that_strict_bounds_leave_empty(cli, net, prop, bounds, word):
+    flat(prop, SAT, f"{bounds} (assert (>= X_1 0.0)) (assert (<= X_1 1.0))")
+    done = cli("verify", net, prop, "--timeout", 5)
+    assert done.word == word
+    assert ("the region is empty" in done.err) == (word == "unsat")
+
+
+def test_a_byte_order_mark_means_nothing(cli, net, prop):
+    prop.write_text("\ufeff" + flat(prop, SAT).read_text())
+    renamed = prop.with_name("property")
+    prop.rename(renamed)
+    assert cli("verify", renamed, net).word == "sat"

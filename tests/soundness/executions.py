@@ -27,9 +27,9 @@ class Step:
 
     operator: str
     sources: tuple[int, ...]
-    weight: np.ndarray | None = None
+    weight: Any = None
     """float32 [m, k] of a Gemm, or [n] of a Mul"""
-    bias: np.ndarray | None = None
+    bias: Any = None
     """float32 [m]"""
     alpha: float = 0.0
 
@@ -97,42 +97,39 @@ def fractions(x: np.ndarray) -> np.ndarray:
 
 def _exact(step: Step, inputs: list[np.ndarray]) -> np.ndarray:
     x = inputs[0]
-    match step.operator:
-        case "Gemm":
-            return fractions(step.weight) @ x + fractions(step.bias)
-        case "Relu":
-            return np.where(x > 0, x, Fraction(0))
-        case "LeakyRelu":
-            return np.where(x > 0, x, Fraction(step.alpha) * x)
-        case "Add":
-            return x + inputs[1]
-        case "Sub":
-            return x - inputs[1]
-        case "Mul":
-            return x * fractions(step.weight)
-    assert step.operator == "ReduceMean"
-    return np.array([sum(x, Fraction(0)) / len(x)], dtype=object)
+    if step.operator == "Gemm":
+        return fractions(step.weight) @ x + fractions(step.bias)
+    if step.operator == "ReduceMean":
+        return np.array([sum(x, Fraction(0)) / len(x)], dtype=object)
+    weight = None if step.weight is None else fractions(step.weight)
+    return _elementwise(step, inputs, Fraction(step.alpha), weight)
 
 
 def _run(step: Step, inputs: list[np.ndarray], how: str, generator: Generator) -> np.ndarray:
     x = inputs[0]
+    if step.operator == "Gemm":
+        return PRODUCTS[how](step.weight, x, step.bias, generator)
+    if step.operator == "ReduceMean":
+        ones, none = np.ones((1, len(x)), np.float32), np.zeros(1, np.float32)
+        total, size = PRODUCTS[how](ones, x, none, generator), np.float32(len(x))
+        return total / size if generator.random() < 0.5 else total * (np.float32(1) / size)
+    return _elementwise(step, inputs, np.float32(step.alpha), step.weight)
+
+
+def _elementwise(step: Step, inputs: list[np.ndarray], alpha: Any, weight: Any) -> np.ndarray:
+    """In the arithmetic of what is given."""
+    x = inputs[0]
     match step.operator:
-        case "Gemm":
-            return PRODUCTS[how](step.weight, x, step.bias, generator)
         case "Relu":
-            return np.maximum(x, np.float32(0))
+            return np.maximum(x, x * 0)
         case "LeakyRelu":
-            return np.where(x > 0, x, np.float32(step.alpha) * x)
+            return np.where(x > 0, x, alpha * x)
         case "Add":
             return x + inputs[1]
         case "Sub":
             return x - inputs[1]
-        case "Mul":
-            return x * step.weight
-    assert step.operator == "ReduceMean"
-    ones, none = np.ones((1, len(x)), np.float32), np.zeros(1, np.float32)
-    total, size = PRODUCTS[how](ones, x, none, generator), np.float32(len(x))
-    return total / size if generator.random() < 0.5 else total * (np.float32(1) / size)
+    assert step.operator == "Mul"
+    return x * weight
 
 
 def _terms(weight: np.ndarray, x: np.ndarray, bias: np.ndarray) -> np.ndarray:

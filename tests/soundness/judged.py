@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
@@ -25,11 +25,12 @@ def number(x: float | Fraction) -> str:
         return f"{Decimal(x.numerator) / Decimal(x.denominator):E}".replace("E+", "E")
 
 
-def text_of(lower: Sequence, upper: Sequence, condition: str) -> str:
+def text_of(lower: Iterable, upper: Iterable, condition: str) -> str:
     """A property of one output: a box, and what is unsafe."""
-    lines = [f"(declare-const X_{i} Real)" for i in range(len(lower))]
+    box = list(zip(lower, upper, strict=True))
+    lines = [f"(declare-const X_{i} Real)" for i in range(len(box))]
     lines.append("(declare-const Y_0 Real)")
-    for i, (low, high) in enumerate(zip(lower, upper, strict=True)):
+    for i, (low, high) in enumerate(box):
         lines.append(f"(assert (and (>= X_{i} {number(low)}) (<= X_{i} {number(high)})))")
     return "\n".join([*lines, f"(assert {condition})", ""])
 
@@ -44,8 +45,8 @@ def at_least(threshold: float | Fraction) -> str:
 
 def certificate(network: bytes, prop: bytes, splits: Sequence[Split] = ()) -> bytes:
     """A certificate that claims everything; level k of the tree is cut by split k."""
-    levels = [[INPUT] * 2**depth for depth in range(len(splits))]
-    leaves = [LEAF | HIDDEN | ROWS] * 2 ** len(splits)
+    cut = [split for depth, split in enumerate(splits) for _ in range(2**depth)]
+    nodes = [INPUT] * len(cut) + [LEAF | HIDDEN | ROWS] * 2 ** len(splits)
     manifest = {
         "network": "network.onnx",
         "property": "property.vnnlib",
@@ -57,9 +58,9 @@ def certificate(network: bytes, prop: bytes, splits: Sequence[Split] = ()) -> by
     }
     arrays = {
         "roots": np.zeros(1, "<i8"),
-        "node": np.array(sum(levels, []) + leaves, "|u1"),
-        "split_axis": np.array([s[0] for s, k in zip(splits, levels) for _ in k], "<u4"),
-        "split_point": np.array([s[1] for s, k in zip(splits, levels) for _ in k], "<f8"),
+        "node": np.array(nodes, "|u1"),
+        "split_axis": np.array([axis for axis, _ in cut], "<u4"),
+        "split_point": np.array([point for _, point in cut], "<f8"),
     }
     return pack(manifest, arrays)
 

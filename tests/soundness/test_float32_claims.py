@@ -1,4 +1,4 @@
-"""What was claimed for every float32 execution, though ONNX Runtime refutes it: range, not rounding.
+"""What ONNX Runtime refutes is not claimed for every float32 execution: range, not rounding.
 
 Each network is fine in real arithmetic, and no number that the file names or the real function
 takes is out of float32's range; an intermediate result of the execution is.
@@ -59,7 +59,6 @@ def scaled_product() -> list[NodeProto]:
 
 
 NORM = {"s": [3e8], "b": [0.0], "m": [1.1e30], "v": [1.0]}
-ONES = {"s": [1.0], "b": [0.0], "m": [0.0], "v": [1.0]}
 CLAIMS = {
     "alpha after products that underflow": Claim(
         scaled_gemm(2.0**100), [1, 2], 1e-30, below=1e-32, constants={"w": [[1e-30], [1e-30]]}

@@ -308,3 +308,23 @@ def test_products_come_in_the_order_of_the_file(choices):
     batch = reduced.take(0, len(reduced))
     found = np.concatenate([batch.lower, batch.upper], axis=1).tolist()
     assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "empty"),
+    [
+        ("(< X_0 1) (> X_0 1)", True),
+        ("(<= X_0 1) (> X_0 1) (< X_0 2)", True),
+        ("(< (* 2 X_0) 2) (>= X_0 1)", True),
+        ("(<= X_0 1) (>= X_0 1) (> X_0 0)", False),
+        ("(< X_0 0.1) (>= X_0 0.1)", False),
+        ("(< X_0 0.1) (> X_0 0.1000000000000000000001)", False),
+        ("(< X_0 0.1000000000000000000001) (> X_0 0.1)", False),
+    ],
+)
+def test_only_exact_numbers_say_that_a_strict_bound_leaves_no_point(bounds, empty):
+    """0.1 and 0.1000000000000000000001 are one double, and there is a number between them."""
+    text = f"(declare-const X_0 Real) (declare-const Y_0 Real) (assert (and {bounds} (<= Y_0 0)))"
+    cases = cases_of(parse_query(text.encode(), "p.vnnlib"))
+    assert len(cases) == 1
+    assert cases.strictly_empty == empty

@@ -86,6 +86,7 @@ class Walk:
         each += 4 * sum(self.network.sizes) + len(self.proof["column_atom"])
         return int(min(2048, max(4, 4_000_000 // each)))
 
+    @np.errstate(all="ignore")
     def look(self, state: Open) -> tuple[list[Failure], Open]:
         """What is wrong with some nodes, and their children that have something left to prove."""
         state = self._clip(state)

@@ -41,6 +41,9 @@ class Request:
             UnsupportedModel: a list of several networks.
         """
         named = tuple(_named(text) for text in networks)
+        if not all(files):
+            message = "an empty file name; need MODEL.onnx QUERY.vnnlib"
+            raise click.UsageError(message)
         if len(files) == 1 and named:
             return cls(files[0], named)
         if len(files) == 1:
@@ -132,4 +135,4 @@ def _begins_as_property(path: str) -> bool:
             head = zlib.decompressobj(wbits=31).decompress(head, PEEK)
     except (OSError, zlib.error):
         return False
-    return head.lstrip().startswith((b"(", b";"))
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"(", b";"))

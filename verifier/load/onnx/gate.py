@@ -26,15 +26,17 @@ def verify_import(
         ImportMismatch: they differ; the message names the first node that does, and by how much.
         ModelError: ONNX Runtime refuses the network.
     """
-    x = model.rounded(_sample(lower, upper, points, seed))
+    with np.errstate(over="ignore"):
+        x = model.rounded(_sample(lower, upper, points, seed))
     graph = model.graph.on(_backend(model))
-    values = [graph.xp.numpy(v) for v in graph.values(graph.xp.floats(x))]
-    scale = np.max([abs(v).max(axis=1, initial=0.0) for v in values], axis=0)
     expected = runtime.run(model, x)
-    difference = abs(values[graph.output] - expected).max(axis=1, initial=0.0)
     tolerance = TOLERANCES[model.precision.itemsize]
-    # NaN and infinity compare as false, and so count as differences.
-    agrees = (difference <= tolerance * scale) & np.isfinite(scale)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = [graph.xp.numpy(v) for v in graph.values(graph.xp.floats(x))]
+        scale = np.max([abs(v).max(axis=1, initial=0.0) for v in values], axis=0)
+        difference = abs(values[graph.output] - expected).max(axis=1, initial=0.0)
+        # NaN and infinity compare as false, and so count as differences.
+        agrees = (difference <= tolerance * scale) & np.isfinite(scale)
     if agrees.all():
         return
     if not np.isfinite(values[graph.output]).all() and not np.isfinite(expected).all():
@@ -56,7 +58,9 @@ def _sample(lower: np.ndarray, upper: np.ndarray, points: int, seed: int) -> np.
     low = np.where(np.isfinite(lower), lower, np.minimum(np.nan_to_num(upper, posinf=1.0), 1.0) - 1)
     high = np.where(np.isfinite(upper), upper, np.maximum(low, -1.0) + 1)
     generator = np.random.default_rng(seed)
-    return low + generator.random((points, len(low))) * (high - low)
+    share = generator.random((points, len(low)))
+    # Not low + share * (high - low): the width of a wide interval may be no number.
+    return np.clip((1 - share) * low + share * high, low, high)
 
 
 def _explain(model: Model, x: np.ndarray, difference: float, tolerance: float) -> str:

@@ -22,6 +22,8 @@ DOMAINS = ("", "ai.onnx")
 INFINITE_ALLOWED = frozenset(("Clip", "Min", "Max", "Constant", "Identity", "Cast"))
 """Operators that may read an infinite constant: as a bound that is none."""
 
+REMEDY = "a network of the operators that verifier supports --onnx-operators lists"
+
 
 class Unread:
     """The value of a node that could not be read."""
@@ -215,7 +217,7 @@ def _complaint(unsupported: list[tuple[str, str, str]]) -> str:
     for (operator, reason), nodes in groups.items():
         names = ", ".join(nodes)
         parts.append(f"{operator} with {reason} ({names})" if reason else f"{operator} ({names})")
-    return "no bound rules for: " + "; ".join(parts)
+    return f"no bound rules for: {'; '.join(parts)}; need {REMEDY}"
 
 
 def _finish(state: _State, proto: Any, inputs: tuple[Port, ...]) -> Imported:

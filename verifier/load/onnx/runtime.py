@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,6 +12,8 @@ import numpy as np
 from verifier.errors import ModelError
 from verifier.load.onnx.model import Model
 
+_SOURCE_PLACE = re.compile(r"/\S+\.(?:cc|cpp|h):\d+ .*?\) (?=[A-Z])")
+"""The file, line and function of ONNX Runtime's own source that its messages begin with."""
 _SESSIONS: WeakKeyDictionary[Model, Any] = WeakKeyDictionary()
 
 
@@ -66,5 +69,5 @@ def _flat(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _refused(error: Exception) -> ModelError:
-    reason = " ".join(str(error).split())
-    return ModelError(f"ONNX Runtime refuses the network: {reason}")
+    reason = _SOURCE_PLACE.sub("", " ".join(str(error).split())).removesuffix(".")
+    return ModelError(f"ONNX Runtime refuses the network: {reason}; need one that it runs")

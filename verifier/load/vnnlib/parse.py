@@ -120,7 +120,10 @@ def _parts_1(text: Text, *, fast: bool) -> _Parts:
         elif head == b"assert":
             asserts.append(form)
         else:
-            raise text.error(form.start, f"met {shown(head)}; need declare-const or assert")
+            need = "declare-const or assert"
+            if head == b"declare-network":
+                need = "(vnnlib-version <2.0>) before it"
+            raise text.error(form.start, f"met {shown(head)}; need {need}")
     names = declarations.names()
     if forms.regular is None:
         return _Parts("1.0", names, [], _formula(text, names, asserts))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from verifier.errors import PropertyError
 
 MAX_BYTES = 2**31 - 2**20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"
 
 _COMMENT = re.compile(rb";[^\r\n]*")
@@ -37,6 +38,7 @@ class Text:
     def of(cls, data: bytes, source: str) -> Text:
         if len(data) > MAX_BYTES:
             raise PropertyError(f"{source}: a property of {len(data)} bytes; at most {MAX_BYTES}")
+        data = data.removeprefix(BYTE_ORDER_MARK)
         if b";" in data:
             data = _COMMENT.sub(lambda comment: b" " * len(comment[0]), data)
         return cls(data, source)

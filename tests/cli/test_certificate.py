@@ -1,0 +1,122 @@
+"""Certificates on the command line: written, checked, described, and refused."""
+
+import pytest
+from onnx import helper
+
+from tests.cli.made import flat, save, twice
+from verifier import Options, Verified, check, verify
+from verifier.errors import BadInput
+
+UNSAT = "(assert (>= Y_0 5.0))"
+
+
+@pytest.fixture
+def net(tmp_path):
+    return twice(tmp_path / "net.onnx")
+
+
+@pytest.fixture
+def prop(tmp_path):
+    return flat(tmp_path / "p.vnnlib", UNSAT)
+
+
+@pytest.fixture
+def proof(cli, net, prop, tmp_path):
+    path = tmp_path / "proof.cert"
+    done = cli("verify", net, prop, "--certificate", path)
+    assert (done.status, done.word) == (0, "unsat")
+    assert f"certificate in {path}" in done.line()
+    return path
+
+
+def test_a_certificate_is_found_beside_its_files_and_accepted(cli, proof):
+    done = cli("check", proof)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("accepted for the real function and for every float32 execution")
+
+
+def test_the_files_can_be_named(cli, proof, net, prop):
+    for more in ((), ("--semantics", "real"), ("--exact",)):
+        done = cli("check", proof, "--network", net, "--property", prop, *more)
+        assert (done.status, done.out.split()[0]) == (0, "accepted")
+
+
+def test_the_same_proof_gives_the_same_bytes(cli, proof, net, prop, tmp_path):
+    again = tmp_path / "again.cert"
+    cli("verify", net, prop, "--certificate", again)
+    assert again.read_bytes() == proof.read_bytes()
+
+
+def test_another_property_or_network_is_rejected(cli, proof, net, tmp_path):
+    other = flat(tmp_path / "other.vnnlib", "(assert (>= Y_0 4.0))")
+    done = cli("check", proof, "--property", other)
+    assert (done.status, done.out.split(":")[0]) == (1, "rejected")
+    more = twice(tmp_path / "more.onnx", factor=3.0)
+    done = cli("check", proof, "--network", more)
+    assert (done.status, done.out.split(":")[0]) == (1, "rejected")
+
+
+def test_a_changed_byte_is_rejected(cli, proof):
+    content = bytearray(proof.read_bytes())
+    content[len(content) // 2] ^= 1
+    proof.write_bytes(content)
+    done = cli("check", proof)
+    assert (done.status, done.out.count("\n"), done.err) == (1, 1, "")
+
+
+def test_missing_files_are_named(cli, proof, net, tmp_path, monkeypatch):
+    net.rename(tmp_path / "elsewhere.onnx")
+    done = cli("check", proof)
+    assert done.status == 65
+    assert "net.onnx, which is not beside it; name it with --network" in done.line()
+    assert cli("check", tmp_path / "no.cert").status == 65
+
+
+def test_info_describes_a_certificate(cli, proof):
+    done = cli("info", proof)
+    assert done.status == 0
+    assert "semantics float32" in done.out
+    assert "1, of which 1 are leaves" in done.out
+    proof.write_bytes(b"PK\x03\x04 and more")
+    assert cli("info", proof).status == 65
+
+
+def test_an_operator_without_a_rule_is_not_certified(cli, tmp_path, prop):
+    node = helper.make_node("Reciprocal", ["x"], ["y"], name="turn")
+    net = save(tmp_path / "net.onnx", [node], {})
+    positive = "".join(f"(assert (>= X_{i} 1.0)) (assert (<= X_{i} 2.0))" for i in range(2))
+    flat(prop, UNSAT, positive)
+    done = cli("verify", net, prop, "--certificate", tmp_path / "none.cert")
+    assert done.word == "unsat"
+    assert "not certified: " in done.line()
+    assert "Reciprocal" in done.line()
+    assert "none.cert was not written" in done.line()
+    assert not (tmp_path / "none.cert").exists()
+
+
+def test_a_sat_writes_no_certificate(cli, net, tmp_path):
+    sat = flat(tmp_path / "sat.vnnlib", "(assert (>= Y_0 1.5))")
+    done = cli("verify", net, sat, "--certificate", tmp_path / "none.cert")
+    assert done.word == "sat"
+    assert not (tmp_path / "none.cert").exists()
+
+
+def test_an_unwritable_certificate_is_refused_before_the_search(cli, net, prop, tmp_path):
+    done = cli("verify", net, prop, "--certificate", tmp_path / "no" / "proof.cert")
+    assert (done.status, done.out) == (65, "")
+
+
+def test_python_says_the_same(net, prop, proof):
+    verdict = verify(net, prop, options=Options(semantics="float32")).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.checked
+    assert verdict.certificate.data == proof.read_bytes()
+    assert check(proof, net, prop).semantics == "float32"
+    with pytest.raises(BadInput, match="another network"):
+        check(proof, prop, prop)
+
+
+def test_the_network_of_doubles_is_proved_for_the_real_function(cli, tmp_path, prop):
+    net = twice(tmp_path / "double.onnx", "float64")
+    assert "proved for the real function, not" in cli("verify", net, prop).line()
