@@ -329,7 +329,7 @@ def fill_betas(node: Tree, g: Generator, split: frozenset[int] = frozenset()) ->
 
 def random_proof(proof: Proof, g: Generator) -> Mutant:
     """A certificate that nobody wrote."""
-    roots = [random_tree(proof, g, int(g.integers(5))) for _ in proof.arrays["roots"]]
+    roots = [random_tree(proof, g, int(g.integers(4))) for _ in proof.arrays["roots"]]
     for root in roots:
         fill_betas(root, g)
     return "random", proof.bytes(flatten(roots, proof.arrays))

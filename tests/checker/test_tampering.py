@@ -52,11 +52,11 @@ SUBJECTS = [
     (7, "neurons", (2, 3, 4, 2), 2, 2, 1),
     (7, "neurons", (2, 4, 4, 2), 2, 1, 2),
 ]
-OF_EACH = {"array": 3, "bytes": 25, "tree": 30, "random": 10}
-FALSE = {"array": 1, "bytes": 0, "tree": 25, "random": 15}
+OF_EACH = {"array": 3, "bytes": 30, "tree": 25, "random": 8}
+FALSE = {"array": 1, "bytes": 0, "tree": 12, "random": 8}
 EDGES = 8
 MANIFESTS = (1, 3)
-LEAST = {"true": 110, "false": 60, "edge": 15, "manifest": 80, "bytes": 250}
+LEAST = {"true": 110, "false": 45, "edge": 15, "manifest": 80, "bytes": 250}
 """Mutants of each subject, or edge, at least: more than 1,000 together."""
 
 

@@ -46,13 +46,14 @@ def test_unit_rows_on_the_input_start_there():
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("slack", "verdict"), [(1e-3, Verified), (-1e-3, Violated)])
 def test_the_search_over_neurons_decides_close_to_the_extreme(seed, slack, verdict):
-    """Both outputs at least t: relu(x) fills a box, so that the greatest t is a linear program's."""
+    """Both outputs at least t: relu(x) fills a box, so a linear program gives the greatest t."""
     numbers = np.random.default_rng(seed)
     weight = numbers.normal(size=(2, SIZE))
     low, high = -numbers.random(SIZE), numbers.random(SIZE)
     bounds = [*((0.0, h) for h in high), (None, None)]
     rows = np.hstack([-weight, np.ones((2, 1))])
-    most = -linprog(np.append(np.zeros(SIZE), -1.0), rows, np.zeros(2), bounds=bounds).fun
+    cost = np.append(np.zeros(SIZE), -1.0)
+    most = -linprog(cost, rows, np.zeros(2), bounds=bounds).fun
     clause = Clause(-np.eye(2), np.full(2, -(most + slack)))
     graph = relu_first(weight)
     problem = problem_of(graph, text_of([(low, high)], [clause]))

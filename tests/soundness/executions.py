@@ -51,7 +51,8 @@ class Net:
         return f"v{value}" if value else "x"
 
     def _node(self, k: int, step: Step, constants: dict[str, np.ndarray]) -> NodeProto:
-        inputs, extra = [self.name(s) for s in step.sources], {}
+        inputs = [self.name(s) for s in step.sources]
+        extra: dict[str, Any] = {}
         if step.weight is not None:
             constants[f"w{k}"] = step.weight
             inputs.append(f"w{k}")
@@ -121,7 +122,7 @@ def _elementwise(step: Step, inputs: list[np.ndarray], alpha: Any, weight: Any) 
     x = inputs[0]
     match step.operator:
         case "Relu":
-            return np.maximum(x, x * 0)
+            return np.maximum(x, alpha * 0)
         case "LeakyRelu":
             return np.where(x > 0, x, alpha * x)
         case "Add":
@@ -210,7 +211,7 @@ PRODUCTS: dict[str, Product] = {
 }
 
 
-def gemm(source: int, weight: object, bias: object) -> Step:
+def gemm(source: int, weight: Any, bias: Any) -> Step:
     """A Gemm of float32 numbers."""
     rows = np.atleast_2d(np.asarray(weight, np.float32))
     return Step("Gemm", (source,), rows, np.broadcast_to(np.float32(bias), len(rows)).copy())

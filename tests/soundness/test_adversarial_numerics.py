@@ -19,14 +19,14 @@ from tests.soundness.enclosed import escapes
 from tests.soundness.executions import Net, Step, badly_scaled, fma32, gemm, points
 from tests.soundness.judged import Split, at_most, judge, text_of, write
 from verifier.api import verify
-from verifier.checker import bounds
+from verifier.checker import bounds, network
 from verifier.checker.arithmetic import Arithmetic
 from verifier.errors import ImportMismatch
 from verifier.settings import Options
 from verifier.verdict import Verified
 
 over_seeds = pytest.mark.parametrize("block", range(5))
-BLOCK = 8
+BLOCK = 4
 BIG, UNIT32 = 2.0**30, 2.0**-24
 
 
@@ -161,14 +161,16 @@ KNOWN = {
     "stretched": stretched(),
     "touching": touching(),
 }
-GAPS = (0.0, 2.0**-70, -(2.0**-70), 1e-12, -1e-12, -1e-9, -1e-7, -1e-3, -0.5)
+GAPS = (0.0, 2.0**-70, 1e-12, -1e-12, -1e-7, -1e-3, -0.5)
 """How far the threshold lies above the least value: it is met from 0 on."""
+OUT_OF_RANGE = {"underflowing", "denormal"}
+"""Merged, their weights are no float32 numbers: nothing is said about float32 execution."""
 over_known = pytest.mark.parametrize("name", KNOWN)
 
 
 def thresholds(case: Known) -> list[Fraction]:
     near = [case.least + Fraction(gap) * max(1, abs(case.least)) for gap in GAPS]
-    near += [case.least + Fraction(gap) for gap in (2.0**-60, 2.0**-40, -(2.0**-40))]
+    near += [case.least + Fraction(gap) for gap in (2.0**-40, -(2.0**-40))]
     return near + ([] if case.real_only is None else [case.real_only])
 
 
@@ -181,12 +183,12 @@ def cuts(case: Known, depth: int) -> list[Split]:
 @over_known
 def test_the_checker_is_not_fooled(name: str):
     case = KNOWN[name]
-    network = case.net.onnx()
+    content = case.net.onnx()
     for threshold in thresholds(case):
         for depth in {0, len(case.lower) < 4}:
             splits = cuts(case, depth)
             for asked in ("real", "float32"):
-                proved = judge(network, case.text(threshold), asked, splits)
+                proved = judge(content, case.text(threshold), asked, splits)
                 assert proved is None or threshold < case.least, (asked, proved, float(threshold))
                 assert proved != "float32" or not case.met(threshold), float(threshold)
 
@@ -195,7 +197,8 @@ def test_the_checker_is_not_fooled(name: str):
 def test_what_holds_by_far_is_accepted(name: str):
     case = KNOWN[name]
     threshold = case.least - 10**12 * max(1, abs(case.least))
-    assert judge(case.net.onnx(), case.text(threshold), "float32") == "float32"
+    single = "real" if name in OUT_OF_RANGE else "float32"
+    assert judge(case.net.onnx(), case.text(threshold), "float32") == single
     assert judge(case.net.onnx(), case.text(threshold), "real") == "real"
 
 
@@ -259,13 +262,13 @@ def mistakes(seed: int) -> tuple[list[str], int]:
     """Claims of the checker that samples refute, and how many others it makes."""
     case = sampled(seed)
     least, worst = case.least, case.worst
-    network, found, accepted = case.net.onnx(), [], 0
+    content, found, accepted = case.net.onnx(), [], 0
     if abs(least) > 1e300:
         return [], 0
     size = abs(least) + Fraction(2) ** -140
     for gap in (0, 1e-11, -1e-13, -UNIT32 / 2, -UNIT32 * 4, -10.0):
         threshold = Fraction(above(least + Fraction(gap) * size))
-        proved = judge(network, case.text(threshold), "float32", cuts(case, seed % 3))
+        proved = judge(content, case.text(threshold), "float32", cuts(case, seed % 3))
         accepted += proved is not None
         if proved and threshold >= least:
             found.append(f"{seed}: {proved} at {float(threshold)}, but {float(least)} is reached")
@@ -300,13 +303,12 @@ def test_a_fused_product_is_rounded_once():
 
 def test_without_the_errors_of_float64_exact_values_escape(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Arithmetic, "gamma", lambda self, terms: 0.0)
-    monkeypatch.setattr(Arithmetic, "unit", 0.0)
     found = []
-    for seed in range(2 * BLOCK):
+    for seed in range(4 * BLOCK):
         net, *box = badly_scaled(seed)
         found += escapes(net, (box[0], box[1]), seed, count=2)
     assert found
-    case = KNOWN["long sum"]
+    case = long_sum(150)
     touched = [case.least, *(case.least + Fraction(2) ** -k for k in (90, 70, 60, 55, 50))]
     assert any(judge(case.net.onnx(), case.text(t), "real") for t in touched)
 
@@ -323,6 +325,7 @@ def test_without_the_errors_of_float32_executions_escape(monkeypatch: pytest.Mon
 
 def test_without_underflow_executions_escape(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bounds, "TINY32", 0.0)
+    monkeypatch.setattr(network, "_merges_in_range", lambda nodes: True)
     case = KNOWN["underflowing"]
     assert case.real_only is not None
     assert judge(case.net.onnx(), case.text(case.real_only), "float32") == "float32"

@@ -110,21 +110,13 @@ class Judge:
         usable = exact | (not self.strict)
         if not usable.any():
             return None
-        inputs = np.where(inside, rounded, _within(inputs, self.lower[case], self.upper[case]))
-        inputs = inputs[usable]
+        inputs = np.minimum(np.maximum(inputs, self.lower[case]), self.upper[case])
+        inputs = np.where(inside, rounded, inputs)[usable]
         outputs = np.asarray(self.replay(rounded[usable]), dtype=np.float64)
         for x, y, whole in zip(inputs, outputs, exact[usable], strict=True):
             if np.isfinite(y).all() and self.query.holds(x, y):
                 return Witness(x, y, bool(whole))
         return None
-
-
-def _within(x: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """The double nearest to x between two bounds, which may be strict; on them if it has to be."""
-    above, below = np.nextafter(lower, np.inf), np.nextafter(upper, -np.inf)
-    between = above <= below
-    least, most = np.where(between, above, lower), np.where(between, below, upper)
-    return np.minimum(np.maximum(x, least), most)
 
 
 def round_into(x: np.ndarray, lower: np.ndarray, upper: np.ndarray, kind: str) -> np.ndarray:

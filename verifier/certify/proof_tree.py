@@ -41,9 +41,10 @@ class Tilts:
     alpha: np.ndarray
 
     @staticmethod
-    def of(tilts: Mapping[int, Array], neurons: Mapping[int, np.ndarray], xp: Backend) -> Tilts:
+    def of(
+        tilts: Mapping[int, Array], neurons: Mapping[int, np.ndarray], rows: int, xp: Backend
+    ) -> Tilts:
         """Some neurons' tilts in [0, 1]; 0 where a layer has none. ``tilts[v]`` is [rows, n]."""
-        rows = max((t.shape[0] for t in tilts.values()), default=0)
         columns, parts = [np.zeros(0, dtype=np.int64)], [np.zeros((rows, 0), dtype=np.uint8)]
         for value, index in sorted(neurons.items()):
             columns.append((value << 32) + index.astype(np.int64))

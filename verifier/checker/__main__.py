@@ -65,19 +65,19 @@ def main(arguments: list[str] | None = None) -> int:
         files = given.network, given.property
         report = run(files, data, semantics=given.semantics, exact=given.exact)
     except Rejected as error:
-        print(f"rejected: {error}")
+        sys.stdout.write(f"rejected: {error}\n")
         return REJECTED
     except (Unreadable, OSError) as error:
-        print(f"unreadable: {error}", file=sys.stderr)
-        return BAD_INPUT
+        problem, status = f"unreadable: {error}", BAD_INPUT
     except Unsupported as error:
-        print(f"unsupported: {error}", file=sys.stderr)
-        return UNSUPPORTED
+        problem, status = f"unsupported: {error}", UNSUPPORTED
     except MemoryError:
-        print("out of memory", file=sys.stderr)
-        return OUT_OF_MEMORY
-    print(words(report))
-    return 0 if report.accepted else REJECTED
+        problem, status = "out of memory", OUT_OF_MEMORY
+    else:
+        sys.stdout.write(f"{words(report)}\n")
+        return 0 if report.accepted else REJECTED
+    sys.stderr.write(f"{problem}\n")
+    return status
 
 
 if __name__ == "__main__":

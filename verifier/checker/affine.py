@@ -151,6 +151,14 @@ class Affine:
         rule.terms_float32 = self.terms_float32 + 1
         return rule
 
+    @property
+    def extent(self) -> tuple[float, float]:
+        """log2 of the least and of the greatest |weight| that is not 0."""
+        matrix = self.matrix
+        weights = abs(matrix.weight if isinstance(matrix, Dense) else matrix.scale)
+        weights = weights[weights > 0].astype(np.float64)
+        return tuple(np.log2([weights.min(), weights.max()]).tolist()) if len(weights) else (0, 0)
+
     @cached_property
     def _absolute(self) -> Dense | Sparse:
         return self.matrix.absolute()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,27 +32,22 @@ class Arithmetic:
 
     exact: bool = False
 
-    def gamma(self, terms: int) -> float:
+    def gamma(self, terms: int) -> float | int:
         """gamma_n = n u / (1 - n u), rounded up: a sum of n products is off by gamma_n sum|x y|.
 
         Higham 2002, section 3.1; any order of summation, with or without fused multiply-add. 0 in
         exact arithmetic.
         """
         if self.exact:
-            return 0.0
+            return 0  # not 0.0: a fraction plus a float is a float
         if terms >= 2**40:
             raise ValueError("too many terms in a sum")
         return terms * UNIT / (1 - terms * UNIT) * (1 + 2.0**-50)
 
     @property
-    def unit(self) -> float:
-        """The unit roundoff; 0 in exact arithmetic."""
-        return 0.0 if self.exact else UNIT
-
-    @property
-    def tiny(self) -> float:
+    def tiny(self) -> float | int:
         """An absolute error of one underflowing operation; 0 in exact arithmetic."""
-        return 0.0 if self.exact else TINY
+        return 0 if self.exact else TINY
 
     def numbers(self, x: npt.ArrayLike) -> Floats:
         """float64 numbers, taken exactly."""
@@ -65,6 +61,31 @@ class Arithmetic:
     def zeros(self, *shape: int) -> Floats:
         """Zeros of the arithmetic's kind."""
         return self.numbers(np.zeros(shape))
+
+    def rounded(
+        self, x: Sequence[Sequence[Fraction]], rounding: Callable[[Fraction], float]
+    ) -> Floats:
+        """Fractions; in float64 ``rounding`` says which numbers stand for them."""
+        if self.exact:
+            return np.array(x, dtype=object)
+        return np.array([[rounding(value) for value in row] for row in x], dtype=np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Arrays of as many entries each."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def __getitem__(self, some: Ints | slice) -> Self:
+        return type(self)(*(getattr(self, f.name)[some] for f in fields(self)))
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """All entries of several tables."""
+        names = [f.name for f in fields(cls)]
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
 def gamma32(terms: int) -> float:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.cases import Property
 from verifier.checker.container import Container, read_container
 from verifier.checker.errors import Rejected, Unsupported
 from verifier.checker.network import Network, read_network
-from verifier.checker.proof import Proof, read_proof
+from verifier.checker.nodes import Failure, Open
+from verifier.checker.proof import LEAF, Proof, read_proof
 from verifier.checker.property import read_property
 from verifier.checker.statement import groups
-from verifier.checker.walk import Failure, Open, Walk
+from verifier.checker.walk import Walk
 
 FAILURES_NAMED = 1000
+
+Looked = tuple[list[Failure], Open]
+"""What is wrong with some nodes, and their children."""
 
 
 class OutOfTimeError(Exception):
@@ -110,42 +111,42 @@ def check_parsed(
     if effort.exact and semantics == "float32":
         raise Unsupported("exact arithmetic is for the real function: ask for the semantics real")
     proof = read_proof(container, network)
-    leaves = int((proof.kind == 0).sum())
     single = semantics == "float32" and network.single_precision
-    failures = _failures((network, prop), proof, effort, single)
+    failures = _failures(subject, proof, effort, single=single)
     proved = "float32" if single else "real"
-    if any(not f.single for f in failures) and single:
-        # Boxes widened for float32 execution may be too wide for the real function.
-        rest = _failures((network, prop), proof, effort, single=False)
+    if failures:
+        rest = [f for f in failures if not f.single]
+        if rest and single:
+            # Boxes widened for float32 execution may be too wide for the real function.
+            rest = _failures(subject, proof, effort, single=False)
         failures, proved = (rest, None) if rest else (failures, "real")
-    elif failures:
-        proved = "real" if single else None
     order = tuple(sorted(failures, key=lambda f: f.node)[:FAILURES_NAMED])
+    leaves = int((proof.kind == LEAF).sum())
     return Report(proved, order, proof.nodes, leaves, time.monotonic() - started)
 
 
 def _failures(
-    subject: tuple[Network, Property], proof: Proof, effort: Effort, single: bool
+    subject: tuple[Network, Property], proof: Proof, effort: Effort, *, single: bool
 ) -> list[Failure]:
-    network, prop = subject
-    arithmetic = Arithmetic(effort.exact)
-    failures: list[Failure] = []
-    with _mapper(effort.threads) as mapper, np.errstate(all="ignore"):
-        for group in groups(prop, proof["roots"], arithmetic):
-            walk = Walk(network, proof, group, arithmetic, single)
-            failures += _walk(walk, effort, mapper)
+    arithmetic, failures = Arithmetic(effort.exact), list[Failure]()
+    try:
+        cases = groups(subject[1], proof["roots"], arithmetic)
+    except OverflowError:
+        raise Unsupported("the property has numbers beyond those of float64") from None
+    with ThreadPoolExecutor(effort.threads) as pool:
+        for group in cases:
+            walk = Walk(subject[0], proof, group, arithmetic, single)
+            failures += _walk(walk, effort, map if effort.threads == 1 else pool.map)
     return failures
 
 
-def _walk(walk: Walk, effort: Effort, mapper: object) -> list[Failure]:
+def _walk(walk: Walk, effort: Effort, mapper: Callable[..., Iterable[Looked]]) -> list[Failure]:
     """Depth first, in batches: little is open at a time."""
-    failures: list[Failure] = []
-    stack, size = [walk.roots()], walk.batch()
+    failures, stack, size = list[Failure](), [walk.roots()], walk.batch()
     while stack:
         if time.monotonic() > effort.deadline:
             raise OutOfTimeError
-        parts = _take(stack, size, effort.threads)
-        for found, children in mapper(walk.look, parts):  # type: ignore[operator]
+        for found, children in mapper(walk.look, _take(stack, size, effort.threads)):
             failures += found
             if len(children):
                 stack.append(children)
@@ -154,23 +155,13 @@ def _walk(walk: Walk, effort: Effort, mapper: object) -> list[Failure]:
 
 def _take(stack: list[Open], size: int, threads: int) -> list[Open]:
     """The nodes on top of a stack, in parts of about equal size for the threads."""
-    taken, count = [stack.pop()], 0
-    count = len(taken[0])
-    while stack and count + len(stack[-1]) <= size * threads:
-        count += len(stack[-1])
+    taken, count, most = list[Open](), 0, size * threads
+    while stack and (not taken or count + len(stack[-1]) <= most):
         taken.append(stack.pop())
+        count += len(taken[-1])
     whole = Open.join(taken)
-    if len(whole) > size * threads:
-        stack.append(whole[size * threads :])
-        whole = whole[: size * threads]
-    each = max(1, -(-len(whole) // threads))
+    if count > most:
+        stack.append(whole[most:])
+        whole = whole[:most]
+    each = -(-len(whole) // threads)
     return [whole[start : start + each] for start in range(0, len(whole), each)]
-
-
-@contextmanager
-def _mapper(threads: int) -> Iterator[object]:
-    if threads == 1:
-        yield map
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield pool.map

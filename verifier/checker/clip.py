@@ -12,85 +12,66 @@ PASSES = 2
 """Times that each multiplier of a joint cut is maximised in turn."""
 
 
+Box = tuple[Floats, Floats]
+"""Lower and upper bounds, [batch, n] both; nothing is left where some lower one is greater."""
+
+
 def clip(
-    box: tuple[Floats, Floats],
-    planes: tuple[Floats, Floats],
-    clause: Ints,
-    live: Ints,
-    arithmetic: Arithmetic,
-    *,
-    jointly: bool,
+    box: Box, planes: Floats, clause: Ints, live: Ints, arithmetic: Arithmetic, *, jointly: bool
 ) -> tuple[Floats, Floats, Ints]:
     """The hull of the parts of each box where some live clause has all its planes <= 0.
 
-    ``box`` [batch, n] twice; ``planes`` are coefficients [batch, rows, n] and constants
-    [batch, rows]; ``clause`` [rows] ascends; ``live`` [batch, clauses]. Returns the new box and the
-    clauses that can still be met in it. A box of which nothing is left stays as it is.
+    ``planes`` [batch, rows, n + 1] are coefficients and constants; ``clause`` [rows] ascends;
+    ``live`` [batch, clauses]. Returns the new box and the clauses that can still be met in it. A
+    box of which nothing is left stays as it is.
     """
-    lower, upper, alive = [], [], []
+    still = live.copy()
+    low, high = np.full_like(box[0], np.inf), np.full_like(box[1], -np.inf)
     for k in range(live.shape[1]):
         rows = np.flatnonzero(clause == k)
-        part, empty = box, ~live[:, k]
-        chosen = planes[0][:, rows], planes[1][:, rows]
+        a, c, part = planes[:, rows, :-1], planes[:, rows, -1], box
         for _ in range(SWEEPS if len(rows) else 0):
-            part, nothing = _cut(part, chosen, arithmetic)
-            empty = empty | nothing
+            part = _cut(part, a, c, arithmetic)
         if jointly and len(rows) > 1:
-            part, nothing = _cut_jointly(part, chosen, arithmetic)
-            empty = empty | nothing
-        lower.append(np.where(empty[:, None], np.inf, part[0]))
-        upper.append(np.where(empty[:, None], -np.inf, part[1]))
-        alive.append(~empty)
-    still = np.stack(alive, 1)
-    none = ~still.any(1)[:, None]
-    low = np.where(none, box[0], np.minimum.reduce(lower))
-    high = np.where(none, box[1], np.maximum.reduce(upper))
-    return low, high, still
+            part = _cut_jointly(part, a, c, arithmetic)
+        still[:, k] &= ~np.any(part[0] > part[1], 1)
+        met = still[:, k, None]
+        low = np.where(met, np.minimum(low, part[0]), low)
+        high = np.where(met, np.maximum(high, part[1]), high)
+    some = np.any(still, 1)[:, None]
+    return np.where(some, low, box[0]), np.where(some, high, box[1]), still
 
 
-def _settle(
-    box: tuple[Floats, Floats], lower: Floats, upper: Floats, nothing: Ints
-) -> tuple[tuple[Floats, Floats], Ints]:
-    """The cut boxes; where nothing is left, the old ones. What is no number cuts nothing."""
-    lower = np.where(lower > box[0], lower, box[0])
-    upper = np.where(upper < box[1], upper, box[1])
-    nothing = nothing | (lower > upper).any(1)
-    kept = nothing[:, None]
-    return (np.where(kept, box[0], lower), np.where(kept, box[1], upper)), nothing
+def _intersect(box: Box, lower: Floats, upper: Floats) -> Box:
+    """What is no number cuts nothing."""
+    return np.where(lower > box[0], lower, box[0]), np.where(upper < box[1], upper, box[1])
 
 
-def _cut(
-    box: tuple[Floats, Floats], planes: tuple[Floats, Floats], arithmetic: Arithmetic
-) -> tuple[tuple[Floats, Floats], Ints]:
+def _cut(box: Box, a: Floats, c: Floats, arithmetic: Arithmetic) -> Box:
     """a . x + c <= 0 bounds each coordinate, the others being at their best, row by row.
 
     a_i x_i <= -(c + sum over j != i of min(a_j x_j)); the sum is that of all j, less the i-th.
     """
-    a, c = planes
-    low, high = box[0][:, None, :], box[1][:, None, :]
-    best = np.minimum(a * low, a * high)
-    reach = np.maximum(abs(a * low), abs(a * high)).sum(2) + abs(c)
-    size = a.shape[2]
+    low, high = a * box[0][:, None, :], a * box[1][:, None, :]
+    best, size = np.minimum(low, high), a.shape[2]
+    reach = np.maximum(abs(low), abs(high)).sum(2) + abs(c)
     error = 2 * arithmetic.gamma(2 * size + 12) * reach + arithmetic.tiny * (size + 8)
     total = c + best.sum(2) - error
     rest = total[:, :, None] - best
     usable = (a != 0) & (abs(rest) < np.inf)
     bound = -np.where(usable, rest, 0) / np.where(usable, a, 1)
-    slack = 8 * arithmetic.unit * abs(bound) + arithmetic.tiny
+    slack = arithmetic.gamma(8) * abs(bound) + arithmetic.tiny
     upper = np.where(usable & (a > 0), bound + slack, np.inf).min(1)
     lower = np.where(usable & (a < 0), bound - slack, -np.inf).max(1)
-    return _settle(box, lower, upper, (total > 0).any(1))
+    return _intersect(box, lower, np.where(np.any(total > 0, 1)[:, None], -np.inf, upper))
 
 
-def _cut_jointly(
-    box: tuple[Floats, Floats], planes: tuple[Floats, Floats], arithmetic: Arithmetic
-) -> tuple[tuple[Floats, Floats], Ints]:
+def _cut_jointly(box: Box, a: Floats, c: Floats, arithmetic: Arithmetic) -> Box:
     """Bound each coordinate subject to all rows: by any multipliers >= 0 of theirs.
 
     x_i >= min over the box of (e_i + beta A) . x + beta c, where beta >= 0, A x + c <= 0.
     """
-    a, c = planes
-    batch, rows, size = a.shape
+    rows, size = a.shape[1:]
     known = abs(c) < np.inf
     a, c = np.where(known[:, :, None], a, 0), np.where(known, c, 0)
     axes = np.concatenate([np.eye(size), -np.eye(size)])
@@ -103,10 +84,10 @@ def _cut_jointly(
     error = 2 * arithmetic.gamma(2 * (size + rows) + 16) * scale
     small = arithmetic.tiny * (size * (rows + 4) + 8) * (1 + reach.sum(2))
     least = least - error - small
-    return _settle(box, least[:, :size], -least[:, size:], np.zeros(batch, dtype=bool))
+    return _intersect(box, least[:, :size], -least[:, size:])
 
 
-def _multipliers(box: tuple[Floats, Floats], planes: tuple[Floats, Floats], axes: Floats) -> Floats:
+def _multipliers(box: Box, planes: tuple[Floats, Floats], axes: Floats) -> Floats:
     """Good multipliers [batch, axes, rows], each maximised in turn; any numbers >= 0 would do."""
     a, c = (np.asarray(x, dtype=np.float64) for x in planes)
     low, high = (np.asarray(x, dtype=np.float64)[:, None, :] for x in box)
@@ -121,7 +102,7 @@ def _multipliers(box: tuple[Floats, Floats], planes: tuple[Floats, Floats], axes
     return beta
 
 
-def _best(direction: Floats, slope: Floats, constant: Floats, box: tuple[Floats, Floats]) -> Floats:
+def _best(direction: Floats, slope: Floats, constant: Floats, box: Box) -> Floats:
     """The t >= 0 that maximises min over the box of (direction + t slope) . x + t constant.
 
     Concave and piecewise linear in t: its slope falls at the t where a coordinate turns its sign.
@@ -138,5 +119,9 @@ def _best(direction: Floats, slope: Floats, constant: Floats, box: tuple[Floats,
     after = start[:, :, None] - np.cumsum(np.take_along_axis(falls, order, 2), 2)
     first = (after <= 0).argmax(2)[:, :, None]
     found = np.take_along_axis(np.take_along_axis(turn, order, 2), first, 2)[:, :, 0]
-    usable = (start > 0) & (after[:, :, -1] <= 0) & (found < np.inf)
+    # Where it rises for ever the planes contradict each other: a large enough t shows it.
+    last, rise = np.where(ahead, turn, 0.0).max(2), after[:, :, -1]
+    far = last + 4 * radius.max(2) / np.where(rise > 0, rise, 1.0)
+    found = np.where(rise > 0, far, found)
+    usable = (start > 0) & (found < np.inf)
     return np.where(usable, found, 0.0)

@@ -32,6 +32,7 @@ MEMBER = re.compile(r"[a-z_0-9]+\.npy")
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 CENTRAL_HEADER = 46
 END_RECORD = struct.Struct("<4s4H2IH")
+OLDEST = 1 << 5 | 1  # 1980-01-01
 NPY_HEADER = 128
 NPY_TEXT = re.compile(
     rb"\{'descr': '([|<][uif][1248])', 'fortran_order': False, "
@@ -124,6 +125,11 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise Rejected(f"{name}: encrypted, or of unknown size")
     if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         raise Rejected(f"{name}: a compression other than deflate")
+    versions = entry.create_system, entry.create_version, entry.extract_version, entry.reserved
+    if versions != (3, 20, 20, 0) or entry.date_time != (1980, 1, 1, 0, 0, 0):
+        raise Rejected(f"{name}: another version or time than all certificates have")
+    if entry.internal_attr or entry.external_attr != 0o600 << 16:
+        raise Rejected(f"{name}: other attributes than all certificates have")
     if entry.extra or entry.comment or entry.volume:
         raise Rejected(f"{name}: comments or other extras")
     if entry.file_size > MAX_MEMBER:
@@ -134,13 +140,9 @@ def _local_header(data: bytes, entry: zipfile.ZipInfo) -> bool:
     """Whether the header before a member says the same as the directory, and nothing more."""
     start = entry.header_offset
     header = data[start : start + LOCAL_HEADER.size + len(entry.filename)]
-    if len(header) < LOCAL_HEADER.size:
-        return False
-    signature, _, flags, method, _, _, *sizes = LOCAL_HEADER.unpack_from(header)
-    expected = [entry.CRC, entry.compress_size, entry.file_size, len(entry.filename), 0]
-    named = header[LOCAL_HEADER.size :] == entry.filename.encode()
-    same = flags == 0 and method == entry.compress_type and sizes == expected
-    return signature == b"PK\3\4" and named and same
+    sizes = entry.CRC, entry.compress_size, entry.file_size, len(entry.filename), 0
+    expected = LOCAL_HEADER.pack(b"PK\3\4", 20, 0, entry.compress_type, 0, OLDEST, *sizes)
+    return header == expected + entry.filename.encode()
 
 
 def _content(data: bytes, entry: zipfile.ZipInfo) -> bytes:

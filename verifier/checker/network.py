@@ -83,7 +83,8 @@ def _read(model: onnx.ModelProto, arithmetic: Arithmetic, folder: Path | None) -
     joined = values.select(" ".join(o.name for o in graph.output), outputs, every)
     nodes, sizes, output = _prune(values, joined.value)
     _raise_terms(nodes)
-    return Network(nodes, sizes, output, names, set(names) == {"float32"})
+    single = set(names) == {"float32"} and not values.strained and _merges_in_range(nodes)
+    return Network(nodes, sizes, output, names, single)
 
 
 def _check_header(model: onnx.ModelProto) -> None:
@@ -180,6 +181,24 @@ def _prune(values: Values, output: int) -> tuple[tuple[Node, ...], tuple[int, ..
     nodes = [values.nodes[old - 1] for old in kept[1:]]
     nodes = [replace(node, inputs=tuple(number[i] for i in node.inputs)) for node in nodes]
     return tuple(nodes), tuple(values.sizes[old] for old in kept), number[output]
+
+
+def _merges_in_range(nodes: Sequence[Node]) -> bool:
+    """Whether the weights of a chain of affine nodes, merged into one by a runtime, are float32.
+
+    Their products must neither overflow nor lose digits to underflow: in powers of two, the least
+    and the greatest product of weights along any part of a chain stay within float32's range.
+    """
+    least, greatest = [0.0] * (len(nodes) + 1), [0.0] * (len(nodes) + 1)
+    for value, node in enumerate(nodes, 1):
+        if not isinstance(node.rule, Affine):
+            continue
+        low, high = node.rule.extent
+        before = min(least[i] for i in node.inputs), max(greatest[i] for i in node.inputs)
+        least[value], greatest[value] = low + min(before[0], 0.0), high + max(before[1], 0.0)
+        if any(before) and (least[value] < -120 or greatest[value] > 120):
+            return False
+    return True
 
 
 def _raise_terms(nodes: Sequence[Node]) -> None:

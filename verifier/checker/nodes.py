@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-import numpy as np
-
-from verifier.checker.arithmetic import Floats, Ints
+from verifier.checker.arithmetic import Floats, Ints, Table
 
 
 @dataclass(frozen=True, eq=False)
-class Open:
+class Open(Table):
     """Nodes to look at, and what is known in each, as a struct of arrays.
 
     Law: every point of a case that is unsafe lies in the box of an open node, with all neurons in
@@ -32,18 +30,6 @@ class Open:
     """[batch, 2, hidden]: lower and upper bounds of the values that atoms read"""
     split: Ints
     """bool [batch, columns]: neurons that were split on the way"""
-
-    def __len__(self) -> int:
-        return len(self.node)
-
-    def __getitem__(self, some: Ints | slice) -> Open:
-        return Open(*(getattr(self, f.name)[some] for f in fields(self)))
-
-    @staticmethod
-    def join(parts: list[Open]) -> Open:
-        """All nodes of several."""
-        names = [f.name for f in fields(Open)]
-        return Open(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
 @dataclass(frozen=True)

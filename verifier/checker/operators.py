@@ -206,6 +206,7 @@ def _reduce(*, mean: bool, spatial: bool = False) -> Rule:
         index = index.reshape(-1, *index.shape[len(chosen) :])
         size = np.array([float(len(index) if mean else 1)])
         scale, inexact = _reciprocal(step, size)
+        step.values.strained.extend(step.outputs if mean else [])
         result: Any = step.affine([x], index, scale, step.numbers(0.0), inexact)
         shape = tuple(1 if i in chosen else n for i, n in enumerate(x.shape))
         return [replace(result, shape=shape) if keep else result]
@@ -268,6 +269,7 @@ def _average_pool(step: Step) -> list[Tensor]:
     index = np.moveaxis(_patches(step, x, kernel), 2, 0)
     share, inexact = _reciprocal(step, ((index >= 0) | include).sum(axis=0).astype(np.float64))
     scale = share * step.numbers(index >= 0)
+    step.values.strained.extend(step.outputs)
     return [step.affine([x], np.maximum(index, 0), scale, step.numbers(0.0), inexact)]
 
 
@@ -275,8 +277,7 @@ def _batch_normalization(step: Step) -> list[Tensor]:
     """x - mean, and then scale / sqrt(variance + epsilon) times that plus B: two nodes.
 
     The root of a rational number need not be rational: the float64 factor passes 4 roundings, of
-    the sum, root, reciprocal and product. A float32 execution rounds it as often, or multiplies
-    mean first: each elementary product is still rounded at most once per term of both nodes.
+    the sum, root, reciprocal and product.
     """
     x, epsilon = step.variable(), step.attribute("epsilon", float(np.float32(1e-5)))
     weights = [exact(step.tensor(), x) for _ in range(4)]
@@ -289,6 +290,7 @@ def _batch_normalization(step: Step) -> list[Tensor]:
     scale = factor * (1 / np.sqrt(variance + epsilon))
     if (variance < 0).any() or epsilon <= 0 or ((abs(scale) < 2.0**-900) & (factor != 0)).any():
         raise NoRule("a variance, epsilon or scale out of range")
+    step.values.strained.extend(step.outputs)
     centred, index = replace(step, outputs=[step.outputs[0] + ":centred"]), x.index[None]
     difference: Any = centred.affine([x], index, np.ones(1), -mean)
     return [step.affine([difference], index, scale, offset, 4)]
@@ -338,7 +340,8 @@ def _gemm(step: Step) -> list[Tensor]:
     copies, columns = (x.shape[0], 1) if first else (1, x.shape[1])
     bias = step.numbers(0.0 if c is None else beta * exact(c, x))
     dense = Dense(step.numbers(alpha * weight)[None], copies, columns)
-    return [step.product(x, dense, shape, bias, 0 if alpha == beta == 1 else 2)]
+    step.values.strained.extend([] if alpha == beta == 1 else step.outputs)
+    return [step.product(x, dense, shape, bias)]
 
 
 def _atom(make: Callable[[Step], Atom]) -> Rule:

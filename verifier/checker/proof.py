@@ -1,4 +1,4 @@
-"""The arrays of a certificate, checked for shape and range: a tree, and multipliers for its rows."""
+"""The arrays of a certificate, checked for shape and range: a tree, and numbers for its rows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from verifier.checker.affine import Affine
-from verifier.checker.arithmetic import Arithmetic, Floats, Ints
-from verifier.checker.bounds import Multipliers
+from verifier.checker.arithmetic import Arithmetic, Ints
+from verifier.checker.bounds import Choice, Multipliers
 from verifier.checker.container import Container
 from verifier.checker.errors import Rejected
 from verifier.checker.network import Network
@@ -46,25 +46,38 @@ MEMBERS = {
 """Every array of a certificate: its type, and its number of axes."""
 
 
+LENGTHS = {
+    "column_neuron": "column_atom",
+    "row": "row_node",
+    "row_alpha": "row_node",
+    "hidden_atom": "hidden_node",
+    "hidden_neuron": "hidden_node",
+    "hidden_sign": "hidden_node",
+    "hidden_alpha": "hidden_node",
+    "mix_weight": "mix_row",
+}
+"""Arrays that must have as many entries as others."""
+
+
 @dataclass(frozen=True, eq=False)
 class Proof:
     """A tree in the order of its levels, and what was chosen at its nodes."""
 
     arrays: dict[str, Ints]
+    starts: dict[str, Ints]
+    """Where lists start that lie one after the other: list k is entries starts[k] to starts[k + 1].
+
+    Of each node the ``clause`` entries, its records in ``row_node`` (row) and ``hidden_node``
+    (hidden); of each record of a row its entries in ``row_beta`` (beta) and ``mix_row`` (mix).
+    """
     first_child: Ints
     """int64 [nodes]: its children are numbered from here on, in order"""
     split: Ints
     """int64 [nodes]: which entry of ``split_axis`` and ``split_point`` is the node's"""
-    clause_start: Ints
-    """int64 [nodes + 1]: the clauses of a clause split, in ``clause``"""
-    values: Ints
-    """int64 [atoms]: the network's value of each atom that is named"""
     columns: dict[int, tuple[Ints, Ints]]
     """atom's value -> (columns, neurons)"""
-    beta_start: Ints
-    """int64 [records]: where the numbers of each record start, in ``row_beta``"""
-    mix_start: Ints
-    """int64 [mixes + 1]: the rows of each mix, in ``mix_row``"""
+    hidden_value: Ints
+    """int64 [records]: the value that ``hidden_neuron`` is about"""
 
     def __getitem__(self, name: str) -> Ints:
         return self.arrays[name]
@@ -76,22 +89,36 @@ class Proof:
 
     @property
     def kind(self) -> Ints:
-        """uint8 [nodes]"""
+        """uint8 [nodes]."""
         return self.arrays["node"] & 3
 
     def does(self, action: int) -> bool:
         """Is an action done at any node?"""
         return bool((self.arrays["node"] & action).any())
 
+    def entries(self, name: str, some: Ints) -> tuple[Ints, Ints]:
+        """The entries of some lists: each one's place in ``some``, and its number."""
+        start, count = self.starts[name][some], self.count(name, some)
+        shift = np.repeat(start - np.cumsum(count) + count, count)
+        return np.repeat(np.arange(len(some)), count), np.arange(len(shift)) + shift
+
+    def count(self, name: str, some: Ints) -> Ints:
+        """How many entries some lists have."""
+        return self.starts[name][some + 1] - self.starts[name][some]
+
     def multipliers(self, alpha: Ints, beta: Ints | None, arithmetic: Arithmetic) -> Multipliers:
         """The multipliers of some rows: alpha [rows, columns] of 255ths, beta [rows, columns]."""
-        slopes: dict[int, tuple[Ints, Floats]] = {}
-        added: dict[int, tuple[Ints, Floats]] = {}
+        slopes, added = Choice(), Choice()
         for value, (columns, neurons) in self.columns.items():
             slopes[value] = neurons, arithmetic.numbers(alpha[:, columns] / 255)
             if beta is not None:
                 added[value] = neurons, arithmetic.numbers(beta[:, columns])
         return Multipliers(slopes, added)
+
+
+def _require(holds: object, message: str) -> None:
+    if not holds:
+        raise Rejected(message)
 
 
 def read_proof(container: Container, network: Network) -> Proof:
@@ -101,117 +128,98 @@ def read_proof(container: Container, network: Network) -> Proof:
         Rejected: what does not fit, and where.
     """
     arrays = _members(container.arrays)
-    node = arrays["node"]
-    kind = node & 3
-    if (node >= 64).any():
-        raise Rejected(f"node {int((node >= 64).argmax())}: unknown actions")
+    node, kind = arrays["node"], arrays["node"] & 3
+    odd = np.flatnonzero(node >= 64)
+    _require(not len(odd), f"node {odd[:1].tolist()}: unknown actions")
     splits = (kind == INPUT) | (kind == NEURON)
-    clauses = np.zeros(len(node), dtype=np.int64)
-    if len(arrays["clause_count"]) != int((kind == CLAUSE).sum()):
-        raise Rejected("clause_count: one entry for each clause split is needed")
-    clauses[kind == CLAUSE] = arrays["clause_count"]
-    if int(clauses.sum()) != len(arrays["clause"]):
-        raise Rejected("clause: its length must be the sum of clause_count")
     for name in ("split_axis", "split_point"):
-        if len(arrays[name]) != int(splits.sum()):
-            raise Rejected(f"{name}: one entry for each split is needed")
-    children = clauses + 2 * splits
+        _require(len(arrays[name]) == splits.sum(), f"{name}: need one entry for each split")
+    starts = {
+        "clause": _starts(arrays, kind == CLAUSE, ("clause_count", "clause")),
+        "row": _owners(arrays["row_node"], len(node), "row_node"),
+        "hidden": _owners(arrays["hidden_node"], len(node), "hidden_node"),
+        "beta": _starts(arrays, arrays["row"] >= 0, ("beta_count", "row_beta")),
+        "mix": _starts(arrays, arrays["row"] == MIX, ("mix_count", "mix_row")),
+    }
+    children = np.diff(starts["clause"]) + 2 * splits
     first = len(arrays["roots"]) + np.cumsum(children) - children
-    if len(arrays["roots"]) + int(children.sum()) != len(node):
-        raise Rejected("node: its length must be that of the roots and of all children")
-    if (first[children > 0] <= np.flatnonzero(children > 0)).any():
-        raise Rejected("node: a child comes before its parent")
+    whole = len(arrays["roots"]) + int(children.sum())
+    _require(whole == len(node), "node: its length must be that of the roots and of all children")
+    late = (first > np.arange(len(node))) | (children == 0)
+    _require(late.all(), "node: a child comes before its parent")
     values = _atoms(container, network)
     columns = _columns(arrays, values, network)
-    _records(arrays, len(node))
-    starts = np.concatenate([[0], np.cumsum(clauses)])
-    return Proof(
-        arrays,
-        first,
-        np.cumsum(splits) - 1,
-        starts,
-        values,
-        columns,
-        np.cumsum(arrays["beta_count"], dtype=np.int64) - arrays["beta_count"],
-        np.concatenate([[0], np.cumsum(arrays["mix_count"], dtype=np.int64)]),
-    )
+    hidden = arrays["hidden_atom"]
+    _require(not (hidden >= len(values)).any(), "hidden_atom: not the number of a named tensor")
+    sources = [network.nodes[value - 1].inputs[0] for value in values]
+    hidden_value = np.array(sources, dtype=np.int64)[hidden]
+    return Proof(arrays, starts, first, np.cumsum(splits) - 1, columns, hidden_value)
 
 
 def _members(given: dict[str, Ints]) -> dict[str, Ints]:
     """All arrays; those that have no elements are left out of a container."""
     odd = sorted(set(given) - set(MEMBERS))
-    if odd:
-        raise Rejected(f"members: {', '.join(odd)} unknown")
+    _require(not odd, f"members: {', '.join(odd)} unknown")
     width = len(given.get("column_atom", ()))
     arrays: dict[str, Ints] = {}
     for name, (dtype, axes) in MEMBERS.items():
-        empty = np.zeros((0, width)[:axes], dtype=dtype)
-        arrays[name] = array = given.get(name, empty)
-        if array.dtype != np.dtype(dtype) or array.ndim != axes:
-            raise Rejected(f"{name}: need {axes} axes of type {dtype}")
+        arrays[name] = array = given.get(name, np.zeros((0, width)[:axes], dtype=dtype))
+        fits = array.dtype == np.dtype(dtype) and array.ndim == axes
+        _require(fits, f"{name}: need {axes} axes of type {dtype}")
+        _require(axes == 1 or array.shape[1] == width, f"{name}: need {width} columns")
+    for name, other in LENGTHS.items():
+        _require(len(arrays[name]) == len(arrays[other]), f"{name}: its length must be {other}'s")
+    signs = abs(arrays["hidden_sign"].astype(np.int64)) == 1
+    _require(signs.all(), "hidden_sign: 1 or -1")
+    _require((arrays["mix_weight"] >= 0).all(), "mix_weight: a weight is negative")
     return arrays
 
 
-def _atoms(container: Container, network: Network) -> Ints:
+def _starts(arrays: dict[str, Ints], owners: Ints, names: tuple[str, str]) -> Ints:
+    """Where the list of each owner starts; the others have empty ones."""
+    counts, entries = (arrays[name] for name in names)
+    _require(len(counts) == owners.sum(), f"{names[0]}: need {int(owners.sum())} entries")
+    every = np.zeros(len(owners), dtype=np.int64)
+    every[owners] = counts
+    _require(every.sum() == len(entries), f"{names[1]}: its length must be the sum of {names[0]}")
+    return np.concatenate([[0], np.cumsum(every)])
+
+
+def _owners(owner: Ints, nodes: int, name: str) -> Ints:
+    """Where the records of each node start, from the node of each record."""
+    order = owner.astype(np.int64)
+    ascending = (np.diff(order) >= 0).all() and (order < nodes).all()
+    _require(ascending, f"{name}: node numbers must ascend, below {nodes}")
+    return np.searchsorted(order, np.arange(nodes + 1))
+
+
+def _atoms(container: Container, network: Network) -> list[int]:
     """The values of the atoms that the manifest names."""
     places = {node.name: k for k, node in enumerate(network.nodes, start=1)}
-    values = []
+    values: list[int] = []
     for name, size in container.manifest["neurons"]:
-        value = places.get(name)
-        if value is None or isinstance(network.nodes[value - 1].rule, Affine):
-            raise Rejected(f"neurons: the network computes no nonlinear tensor {name!r}")
-        if network.sizes[value] != size:
-            raise Rejected(f"neurons: {name!r} has {network.sizes[value]} elements, not {size}")
+        value = places.get(name, 0)
+        atom = value and not isinstance(network.nodes[value - 1].rule, Affine)
+        _require(atom, f"neurons: the network computes no nonlinear tensor {name!r}")
+        found = network.sizes[value]
+        _require(found == size, f"neurons: {name!r} has {found} elements, not {size}")
         values.append(value)
-    if len(set(values)) != len(values):
-        raise Rejected("neurons: a tensor is named twice")
-    return np.array(values, dtype=np.int64)
+    _require(len(set(values)) == len(values), "neurons: a tensor is named twice")
+    return values
 
 
 def _columns(
-    arrays: dict[str, Ints], values: Ints, network: Network
+    arrays: dict[str, Ints], values: list[int], network: Network
 ) -> dict[int, tuple[Ints, Ints]]:
-    atom, neuron = arrays["column_atom"], arrays["column_neuron"].astype(np.int64)
-    if len(atom) != len(neuron) or (atom >= len(values)).any():
-        raise Rejected("column_atom: numbers of named tensors are needed, one for each neuron")
-    key = atom.astype(np.int64) * 2**32 + neuron
-    if (np.diff(key) <= 0).any():
-        raise Rejected("column_neuron: columns must ascend")
-    result = {}
-    for place, value in enumerate(values.tolist()):
+    atom, neuron = (arrays[name].astype(np.int64) for name in ("column_atom", "column_neuron"))
+    _require((atom < len(values)).all(), "column_atom: numbers of named tensors are needed")
+    _require((np.diff(atom * 2**32 + neuron) > 0).all(), "column_neuron: columns must ascend")
+    result: dict[int, tuple[Ints, Ints]] = {}
+    for place, value in enumerate(values):
         columns = np.flatnonzero(atom == place)
-        if (neuron[columns] >= network.sizes[value]).any():
-            raise Rejected(f"column_neuron: a tensor of {network.sizes[value]} elements has fewer")
+        size = network.sizes[value]
+        fits = (neuron[columns] < size).all()
+        _require(fits, f"column_neuron: a tensor of {size} elements has fewer")
         if len(columns):
             result[value] = columns, neuron[columns]
     return result
-
-
-def _records(arrays: dict[str, Ints], nodes: int) -> None:
-    width = len(arrays["column_atom"])
-    groups = (
-        ("row_node", ("row", "row_alpha", "beta_count")),
-        ("hidden_node", ("hidden_atom", "hidden_neuron", "hidden_sign", "hidden_alpha")),
-        ("mix_row", ("mix_weight",)),
-    )
-    for first, others in groups:
-        for name in others:
-            if len(arrays[name]) != len(arrays[first]):
-                raise Rejected(f"{name}: its length must be that of {first}")
-    for name in ("row_alpha", "hidden_alpha"):
-        if arrays[name].shape[1] != width:
-            raise Rejected(f"{name}: one column for each of {width} neurons is needed")
-    for name in ("row_node", "hidden_node"):
-        order = arrays[name].astype(np.int64)
-        if (np.diff(order) < 0).any() or (order >= nodes).any():
-            raise Rejected(f"{name}: node numbers must ascend, below {nodes}")
-    if (abs(arrays["hidden_sign"].astype(np.int64)) != 1).any():
-        raise Rejected("hidden_sign: 1 or -1")
-    if len(arrays["mix_count"]) != int((arrays["row"] == MIX).sum()):
-        raise Rejected("mix_count: one entry for each mix is needed")
-    if int(arrays["mix_count"].sum(dtype=np.int64)) != len(arrays["mix_row"]):
-        raise Rejected("mix_row: its length must be the sum of mix_count")
-    if int(arrays["beta_count"].sum(dtype=np.int64)) != len(arrays["row_beta"]):
-        raise Rejected("row_beta: its length must be the sum of beta_count")
-    if not (arrays["mix_weight"] >= 0).all():
-        raise Rejected("mix_weight: a weight is negative")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,15 +20,13 @@ MAX_UNLISTED = 10_000_000
 class Group:
     """Cases whose clauses have the same rows, and differ in boxes and bounds only.
 
-    Case g is unsafe where for some clause all its rows have outputs . y + inputs . x <= bounds[g].
+    Case g is unsafe where for some clause all its rows have coefficients . (x, y) <= bounds[g].
     """
 
-    outputs: Floats
-    """[rows, m]"""
-    inputs: Floats
-    """[rows, n]"""
-    error: tuple[Floats, Floats]
-    """What rounding the coefficients to doubles changed, at most: as outputs and inputs."""
+    coefficients: Floats
+    """[rows, n + m]"""
+    error: Floats
+    """[rows, n + m]: what rounding the coefficients to doubles changed, at most"""
     clause: Ints
     """int64 [rows], ascending"""
     clauses: int
@@ -46,9 +45,8 @@ def groups(prop: Property, roots: Ints, arithmetic: Arithmetic) -> list[Group]:
     Raises:
         Rejected: the roots are not ascending case numbers, or leave out a case with a point.
     """
-    numbers = roots.tolist()
-    ascending = all(a < b for a, b in zip(numbers, numbers[1:], strict=False))
-    if numbers and not (ascending and numbers[0] >= 0 and numbers[-1] < prop.n_cases):
+    numbers: list[int] = roots.tolist()
+    if not all(a < b for a, b in pairwise([-1, *numbers, prop.n_cases])):
         raise Rejected(f"roots: the case numbers must ascend, from 0 to {prop.n_cases - 1} at most")
     if prop.n_cases - len(numbers) > MAX_UNLISTED:
         raise Rejected(f"roots: {prop.n_cases - len(numbers)} cases are left out: too many")
@@ -69,22 +67,17 @@ def _empty(case: Case) -> bool:
 
 
 def _group(prop: Property, members: list[tuple[int, Case]], arithmetic: Arithmetic) -> Group:
-    clauses = members[0][1].clauses
-    rows = [row for clause in clauses for row in clause]
-    coefficients, error = _coefficients(rows, prop.n_inputs + prop.n_outputs, arithmetic)
     cases = [case for _, case in members]
-    bounds = [[_upward(row.bound, arithmetic) for c in case.clauses for row in c] for case in cases]
-    n = prop.n_inputs
+    rows = [[row for clause in case.clauses for row in clause] for case in cases]
+    sizes = [len(clause) for clause in cases[0].clauses]
     return Group(
-        coefficients[:, n:],
-        coefficients[:, :n],
-        (error[:, n:], error[:, :n]),
-        np.repeat(np.arange(len(clauses)), [len(clause) for clause in clauses]),
-        len(clauses),
+        *_coefficients(rows[0], prop.n_inputs + prop.n_outputs, arithmetic),
+        np.repeat(np.arange(len(sizes)), sizes),
+        len(sizes),
         np.array([root for root, _ in members]),
-        _array([[_downward(x, arithmetic) for x in case.lower] for case in cases], arithmetic),
-        _array([[_upward(x, arithmetic) for x in case.upper] for case in cases], arithmetic),
-        _array(bounds, arithmetic).reshape(len(cases), len(rows)),
+        arithmetic.rounded([case.lower for case in cases], round_down),
+        arithmetic.rounded([case.upper for case in cases], round_up),
+        arithmetic.rounded([[row.bound for row in part] for part in rows], round_up),
     )
 
 
@@ -95,17 +88,5 @@ def _coefficients(rows: Sequence[Row], size: int, arithmetic: Arithmetic) -> tup
             nearest = coefficient if arithmetic.exact else float(coefficient)
             values[place, variable] = nearest
             if nearest != coefficient:
-                error[place, variable] = 2 * UNIT * abs(float(coefficient)) + arithmetic.tiny
+                error[place, variable] = 2 * UNIT * abs(nearest) + arithmetic.tiny
     return values, error
-
-
-def _array(x: list[list[object]], arithmetic: Arithmetic) -> Floats:
-    return np.array(x, dtype=object if arithmetic.exact else np.float64)
-
-
-def _downward(x: object, arithmetic: Arithmetic) -> object:
-    return x if arithmetic.exact else round_down(x)  # type: ignore[arg-type]
-
-
-def _upward(x: object, arithmetic: Arithmetic) -> object:
-    return x if arithmetic.exact else round_up(x)  # type: ignore[arg-type]

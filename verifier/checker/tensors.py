@@ -54,6 +54,8 @@ class Values:
     arithmetic: Arithmetic
     sizes: list[int]
     nodes: list[Node] = field(default_factory=list[Node])
+    strained: list[str] = field(default_factory=list[str])
+    """Values on whose way a float32 execution may meet numbers beyond their magnitude."""
 
     def add(self, name: str, rule: Affine | Atom, x: list[Variable], shape: Shape) -> Variable:
         """A new value."""
@@ -144,12 +146,9 @@ class Step:
         rule = Affine(matrix, np.broadcast_to(bias, shape).reshape(-1), sizes, inexact)
         return self.values.add(self.outputs[0], rule, x, shape)
 
-    def product(
-        self, x: Variable, matrix: Dense, shape: Shape, bias: Floats, extra32: int = 0
-    ) -> Tensor:
+    def product(self, x: Variable, matrix: Dense, shape: Shape, bias: Floats) -> Tensor:
         """A value of this shape, a full matrix times x, plus a bias that is broadcast."""
         rule = Affine(matrix, np.broadcast_to(bias, shape).reshape(-1), (prod(x.shape),))
-        rule.terms_float32 += extra32
         return self.values.add(self.outputs[0], rule, [x], shape)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from verifier.cli.process import drop
 from verifier.errors import BadInput
@@ -183,17 +183,16 @@ def say(text: str) -> None:
     Raises:
         BadInput: standard output is full or closed.
     """
-    problem = "it is closed"
+    stream: TextIO | None = sys.stdout
+    if stream is None:
+        message = "standard output cannot be written: it is closed"
+        raise BadInput(message)
     try:
-        if sys.stdout is not None:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            return
+        stream.write(text)
+        stream.flush()
     except BrokenPipeError:
-        drop(sys.stdout)
-        return
+        drop(stream)
     except OSError as error:
-        drop(sys.stdout)
-        problem = error.strerror or str(error)
-    message = f"standard output cannot be written: {problem}"
-    raise BadInput(message)
+        drop(stream)
+        message = f"standard output cannot be written: {error.strerror}"
+        raise BadInput(message) from None

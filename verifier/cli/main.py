@@ -96,7 +96,7 @@ def _run(arguments: Sequence[str] | None, began: float) -> int:
     except OSError as error:
         if not _is_of_echo(error):
             raise
-        problem = error.strerror or str(error)
+        ended, problem = None, error.strerror or str(error)
     else:
         problem = flush(sys.stdout)
     if problem:

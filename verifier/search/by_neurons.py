@@ -121,7 +121,7 @@ class NeuronSearch:
         def record(value: int, which: tuple[Array, Array], tilts: dict[int, Array]) -> None:
             atom = next(v for v in graph.nonlinear if graph.node(v).inputs == (value,))
             before = {v: index for v, index in neurons.items() if v in tilts}
-            chosen = Tilts.of(tilts, before, xp)
+            chosen = Tilts.of(tilts, before, which[0].shape[0], xp)
             neuron, sign = xp.numpy(which[0]), np.sign(xp.numpy(which[1])).astype(np.int8)
             self.tree.tighten(Tightened(node, atom, neuron, sign, chosen))
 

@@ -42,6 +42,7 @@ class _Duals:
         start = (slope * self.center).sum(-1) + self.constant[:, row][:, None]
         start = start - (self.radius * slope * sign).sum(-1)
         infinity = xp.doubles(xp.zeros(1)) + float("inf")
+        last = xp.amax(xp.where(ahead, point, point * 0), -1)
         point = xp.where(ahead, point, infinity)
         order = xp.argsort(point, axis=-1)
         fall = xp.take_along(xp.where(ahead, step, step * 0), order, -1)
@@ -50,7 +51,11 @@ class _Duals:
         turned = after <= 0
         first = xp.floats(turned).argmax(-1)
         chosen = xp.take_along(point, first[:, :, None], -1)[:, :, 0]
-        usable = (start > 0) & turned.any(-1) & xp.function("isfinite", chosen)
+        # Where D rises for ever the planes contradict each other: a large enough beta shows it.
+        rise, one = after[:, :, -1], xp.doubles(xp.zeros(1)) + 1
+        far = last + 4 * xp.amax(self.radius, -1) / xp.where(rise > 0, rise, one)
+        chosen = xp.where(rise > 0, far, chosen)
+        usable = (start > 0) & xp.function("isfinite", chosen)
         return xp.where(usable, chosen, xp.doubles(xp.zeros(1)))
 
     def value(

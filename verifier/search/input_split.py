@@ -188,7 +188,7 @@ def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> 
 def _chosen(problem: InputProblem, batch: Subproblems, better: Sharpened) -> Chosen:
     xp = problem.graph.xp
     neurons = {v: np.arange(problem.graph.size(v)) for v in better.tilts}
-    tilts = Tilts.of(better.tilts, neurons, xp)
+    tilts = Tilts.of(better.tilts, neurons, better.batch.shape[0], xp)
     return Chosen(xp.numpy(batch.node[better.batch]), xp.numpy(better.row), tilts)
 
 

@@ -119,7 +119,7 @@ class NeuronProblem:
         """Multipliers of one row for each subproblem of a batch, as the proof tree records them."""
         xp = self.root.graph.xp
         neurons = {layer.value: xp.numpy(layer.index) for layer in self.layers}
-        alpha = Tilts.of(tilts, neurons, xp)
+        alpha = Tilts.of(tilts, neurons, len(batch), xp)
         phase, parts = xp.numpy(batch.phase), [np.zeros((len(batch), 0))]
         for layer in self.layers:
             known = layer.value in tilts

@@ -48,4 +48,4 @@ def empty_by_strictness(
         above[place[meets & (sign > 0)], variable[meets & (sign > 0)]] = True
         meets &= assertion.strict[row]
         strict[place[meets], variable[meets]] = True
-    return (below & above & strict).any(axis=1)
+    return np.asarray((below & above & strict).any(axis=1))
