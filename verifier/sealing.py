@@ -26,12 +26,14 @@ from verifier.checker.check import Effort, OutOfTimeError, Report, check_parsed
 from verifier.checker.container import read_container, read_file
 from verifier.checker.errors import Rejected, Unreadable, Unsupported
 from verifier.checker.network import Network, read_network
+from verifier.checker.nodes import Failure
 from verifier.checker.property import read_property
 from verifier.settings import Options
 from verifier.spec import Problem
 
 log = logging.getLogger(__name__)
 
+OUT_OF_TIME = "unchecked: the time ran out before the check"
 MOST_REFINED = 4096
 """With more leaves than this that hold for the real function only, float32 is given up."""
 
@@ -60,17 +62,37 @@ class Seal:
     ) -> None:
         self.problem, self.files, self.options, self.deadline = problem, files, options, deadline
         self.read: _Subject | None = None
+        self.single = options.semantics != "real"
+        self.pending: bytes | None = None
+        self.lacking = ""
+        self.holds, self.leaves = False, 0
 
     def __call__(self, tree: ProofTree | None) -> Sealed:
         """The certificate of a finished proof, and the leaves that it still lacks."""
         started = time.monotonic()
         sealed = self._sealed(tree)
-        done = sealed.certificate
-        done = replace(done, seconds=time.monotonic() - started)
-        log.info(
-            "sealed in %.2f s: %s%s", done.seconds, done.semantics, done.note and f" ({done.note})"
-        )
-        return replace(sealed, certificate=done)
+        found = replace(sealed.certificate, seconds=time.monotonic() - started)
+        log.info("sealed in %.2f s: %s %s", found.seconds, found.semantics, found.note)
+        # The engine's own proof is for the real function.
+        lacks = found.semantics != "float32" and not sealed.reopen
+        refused = lacks and self.options.semantics == "float32"
+        return replace(sealed, certificate=found, refused=refused)
+
+    def settle(self) -> Certificate | None:
+        """Be content with the real function: the certificate of the proof that was sealed last."""
+        started, self.single = time.monotonic(), False
+        assert self.pending is not None
+        if self.holds:
+            return Certificate(self.pending, "real", self.lacking, self.leaves)
+        try:
+            report = self._run(self.pending, "real")
+        except OutOfTimeError:
+            return Certificate(self.pending, note=OUT_OF_TIME)
+        log.info("settled in %.2f s: %s", time.monotonic() - started, report.semantics)
+        if not report.accepted:
+            return None
+        seconds = time.monotonic() - started
+        return Certificate(self.pending, "real", self.lacking, report.leaves, seconds)
 
     def _sealed(self, tree: ProofTree | None) -> Sealed:
         if self.files is None:
@@ -103,35 +125,32 @@ class Seal:
         return _Subject(parsed, subject)
 
     def _check(self, tree: ProofTree | None, read: _Subject) -> Sealed:
-        single = self.options.semantics != "real" and read.parsed[0].single_precision
+        single = self.single and read.parsed[0].single_precision
         asked = "float32" if single else "real"
         data, numbers = certificate(tree, self.problem, replace(read.subject, semantics=asked))
         try:
             report = self._run(data, asked)
         except OutOfTimeError:
-            return Sealed(Certificate(data, note="unchecked: the time ran out before the check"))
+            return Sealed(Certificate(data, note=OUT_OF_TIME))
         except Rejected as error:
             message = f"our own certificate is rejected: {error}"
             raise AssertionError(message) from error
         if report.semantics == asked:
             return Sealed(Certificate(data, asked, leaves=report.leaves))
-        required = report.semantics is None or self.options.semantics == "float32"
-        if report.semantics == "real":
-            data, _ = certificate(tree, self.problem, replace(read.subject, semantics="real"))
-        note = f"{len(report.failures)} leaves hold for the real function only"
-        found = Certificate(data, report.semantics, note, report.leaves)
-        if not required and len(report.failures) > MOST_REFINED:
-            return Sealed(found)
-        leaves = tuple(
-            Leaf(
-                int(numbers[f.node]),
-                f.root,
-                np.asarray(f.lower, dtype=np.float64),
-                np.asarray(f.upper, dtype=np.float64),
-            )
-            for f in report.failures
-        )
-        return Sealed(found, leaves, single=report.semantics == "real", required=required)
+        count = len(report.failures)
+        required = not single or self.options.semantics == "float32"
+        found = Certificate(data, note=f"{count} leaves are not proved for the semantics {asked}")
+        if single:
+            subject = replace(read.subject, semantics="real")
+            self.pending, _ = certificate(tree, self.problem, subject)
+            self.lacking = f"{count} leaves are not proved for float32 execution"
+            self.holds, self.leaves = report.semantics == "real", report.leaves
+        if not required and count > MOST_REFINED:
+            settled = self.settle()
+            if settled is not None:
+                return Sealed(settled)
+        leaves = tuple(_leaf(failure, int(numbers[failure.node])) for failure in report.failures)
+        return Sealed(found, leaves, single=single, required=required)
 
     def _run(self, data: bytes, semantics: str) -> Report:
         from threadpoolctl import threadpool_limits
@@ -139,8 +158,13 @@ class Seal:
         assert self.read is not None
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         with threadpool_limits(limits=1, user_api="blas"):
-            effort = Effort(threads=threads, deadline=self.deadline)
+            effort = Effort(threads=threads, deadline=self.deadline, fall_back=False)
             return check_parsed(read_container(data), self.read.parsed, effort, semantics)
+
+
+def _leaf(failure: Failure, node: int) -> Leaf:
+    lower, upper = (np.asarray(x, dtype=np.float64) for x in (failure.lower, failure.upper))
+    return Leaf(node, failure.root, lower, upper)
 
 
 def _none(note: str) -> Sealed:

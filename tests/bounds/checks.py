@@ -41,7 +41,9 @@ METHODS: dict[str, Callable[[Graph, Box], Enclosure]] = {
     "interval": interval,
     "crown": lambda graph, box: crown(graph, box, SETTINGS).enclosure,
     "inherited crown": inherited_crown,
-    "optimised crown": lambda graph, box: crown(graph, box, SETTINGS, optimiser=HiddenOptimiser(5)).enclosure,
+    "optimised crown": lambda graph, box: (
+        crown(graph, box, SETTINGS, optimiser=HiddenOptimiser(5)).enclosure
+    ),
 }
 
 

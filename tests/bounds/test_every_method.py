@@ -111,7 +111,9 @@ def test_crown_is_within_the_interval_boxes(seed: int):
 def test_inherited_boxes_are_kept(seed: int):
     trial = Trial.of(seed, "numpy-64")
     with np.errstate(all="ignore"):
-        known = crown(trial.placed, trial.box, SETTINGS, optimiser=HiddenOptimiser(5)).enclosure.boxes
+        known = crown(
+            trial.placed, trial.box, SETTINGS, optimiser=HiddenOptimiser(5)
+        ).enclosure.boxes
         again = crown(trial.placed, trial.box, SETTINGS, dict(enumerate(known))).enclosure
     for old, new in zip(known, again.boxes, strict=True):
         assert not ((new.lower < old.lower) | (new.upper > old.upper)).any()

@@ -14,7 +14,7 @@ EXTRA_TERMS = 10
 """Roundings in each bound besides those of a node's own sums: boxes' centres and radii, the input's
 decimals, signs, and the few terms that are added up per node."""
 SINGLE_ROUNDOFF = 2.0**-24
-SINGLE_FACTOR = 1.25
+SINGLE_FACTOR = 2.0
 """The checker bounds float32 execution node by node; here affine nodes may have been merged."""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -56,7 +56,20 @@ class Sealed:
     """Do they lack only the proof for float32 execution?"""
     required: bool = False
     """Is there no verdict without them?"""
+    refused: bool = False
+    """Can what was asked for not be proved at all, or not in time?"""
 
 
-Sealer = Callable[[ProofTree | None], Sealed]
-"""Writes a finished proof down and checks it."""
+class Sealer(Protocol):
+    """Writes a finished proof down and checks it."""
+
+    def __call__(self, tree: ProofTree | None) -> Sealed:
+        """The certificate of a finished proof, and the leaves that it still lacks."""
+        ...
+
+    def settle(self) -> Certificate | None:
+        """Be content with the real function: the certificate of the proof that was sealed last.
+
+        None: the checker does not accept it for the real function either.
+        """
+        ...

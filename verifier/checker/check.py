@@ -20,7 +20,7 @@ from verifier.checker.property import read_property
 from verifier.checker.statement import groups
 from verifier.checker.walk import Walk
 
-FAILURES_NAMED = 1000
+FAILURES_NAMED = 100_000
 
 Looked = tuple[list[Failure], Open]
 """What is wrong with some nodes, and their children."""
@@ -58,6 +58,8 @@ class Effort:
     threads: int = 1
     deadline: float = float("inf")
     """On ``time.monotonic``'s clock."""
+    fall_back: bool = True
+    """Whether to look if a proof that fails for float32 execution holds for the real function."""
 
 
 def check(
@@ -115,11 +117,11 @@ def check_parsed(
     failures = _failures(subject, proof, effort, single=single)
     proved = "float32" if single else "real"
     if failures:
-        rest = [f for f in failures if not f.single]
-        if rest and single:
+        proved = "real" if all(f.single for f in failures) else None
+        if single and proved is None and effort.fall_back:
             # Boxes widened for float32 execution may be too wide for the real function.
             rest = _failures(subject, proof, effort, single=False)
-        failures, proved = (rest, None) if rest else (failures, "real")
+            failures, proved = (rest, None) if rest else (failures, "real")
     order = tuple(sorted(failures, key=lambda f: f.node)[:FAILURES_NAMED])
     leaves = int((proof.kind == LEAF).sum())
     return Report(proved, order, proof.nodes, leaves, time.monotonic() - started)

@@ -119,9 +119,8 @@ def _best(direction: Floats, slope: Floats, constant: Floats, box: Box) -> Float
     after = start[:, :, None] - np.cumsum(np.take_along_axis(falls, order, 2), 2)
     first = (after <= 0).argmax(2)[:, :, None]
     found = np.take_along_axis(np.take_along_axis(turn, order, 2), first, 2)[:, :, 0]
-    # Where it rises for ever the planes contradict each other: a large enough t shows it.
-    last, rise = np.where(ahead, turn, 0.0).max(2), after[:, :, -1]
-    far = last + 4 * radius.max(2) / np.where(rise > 0, rise, 1.0)
-    found = np.where(rise > 0, far, found)
+    # Where it rises for ever the planes contradict each other, by no more than rounding as a rule.
+    last = np.where(ahead, turn, 0.0).max(2)
+    found = np.where(after[:, :, -1] > 0, last, found)
     usable = (start > 0) & (found < np.inf)
     return np.where(usable, found, 0.0)

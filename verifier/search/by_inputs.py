@@ -45,7 +45,7 @@ HUNT_SHARE = 0.2
 """Share of the time that later attacks may take."""
 LAST_HUNT_SECONDS = 2.0
 """Time of a last one, where some boxes could be neither closed nor split."""
-REFINE_SECONDS, REFINE_SHARE = 0.5, 0.5
+REFINE_SECONDS, REFINE_SHARE = 1.0, 1.0
 """Time to extend a proof to float32 execution: so long, or that share of the time so far."""
 
 
@@ -77,10 +77,10 @@ class InputSearch:
     """The share of open boxes that optimised slopes close, lately."""
     hunt: Hunt | None = None
     worst_thin: float = field(default=float("inf"))
-    proved: Verified | None = None
-    """A proof for the real function, while one for float32 execution is looked for."""
+    refining: bool = False
+    """Is a proof that is there being extended to float32 execution?"""
     refine_until: float = float("inf")
-    """When to be content with it, on ``time.monotonic``'s clock."""
+    """When to be content without, on ``time.monotonic``'s clock."""
 
     @staticmethod
     def of(context: Context, workers: Workers) -> InputSearch:
@@ -116,20 +116,26 @@ class InputSearch:
         while self._refill():
             if self.context.left <= 0:
                 return self.unknown(Reason.OUT_OF_TIME)
-            if self.proved is not None and time.monotonic() > self.refine_until:
-                return self.proved
+            if self.refining and time.monotonic() > self.refine_until:
+                settled = self._settle()
+                if settled is not None:
+                    return settled
             verdict = self._round()
             if verdict is None:
                 verdict = self._hunt()
             if verdict is not None:
                 return verdict
             self.context.tell(len(self.frontier), self.closed, self.frontier.worst_margin)
-        if self.thin and self.proved is None:
+        if self.thin and self.refining:
+            settled = self._settle()
+            if settled is not None:
+                return settled
+        if self.thin:
             hunt = self.hunt or Hunt(self.context)
             found = hunt.run(LAST_HUNT_SECONDS, steps=4000)
             near = Reason.NEAR_MISS if self.context.near_miss else Reason.TOO_THIN
             return found or self.unknown(near)
-        return self.proved if self.thin else None
+        return None
 
     def _seal(self) -> Verdict | None:
         """Have the proof checked; None: some leaves were opened again."""
@@ -137,19 +143,30 @@ class InputSearch:
         if self.context.seal is None:
             return Verified(self.tree)
         sealed = self.context.seal(self.tree)
-        verdict = Verified(self.tree, certificate=sealed.certificate)
+        if sealed.refused:
+            return self.unknown(Reason.NOT_SEALED)
         if not sealed.reopen:
-            return verdict
+            return Verified(self.tree, certificate=sealed.certificate)
         log.info("%d leaves are opened again for the checker", len(sealed.reopen))
-        if not sealed.required:
-            if self.proved is None:
-                now = time.monotonic()
-                share = REFINE_SHARE * (now - self.context.started)
-                self.refine_until = now + max(REFINE_SECONDS, share)
-            self.proved = verdict
+        if not sealed.required and not self.refining:
+            now = time.monotonic()
+            self.refining = True
+            self.refine_until = now + max(
+                REFINE_SECONDS, REFINE_SHARE * (now - self.context.started)
+            )
         if self._reopen(sealed):
             return None
-        return self.proved or self.unknown(Reason.NOT_SEALED)
+        return self._settle() if self.refining else self.unknown(Reason.NOT_SEALED)
+
+    def _settle(self) -> Verified | None:
+        """Be content with a proof for the real function; None: there is none yet."""
+        self.refining = False
+        assert self.context.seal is not None
+        certificate = self.context.seal.settle()
+        if certificate is not None:
+            return Verified(self.tree, certificate=certificate)
+        self.problem = replace(self.problem, bounds=replace(self.problem.bounds, single=False))
+        return None
 
     def _reopen(self, sealed: Sealed) -> bool:
         """Split leaves that the checker does not accept; could all of them be split?"""
@@ -266,8 +283,9 @@ class InputSearch:
 
     def unknown(self, reason: Reason) -> Unknown | Verified:
         """How far the search got; what it proved before it looked for more."""
-        if self.proved is not None:
-            return self.proved
+        settled = self._settle() if self.refining else None
+        if settled is not None:
+            return settled
         margin = min(self.frontier.worst_margin, self.worst_thin)
         still = len(self.frontier) + self.thin + len(self.context.problem.cases) - self.taken
         return Unknown(reason, margin, still)

@@ -78,9 +78,12 @@ class NeuronSearch:
         if self.context.seal is None:
             return Verified(self.tree)
         sealed = self.context.seal(self.tree)
-        if sealed.required and sealed.reopen:
+        if sealed.refused or (sealed.required and sealed.reopen):
             return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen))
-        return Verified(self.tree, certificate=sealed.certificate)
+        certificate = self.context.seal.settle() if sealed.reopen else sealed.certificate
+        if certificate is None:
+            return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen))
+        return Verified(self.tree, certificate=certificate)
 
     def _case(self, case: int) -> Violated | Unknown | None:
         """Decide one case; None: proved."""

@@ -51,10 +51,8 @@ class _Duals:
         turned = after <= 0
         first = xp.floats(turned).argmax(-1)
         chosen = xp.take_along(point, first[:, :, None], -1)[:, :, 0]
-        # Where D rises for ever the planes contradict each other: a large enough beta shows it.
-        rise, one = after[:, :, -1], xp.doubles(xp.zeros(1)) + 1
-        far = last + 4 * xp.amax(self.radius, -1) / xp.where(rise > 0, rise, one)
-        chosen = xp.where(rise > 0, far, chosen)
+        # Where D rises for ever the planes contradict each other, by rounding as a rule.
+        chosen = xp.where(after[:, :, -1] > 0, last, chosen)
         usable = (start > 0) & xp.function("isfinite", chosen)
         return xp.where(usable, chosen, xp.doubles(xp.zeros(1)))
 
