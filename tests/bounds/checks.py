@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.bounds.exact import exact_values, rational
 from tests.bounds.graphs import KINDS, boxes, mixed, mlp, placed, points_in, residual
-from verifier.bounds import HiddenOptimiser, Enclosure, Objective, crown, interval
+from verifier.bounds import Enclosure, HiddenOptimiser, Objective, crown, interval
 from verifier.graph import Graph
 from verifier.sets import Box
 from verifier.settings import BoundSettings

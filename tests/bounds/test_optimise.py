@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.bounds.checks import SETTINGS
 from tests.bounds.graphs import boxes, mlp, placed, residual
-from verifier.bounds import HiddenOptimiser, Enclosure, Trace, back_substitute, crown
+from verifier.bounds import Enclosure, HiddenOptimiser, Trace, back_substitute, crown
 from verifier.bounds.optimise import Rows, _gradients, default_tilts, optimise
 from verifier.families import Planes
 from verifier.graph import Graph

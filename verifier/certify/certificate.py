@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class Sealed:
     """Can what was asked for not be proved at all, or not in time?"""
 
 
+@runtime_checkable
 class Sealer(Protocol):
     """Writes a finished proof down and checks it."""
 

@@ -294,7 +294,7 @@ class _Back:
         below = self._owned(lines.below) + 0 * nu
         if value in chosen.slopes:
             columns, alpha = chosen.slopes[value]
-            crossing = ((box[0] < 0) & (box[1] > 0))[:, columns]
+            crossing = ((box[0] <= 0) & (box[1] >= 0))[:, columns]
             below[:, columns] = np.where(crossing, alpha, below[:, columns])
         multiplier = positive * below + negative * self._owned(lines.above)
         if value in chosen.added:

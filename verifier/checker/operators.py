@@ -35,7 +35,7 @@ def _concat(step: Step) -> list[Tensor]:
 def _moved(
     step: Step, tensors: list[Tensor], mover: Callable[[list[Any]], list[Any]]
 ) -> list[Tensor]:
-    """Data movement: the same function moves constants and the indices of variables."""
+    """The same function moves constants and the indices of variables."""
     variables = [tensor for tensor in tensors if isinstance(tensor, Variable)]
     arrays: list[Constant] = []
     pool, start = np.zeros(0), 0
@@ -51,8 +51,8 @@ def _moved(
     results = mover(arrays)
     if not variables:
         return results
-    pairs = zip(step.outputs, results, strict=True)
-    return [step.values.select(name, variables, index, pool) for name, index in pairs]
+    select, pairs = step.values.select, zip(step.outputs, results, strict=True)
+    return [select(name, variables, index, pool) for name, index in pairs]
 
 
 def _reshape(step: Step, x: Constant) -> Constant:
@@ -204,8 +204,7 @@ def _reduce(*, mean: bool, spatial: bool = False) -> Rule:
         chosen = _axes(axes or every, len(x.shape))
         index = np.moveaxis(x.index, chosen, range(len(chosen)))
         index = index.reshape(-1, *index.shape[len(chosen) :])
-        size = np.array([float(len(index) if mean else 1)])
-        scale, inexact = _reciprocal(step, size)
+        scale, inexact = _reciprocal(step, np.array([float(len(index) if mean else 1)]))
         step.values.strained.extend(step.outputs if mean else [])
         result: Any = step.affine([x], index, scale, step.numbers(0.0), inexact)
         shape = tuple(1 if i in chosen else n for i, n in enumerate(x.shape))
@@ -274,11 +273,7 @@ def _average_pool(step: Step) -> list[Tensor]:
 
 
 def _batch_normalization(step: Step) -> list[Tensor]:
-    """x - mean, and then scale / sqrt(variance + epsilon) times that plus B: two nodes.
-
-    The root of a rational number need not be rational: the float64 factor passes 4 roundings, of
-    the sum, root, reciprocal and product.
-    """
+    """x - mean, then scale / sqrt(variance + epsilon) times that plus B; the factor is rounded 4x."""
     x, epsilon = step.variable(), step.attribute("epsilon", float(np.float32(1e-5)))
     weights = [exact(step.tensor(), x) for _ in range(4)]
     step.attribute("momentum")
