@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ from verifier.spec import Problem
 log = logging.getLogger(__name__)
 
 OUT_OF_TIME = "unchecked: the time ran out before the check"
+READ_BYTES_PER_SECOND = 1_000_000
+"""About how fast the checker reads a property: one that is too long is not begun."""
 MOST_REFINED = 4096
 """With more leaves than this that hold for the real function only, float32 is given up."""
 
@@ -46,14 +49,6 @@ class Files:
     prop: Path
 
 
-@dataclass(frozen=True, eq=False)
-class _Subject:
-    """The files as the checker reads them."""
-
-    parsed: tuple[Network, Property]
-    subject: Subject
-
-
 class Seal:
     """Writes the proofs of one problem down, and checks them."""
 
@@ -61,7 +56,7 @@ class Seal:
         self, problem: Problem, files: Files | None, options: Options, deadline: float
     ) -> None:
         self.problem, self.files, self.options, self.deadline = problem, files, options, deadline
-        self.read: _Subject | None = None
+        self.read: tuple[Network, Property] | None = None
         self.single = options.semantics != "real"
         self.pending: bytes | None = None
         self.lacking = ""
@@ -98,36 +93,41 @@ class Seal:
         if self.files is None:
             return _none("not certified: the network or the property did not come from a file")
         try:
-            if self.read is None:
-                self.read = self._read(self.files)
-            subject = self.read.subject
             if not self.options.check:
-                data, _ = certificate(tree, self.problem, replace(subject, semantics="real"))
-                return Sealed(Certificate(data, note="unchecked: nobody asked for a check"))
+                return self._unchecked(tree, "unchecked: nobody asked for a check")
+            if self.read is None:
+                content = read_file(self.files.network), read_file(self.files.prop)
+                if len(content[1]) > READ_BYTES_PER_SECOND * (self.deadline - time.monotonic()):
+                    return self._unchecked(tree, OUT_OF_TIME)
+                folder = self.files.network.parent
+                self.read = (
+                    read_network(content[0], Arithmetic(), folder),
+                    read_property(content[1]),
+                )
             return self._check(tree, self.read)
         except (Unsupported, NoCertificateError) as error:
             return _none(f"not certified: {error}")
         except Unreadable as error:
             return _none(f"not certified: the checker cannot read the files: {error}")
 
-    def _read(self, files: Files) -> _Subject:
-        network, prop = read_file(files.network), read_file(files.prop)
-        parsed = (
-            read_network(network, Arithmetic(), files.network.parent),
-            read_property(prop),
-        )
-        subject = Subject(
-            files.network.name,
-            hashlib.sha256(network).hexdigest(),
-            files.prop.name,
-            hashlib.sha256(prop).hexdigest(),
-        )
-        return _Subject(parsed, subject)
+    def _unchecked(self, tree: ProofTree | None, note: str) -> Sealed:
+        data, _ = certificate(tree, self.problem, replace(self._subject, semantics="real"))
+        return Sealed(Certificate(data, note=note))
 
-    def _check(self, tree: ProofTree | None, read: _Subject) -> Sealed:
-        single = self.single and read.parsed[0].single_precision
+    @cached_property
+    def _subject(self) -> Subject:
+        """The files, by their hashes."""
+        assert self.files is not None
+        network, prop = (
+            hashlib.sha256(read_file(path)).hexdigest()
+            for path in (self.files.network, self.files.prop)
+        )
+        return Subject(self.files.network.name, network, self.files.prop.name, prop)
+
+    def _check(self, tree: ProofTree | None, read: tuple[Network, Property]) -> Sealed:
+        single = self.single and read[0].single_precision
         asked = "float32" if single else "real"
-        data, numbers = certificate(tree, self.problem, replace(read.subject, semantics=asked))
+        data, numbers = certificate(tree, self.problem, replace(self._subject, semantics=asked))
         try:
             report = self._run(data, asked)
         except OutOfTimeError:
@@ -141,7 +141,7 @@ class Seal:
         required = not single or self.options.semantics == "float32"
         found = Certificate(data, note=f"{count} leaves are not proved for the semantics {asked}")
         if single:
-            subject = replace(read.subject, semantics="real")
+            subject = replace(self._subject, semantics="real")
             self.pending, _ = certificate(tree, self.problem, subject)
             self.lacking = f"{count} leaves are not proved for float32 execution"
             self.holds, self.leaves = report.semantics == "real", report.leaves
@@ -159,7 +159,7 @@ class Seal:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         with threadpool_limits(limits=1, user_api="blas"):
             effort = Effort(threads=threads, deadline=self.deadline, fall_back=False)
-            return check_parsed(read_container(data), self.read.parsed, effort, semantics)
+            return check_parsed(read_container(data), self.read, effort, semantics)
 
 
 def _leaf(failure: Failure, node: int) -> Leaf:

@@ -4,7 +4,7 @@ import pytest
 from onnx import helper
 
 from tests.cli.made import flat, save, twice
-from verifier import Options, Verified, check, verify
+from verifier import Options, Verified, check, sealing, verify
 from verifier.errors import BadInput
 
 UNSAT = "(assert (>= Y_0 5.0))"
@@ -120,3 +120,27 @@ def test_python_says_the_same(net, prop, proof):
 def test_the_network_of_doubles_is_proved_for_the_real_function(cli, tmp_path, prop):
     net = twice(tmp_path / "double.onnx", "float64")
     assert "proved for the real function, not" in cli("verify", net, prop).line()
+
+
+def test_a_property_too_long_to_be_read_again_in_time_is_not_begun(cli, net, prop, monkeypatch):
+    monkeypatch.setattr(sealing, "READ_BYTES_PER_SECOND", 0)
+    done = cli("verify", net, prop)
+    assert done.word == "unsat"
+    assert "unchecked: the time ran out before the check" in done.line()
+    # The engine's own proof is for the real function only.
+    assert cli("verify", net, prop, "--semantics", "float32").word == "unknown"
+
+
+def test_float32_that_cannot_be_proved_is_not_said(cli, tmp_path, prop):
+    node = helper.make_node("ReduceMean", ["x"], ["y"], axes=[1], keepdims=0)
+    net = save(tmp_path / "mean.onnx", [node], {}, outputs={"y": [1]})
+    text = prop.read_text().replace("(declare-const Y_1 Real)", "")
+    prop.write_text(text)
+    assert "proved for the real function, not for" in cli("verify", net, prop).line()
+    done = cli("verify", net, prop, "--semantics", "float32")
+    assert (done.status, done.word) == (0, "unknown")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_property(cli, net, prop):
+    prop.write_bytes(b"\xef\xbb\xbf" + prop.read_bytes())
+    assert "proved for the real function and every" in cli("verify", net, prop).line()

@@ -273,7 +273,7 @@ def _average_pool(step: Step) -> list[Tensor]:
 
 
 def _batch_normalization(step: Step) -> list[Tensor]:
-    """x - mean, then scale / sqrt(variance + epsilon) times that plus B; the factor is rounded 4x."""
+    """x - mean, then scale / sqrt(variance + epsilon) times that plus B, rounded 4 times."""
     x, epsilon = step.variable(), step.attribute("epsilon", float(np.float32(1e-5)))
     weights = [exact(step.tensor(), x) for _ in range(4)]
     step.attribute("momentum")

@@ -263,7 +263,7 @@ def read_property(text: bytes) -> Property:
     """
     # Comments may be of any encoding. A lone carriage return ends a comment in SMT-LIB but not in
     # VNN-LIB 2.0, so that what follows one has no certain meaning.
-    source = text.decode("latin-1")
+    source = text.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     if re.search(r"\r(?!\n)", source):
         raise Unreadable("a carriage return without a line feed")
     source = re.sub(r";[^\n]*", lambda comment: " " * len(comment[0]), source)
