@@ -94,7 +94,7 @@ TENSORS = {
     f"(vnnlib-version <2.0>){NETWORK}(declare-const X_0 Real)": (
         "1:97: met 'declare-const'; need declare-network or assert"
     ),
-    f"{NETWORK}": "1:1: met 'declare-network'; need declare-const or assert",
+    f"{NETWORK}": "1:1: met 'declare-network'; need (vnnlib-version <2.0>) before it",
 }
 
 
