@@ -121,7 +121,7 @@ class InputSearch:
                 if settled is not None:
                     return settled
             verdict = self._round()
-            if verdict is None:
+            if verdict is None and not self.refining:
                 verdict = self._hunt()
             if verdict is not None:
                 return verdict

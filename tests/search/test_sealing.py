@@ -1,0 +1,74 @@
+"""What the search does about leaves that the checker does not accept."""
+
+import pytest
+
+from tests.cli.made import flat, twice
+from verifier import Options, Unknown, Verified, sealing, verify
+from verifier.certify import Certificate, Leaf, ProofTree, Sealed
+from verifier.search import by_inputs
+from verifier.verdict import Reason
+
+BARELY = "(assert (>= Y_0 2.0000000001))"
+"""y = relu(2 x) reaches 2: unsat by less than what float32 execution may be off by."""
+
+
+@pytest.fixture
+def net(tmp_path):
+    return twice(tmp_path / "net.onnx")
+
+
+@pytest.fixture
+def prop(tmp_path):
+    return flat(tmp_path / "p.vnnlib", BARELY)
+
+
+@pytest.fixture
+def hurry(monkeypatch):
+    monkeypatch.setattr(by_inputs, "REFINE_SECONDS", 0.05)
+    monkeypatch.setattr(by_inputs, "REFINE_SHARE", 0.0)
+
+
+@pytest.mark.usefixtures("hurry")
+def test_what_holds_for_the_real_function_only_is_said_so(net, prop):
+    verdict = verify(net, prop, timeout=20.0).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.semantics == "real"
+    assert "not proved for float32 execution" in verdict.certificate.note
+
+
+def test_what_must_hold_for_float32_is_not_said_without(net, prop):
+    verdict = verify(net, prop, timeout=1.0, options=Options(semantics="float32")).verdict
+    assert isinstance(verdict, Unknown)
+
+
+def test_a_leaf_is_opened_again_until_it_is_accepted(net, tmp_path, monkeypatch):
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 2.5))")
+    whole = sealing.Seal.__call__
+    calls = list[int]()
+
+    def doubting(self: sealing.Seal, tree: ProofTree | None) -> Sealed:
+        sealed = whole(self, tree)
+        assert sealed.certificate.semantics == "float32"
+        assert tree is not None
+        calls.append(tree.count)
+        if len(calls) > 2:
+            return sealed
+        cases = self.problem.cases.take(0, 1)
+        leaf = Leaf(0 if len(calls) == 1 else tree.count - 1, 0, cases.lower[0], cases.upper[0])
+        return Sealed(Certificate(None), (leaf,), single=False, required=True)
+
+    monkeypatch.setattr(sealing.Seal, "__call__", doubting)
+    verdict = verify(net, prop, timeout=20.0).verdict
+    assert isinstance(verdict, Verified)
+    assert calls == [1, 3, 5]
+    assert verdict.certificate is not None
+    assert verdict.certificate.leaves == 3
+
+
+def test_nothing_rests_on_a_certificate_that_is_rejected(net, tmp_path, monkeypatch):
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 2.5))")
+    monkeypatch.setattr(sealing, "certificate", lambda *_: (b"rubbish", None))
+    verdict = verify(net, prop, timeout=20.0).verdict
+    assert isinstance(verdict, Unknown)
+    assert verdict.reason is Reason.NOT_SEALED
