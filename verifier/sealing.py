@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +55,9 @@ class Seal:
         self, problem: Problem, files: Files | None, options: Options, deadline: float
     ) -> None:
         self.problem, self.files, self.options, self.deadline = problem, files, options, deadline
+        self.subject: Subject | None = None
         self.read: tuple[Network, Property] | None = None
+        self.unread = "unchecked: nobody asked for a check"
         self.single = options.semantics != "real"
         self.pending: bytes | None = None
         self.lacking = ""
@@ -93,41 +94,34 @@ class Seal:
         if self.files is None:
             return _none("not certified: the network or the property did not come from a file")
         try:
-            if not self.options.check:
-                return self._unchecked(tree, "unchecked: nobody asked for a check")
+            if self.subject is None:
+                self.subject = self._open(self.files)
             if self.read is None:
-                content = read_file(self.files.network), read_file(self.files.prop)
-                if len(content[1]) > READ_BYTES_PER_SECOND * (self.deadline - time.monotonic()):
-                    return self._unchecked(tree, OUT_OF_TIME)
-                folder = self.files.network.parent
-                self.read = (
-                    read_network(content[0], Arithmetic(), folder),
-                    read_property(content[1]),
-                )
-            return self._check(tree, self.read)
+                subject = replace(self.subject, semantics="real")
+                data, _ = certificate(tree, self.problem, subject)
+                return Sealed(Certificate(data, note=self.unread))
+            return self._check(tree, self.subject, self.read[0])
         except (Unsupported, NoCertificateError) as error:
             return _none(f"not certified: {error}")
         except Unreadable as error:
             return _none(f"not certified: the checker cannot read the files: {error}")
 
-    def _unchecked(self, tree: ProofTree | None, note: str) -> Sealed:
-        data, _ = certificate(tree, self.problem, replace(self._subject, semantics="real"))
-        return Sealed(Certificate(data, note=note))
+    def _open(self, files: Files) -> Subject:
+        """Read the files as the checker does, if there is a check; their hashes."""
+        network, prop = read_file(files.network), read_file(files.prop)
+        if self.options.check:
+            if len(prop) > READ_BYTES_PER_SECOND * (self.deadline - time.monotonic()):
+                self.unread = OUT_OF_TIME
+            else:
+                folder = files.network.parent
+                self.read = read_network(network, Arithmetic(), folder), read_property(prop)
+        hashes = [hashlib.sha256(data).hexdigest() for data in (network, prop)]
+        return Subject(files.network.name, hashes[0], files.prop.name, hashes[1])
 
-    @cached_property
-    def _subject(self) -> Subject:
-        """The files, by their hashes."""
-        assert self.files is not None
-        network, prop = (
-            hashlib.sha256(read_file(path)).hexdigest()
-            for path in (self.files.network, self.files.prop)
-        )
-        return Subject(self.files.network.name, network, self.files.prop.name, prop)
-
-    def _check(self, tree: ProofTree | None, read: tuple[Network, Property]) -> Sealed:
-        single = self.single and read[0].single_precision
+    def _check(self, tree: ProofTree | None, subject: Subject, network: Network) -> Sealed:
+        single = self.single and network.single_precision
         asked = "float32" if single else "real"
-        data, numbers = certificate(tree, self.problem, replace(self._subject, semantics=asked))
+        data, numbers = certificate(tree, self.problem, replace(subject, semantics=asked))
         try:
             report = self._run(data, asked)
         except OutOfTimeError:
@@ -144,8 +138,8 @@ class Seal:
         required = not single or self.options.semantics == "float32"
         found = Certificate(data, note=f"{count} leaves are not proved for the semantics {asked}")
         if single:
-            subject = replace(self._subject, semantics="real")
-            self.pending, _ = certificate(tree, self.problem, subject)
+            real = replace(subject, semantics="real")
+            self.pending, _ = certificate(tree, self.problem, real)
             self.lacking = f"{count} leaves are not proved for float32 execution"
             self.holds, self.leaves = report.semantics == "real", report.leaves
         if not required and count > MOST_REFINED:

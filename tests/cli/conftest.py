@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.cli.made import twice
 from verifier.cli.main import status
 
 
@@ -39,3 +40,9 @@ def cli(capfd):
     logger = logging.getLogger("verifier")
     logger.handlers, logger.propagate = [], True
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def net(tmp_path):
+    """y = relu(2 x), over two inputs."""
+    return twice(tmp_path / "net.onnx")

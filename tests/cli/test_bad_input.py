@@ -15,11 +15,6 @@ UNSAFE = "(assert (>= Y_0 5.0))"
 
 
 @pytest.fixture
-def net(tmp_path):
-    return twice(tmp_path / "net.onnx")
-
-
-@pytest.fixture
 def prop(tmp_path):
     return flat(tmp_path / "p.vnnlib", UNSAFE)
 

@@ -8,11 +8,7 @@ from verifier import Options, Verified, check, sealing, verify
 from verifier.errors import BadInput
 
 UNSAT = "(assert (>= Y_0 5.0))"
-
-
-@pytest.fixture
-def net(tmp_path):
-    return twice(tmp_path / "net.onnx")
+BARELY = "(assert (>= Y_0 2.0000000001))"
 
 
 @pytest.fixture
@@ -118,8 +114,23 @@ def test_python_says_the_same(net, prop, proof):
 
 
 def test_the_network_of_doubles_is_proved_for_the_real_function(cli, tmp_path, prop):
-    net = twice(tmp_path / "double.onnx", "float64")
+    net, proof = twice(tmp_path / "double.onnx", "float64"), tmp_path / "proof.cert"
     assert "proved for the real function, not" in cli("verify", net, prop).line()
+    cli("verify", net, prop, "--certificate", proof)
+    assert cli("check", proof).out.startswith("accepted for the real function (")
+    done = cli("check", proof, "--semantics", "float32")
+    assert (done.status, done.out.split(":")[0]) == (1, "rejected")
+    assert "but not for float32 execution: not every tensor of the network is float32" in done.out
+
+
+def test_what_holds_for_the_real_function_only_is_no_proof_for_float32(cli, net, tmp_path):
+    """y = relu(2 x) reaches 2, and is proved to stay below a number that float32 may round to."""
+    prop, proof = flat(tmp_path / "p.vnnlib", BARELY), tmp_path / "proof.cert"
+    assert cli("verify", net, prop, "--certificate", proof, "--semantics", "real").word == "unsat"
+    assert cli("check", proof).status == 0
+    done = cli("check", proof, "--semantics", "float32")
+    assert (done.status, done.err) == (1, "")
+    assert done.out.startswith("rejected: proved for the real function, but not for float32")
 
 
 def test_a_property_too_long_to_be_read_again_in_time_is_not_begun(cli, net, prop, monkeypatch):

@@ -32,14 +32,13 @@ class Run:
     @property
     def children(self) -> dict[int, tuple[int, float, int, int]]:
         """For each split node: coordinate, point, lower child, upper child."""
-        result, number = {}, self.tree.roots
-        for nodes, coordinates, points in self.tree.splits:
-            count = len(nodes)
-            for k in range(count):
-                below, above = number + k, number + count + k
-                result[int(nodes[k])] = (int(coordinates[k]), float(points[k]), below, above)
-            number += 2 * count
-        return result
+        return {
+            int(node): (int(coordinate), float(point), int(below), int(above))
+            for s in self.tree.splits
+            for node, coordinate, point, below, above in zip(
+                s.node, s.coordinate, s.point, *s.children, strict=True
+            )
+        }
 
     @property
     def closed(self) -> set[int]:

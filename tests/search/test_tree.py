@@ -93,4 +93,4 @@ def test_nodes_are_numbered_in_order():
         tree.close(xp.ints([]))
         tree.close(xp.ints([3, 4]))
         assert (tree.count, tree.closed) == (9, 2)
-        assert tree.splits[0][0].tolist() == [0, 2]
+        assert tree.splits[0].node.tolist() == [0, 2]

@@ -8,10 +8,9 @@ from enum import IntFlag
 
 import numpy as np
 
+from verifier.bounds.optimise import TILT_STEPS
 from verifier.tensors import Array, Backend
 
-ALPHA_STEPS = 255
-"""Slopes are recorded as so many parts of 1; those that are optimised are rounded to them."""
 MOST_BYTES = 1 << 30
 """Above so many bytes of slopes nothing more is recorded: there will be no certificate."""
 
@@ -52,7 +51,7 @@ class Tilts:
                 parts.append(np.zeros((rows, len(index)), dtype=np.uint8))
                 continue
             part = xp.numpy(tilts[value])[:, index]
-            parts.append(np.rint(np.clip(part, 0, 1) * ALPHA_STEPS).astype(np.uint8))
+            parts.append(np.rint(np.clip(part, 0, 1) * TILT_STEPS).astype(np.uint8))
         return Tilts(np.concatenate(columns), np.concatenate(parts, 1))
 
 
@@ -81,6 +80,25 @@ class Tightened:
     tilts: Tilts
 
 
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A round of splits in two; all lower sides are numbered before all upper sides."""
+
+    node: np.ndarray
+    coordinate: np.ndarray
+    point: np.ndarray
+    of_neurons: bool
+    """Are the coordinates neurons (value * 2^32 + element), or inputs?"""
+    first: int
+    """The number of the first child."""
+
+    @property
+    def children(self) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of the lower sides, and of the upper ones."""
+        lower = self.first + np.arange(len(self.node))
+        return lower, lower + len(self.node)
+
+
 @dataclass(eq=False)
 class ProofTree:
     """An append-only log in blocks of arrays; nodes are numbered in the order of their making.
@@ -93,15 +111,7 @@ class ProofTree:
     xp: Backend
     roots: int
     count: int = 0
-    splits: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(
-        default_factory=list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-    )
-    """(node, coordinate, point), a block for each round; the children are numbered in order:
-    all lower sides, then all upper sides."""
-    of_neurons: list[bool] = field(default_factory=list[bool])
-    """For each block of splits: are its coordinates neurons (value * 2^32 + element)?"""
-    first: list[int] = field(default_factory=list[int])
-    """For each block of splits: the number of its first child."""
+    splits: list[Splits] = field(default_factory=list[Splits])
     clauses: list[tuple[int, np.ndarray, int]] = field(
         default_factory=list[tuple[int, np.ndarray, int]]
     )
@@ -129,9 +139,8 @@ class ProofTree:
         """Record splits; the numbers of the lower children, then of the upper ones."""
         total = 2 * node.shape[0]
         numpy = self.xp.numpy
-        self.splits.append((numpy(node), numpy(coordinate), numpy(point)))
-        self.of_neurons.append(of_neurons)
-        self.first.append(self.count)
+        block = Splits(numpy(node), numpy(coordinate), numpy(point), of_neurons, self.count)
+        self.splits.append(block)
         children = self.count + self.xp.arange(total)
         self.count += total
         return children

@@ -1,4 +1,9 @@
-"""What the engine proves, but the checker has no rule for: such an ``unsat`` is "not certified"."""
+"""What the engine proves, but the checker has no rule for: such an ``unsat`` is "not certified".
+
+Nor has it one for these forms of operators that otherwise have one: Mul, Div and MatMul of two
+variables; constants that the network computes from other constants in floating point; properties
+with nonlinear terms, several networks, or names of hidden nodes.
+"""
 
 UNCERTIFIED = {
     "GlobalMaxPool": "a maximum of several values",
@@ -8,10 +13,3 @@ UNCERTIFIED = {
     "Sum": "an addition of any number of values",
 }
 """ONNX operators with bound rules but without a checker rule, and why."""
-
-FORMS = (
-    "Mul, Div and MatMul of two variables",
-    "constants that the network computes from other constants in floating point",
-    "properties with nonlinear terms, several networks, or names of hidden nodes",
-)
-"""The same for forms of operators that otherwise have one."""

@@ -95,7 +95,7 @@ class _Writer:
         """Every member of the certificate, and ``neurons``: the values that columns refer to."""
         tree = self.tree
         blocks = [c.tilts.column for c in (*tree.chosen, *tree.tightened)]
-        blocks += [s[1] for s, neurons in zip(tree.splits, tree.of_neurons, strict=True) if neurons]
+        blocks += [s.coordinate for s in tree.splits if s.of_neurons]
         columns = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *blocks]))
         self.columns = columns
         values = np.unique(columns >> 32)
@@ -119,15 +119,13 @@ class _Writer:
         tree, total = self.tree, self.tree.count
         self.child = np.zeros((total, 2), dtype=np.int64)
         self.axis, self.point = np.zeros(total, dtype=np.int64), np.zeros(total)
-        for (node, axis, point), neurons, first in zip(
-            tree.splits, tree.of_neurons, tree.first, strict=True
-        ):
-            self.kind[node] = NEURON if neurons else INPUT
-            count = np.arange(len(node))
-            self.child[node, 0], self.child[node, 1] = first + count, first + len(node) + count
-            self.point[node] = point
-            free = self.problem.free
-            self.axis[node] = np.searchsorted(self.columns, axis) if neurons else free[axis]
+        for s in tree.splits:
+            self.kind[s.node] = NEURON if s.of_neurons else INPUT
+            self.child[s.node, 0], self.child[s.node, 1] = s.children
+            self.point[s.node] = s.point
+            axis = s.coordinate
+            named = np.searchsorted(self.columns, axis) if s.of_neurons else self.problem.free[axis]
+            self.axis[s.node] = named
         self.by_clause = {node: (clauses, first) for node, clauses, first in tree.clauses}
         self.kind[list(self.by_clause)] = CLAUSE
 
@@ -258,10 +256,9 @@ class _Writer:
 
     def _cases(self) -> Integers:
         result = np.arange(self.tree.count)
-        for (node, _, _), first in zip(self.tree.splits, self.tree.first, strict=True):
-            count = len(node)
-            result[first : first + count] = node
-            result[first + count : first + 2 * count] = node
+        for splits in self.tree.splits:
+            for side in splits.children:
+                result[side] = splits.node
         for node, clauses, first in self.tree.clauses:
             result[first : first + len(clauses)] = node
         # Parents have smaller numbers: follow them up, all at once.

@@ -41,12 +41,14 @@ def run(
 def words(report: Report) -> str:
     """A report as one line."""
     size = f"{report.nodes:,} nodes, {report.leaves:,} leaves, {report.seconds:.2f} s"
-    if report.semantics is None:
-        return f"rejected: {report.failures[0].step} ({len(report.failures):,} failures; {size})"
-    line = f"accepted {PROVED[report.semantics]} ({size})"
+    if report.accepted:
+        return f"accepted {PROVED[report.wanted]} ({size})"
+    step = f"not every tensor of the network is float32 ({size})"
     if report.failures:
-        line += f"; not for float32 execution: {report.failures[0].step}"
-    return line
+        step = f"{report.failures[0].step} ({len(report.failures):,} failures; {size})"
+    if report.semantics is not None:
+        step = f"proved for the real function, but not for float32 execution: {step}"
+    return f"rejected: {step}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -42,11 +42,13 @@ class Report:
     nodes: int
     leaves: int
     seconds: float
+    wanted: str
+    """The semantics that the certificate claims, or that was asked for."""
 
     @property
     def accepted(self) -> bool:
-        """Is the property proved?"""
-        return self.semantics is not None
+        """Is what was wanted proved?"""
+        return self.semantics is not None and self.semantics in (self.wanted, "float32")
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def check_parsed(
             failures, proved = (rest, None) if rest else (failures, "real")
     order = tuple(sorted(failures, key=lambda f: f.node)[:FAILURES_NAMED])
     leaves = int((proof.kind == LEAF).sum())
-    return Report(proved, order, proof.nodes, leaves, time.monotonic() - started)
+    return Report(proved, order, proof.nodes, leaves, time.monotonic() - started, semantics)
 
 
 def _failures(

@@ -122,7 +122,10 @@ class NeuronSearch:
         neurons = unstable_neurons(plain)
 
         def record(value: int, which: tuple[Array, Array], tilts: dict[int, Array]) -> None:
-            atom = next(v for v in graph.nonlinear if graph.node(v).inputs == (value,))
+            # Values that only products or maxima read have no slopes for the checker.
+            atom = next((v for v in graph.nonlinear if graph.node(v).inputs == (value,)), None)
+            if atom is None:
+                return
             before = {v: index for v, index in neurons.items() if v in tilts}
             chosen = Tilts.of(tilts, before, which[0].shape[0], xp)
             neuron, sign = xp.numpy(which[0]), np.sign(xp.numpy(which[1])).astype(np.int8)
