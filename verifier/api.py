@@ -115,9 +115,9 @@ def check(
     from verifier.checker import errors
     from verifier.checker.__main__ import run
 
-    data = certificate if isinstance(certificate, bytes) else Path(certificate).read_bytes()
+    given = certificate if isinstance(certificate, bytes) else Path(certificate)
     try:
-        return run((Path(network), Path(prop)), data, semantics=semantics, exact=exact)
+        return run((Path(network), Path(prop)), given, semantics=semantics, exact=exact)
     except (errors.Rejected, errors.Unreadable) as error:
         raise BadInput(str(error)) from None
     except errors.Unsupported as error:

@@ -22,9 +22,9 @@ from verifier.certify import (
 )
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.cases import Property
-from verifier.checker.check import Effort, OutOfTimeError, Report, check_parsed
-from verifier.checker.container import read_container, read_file
-from verifier.checker.errors import Rejected, Unreadable, Unsupported
+from verifier.checker.check import Effort, Report, check_parsed
+from verifier.checker.container import MAX_NAME, read_container, read_file
+from verifier.checker.errors import OutOfTimeError, Rejected, Unreadable, Unsupported
 from verifier.checker.network import Network, read_network
 from verifier.checker.nodes import Failure
 from verifier.checker.property import read_property
@@ -57,7 +57,7 @@ class Seal:
         self.problem, self.files, self.options, self.deadline = problem, files, options, deadline
         self.subject: Subject | None = None
         self.read: tuple[Network, Property] | None = None
-        self.unread = "unchecked: nobody asked for a check"
+        self.unread = "unchecked, as asked"
         self.single = options.semantics != "real"
         self.pending: bytes | None = None
         self.lacking = ""
@@ -116,7 +116,7 @@ class Seal:
                 folder = files.network.parent
                 self.read = read_network(network, Arithmetic(), folder), read_property(prop)
         hashes = [hashlib.sha256(data).hexdigest() for data in (network, prop)]
-        return Subject(files.network.name, hashes[0], files.prop.name, hashes[1])
+        return Subject(_plain(files.network.name), hashes[0], _plain(files.prop.name), hashes[1])
 
     def _check(self, tree: ProofTree | None, subject: Subject, network: Network) -> Sealed:
         single = self.single and network.single_precision
@@ -157,6 +157,11 @@ class Seal:
         with threadpool_limits(limits=1, user_api="blas"):
             effort = Effort(threads=threads, deadline=self.deadline, fall_back=False)
             return check_parsed(read_container(data), self.read, effort, semantics)
+
+
+def _plain(name: str) -> str:
+    """A file's name as certificates can hold it: it only helps to find the file again."""
+    return "".join(c if c.isprintable() else "?" for c in name)[:MAX_NAME]
 
 
 def _leaf(failure: Failure, node: int) -> Leaf:

@@ -12,11 +12,15 @@ from verifier.checker.container import read_container
 from verifier.checker.errors import Rejected
 
 ARRAYS = {
-    "alpha": np.arange(6, dtype=np.uint8).reshape(2, 3),
-    "empty": np.zeros((0, 5), dtype=np.float32),
-    "node_1": np.array([-1, 2], dtype=np.int64),
-    "point": np.array([0.5, -1e300]),
-    "scalar": np.array(3, dtype=np.int32),
+    "clause_count": np.array(3, dtype=np.int32),
+    "column_atom": np.zeros(3, dtype=np.uint32),
+    "column_neuron": np.arange(3, dtype=np.uint32),
+    "roots": np.array([-1, 2], dtype=np.int64),
+    "row": np.array([1, 2], dtype=np.uint32),
+    "row_alpha": np.arange(6, dtype=np.uint8).reshape(2, 3),
+    "row_beta": np.zeros((0, 5), dtype=np.float32),
+    "row_node": np.array([1, 2], dtype=np.uint32),
+    "split_point": np.array([0.5, -1e300]),
 }
 FIELDS = {
     "format": "verifier-certificate",

@@ -73,7 +73,7 @@ CASES = {
         b=weights(3),
     ),
     "conv": single("Conv", [1, 2, 5, 6], weights(3, 2, 3, 2), weights(3), strides=[2, 1]),
-    "conv padded": single("Conv", [2, 3, 5, 4], weights(2, 3, 2, 3), pads=[1, 0, 0, 2]),
+    "conv padded": single("Conv", [2, 2, 4, 3], weights(2, 2, 2, 3), pads=[1, 0, 0, 2]),
     "conv 1d": single("Conv", [1, 2, 9], weights(3, 2, 3), dilations=[2], strides=[3], pads=[2, 2]),
     "conv 3d": single("Conv", [1, 1, 3, 4, 3], weights(2, 1, 2, 2, 2), weights(2)),
     "conv grouped": single("Conv", [1, 4, 4, 4], weights(6, 2, 2, 2), weights(6), group=2),

@@ -2,11 +2,13 @@
 
 import gzip
 import io
+import os
 import random
 import struct
 import time
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from tests.checker.containers import (
     npy,
     refused,
 )
-from verifier.checker.container import read_container, read_file
+from verifier.checker.container import read_certificate, read_container, read_file
 from verifier.checker.errors import Rejected, Unreadable
 
 # ------------------------------------------------------------------------------------ accepted
@@ -90,9 +92,11 @@ def test_unexpected_names(name):
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_members_of_one_name():
     data = npy(np.zeros(2))
-    manifest = canonical({**FIELDS, "members": members_of({"a.npy": data})})
-    refused(archive([("manifest.json", manifest), ("a.npy", data), ("a.npy", data)]), "one name")
-    refused(archive([("manifest.json", manifest)] * 2 + [("a.npy", data)]), "one name")
+    manifest = canonical({**FIELDS, "members": members_of({"node.npy": data})})
+    refused(
+        archive([("manifest.json", manifest), ("node.npy", data), ("node.npy", data)]), "one name"
+    )
+    refused(archive([("manifest.json", manifest)] * 2 + [("node.npy", data)]), "one name")
 
 
 def test_an_extra_field_and_a_comment_of_a_member():
@@ -176,7 +180,15 @@ def test_sizes_beyond_the_limits():
         refused(patched(GOOD, *changes))
 
 
-def bomb(content, declared, name="a.npy"):
+def test_members_that_are_too_much_together(monkeypatch):
+    limit = sum(info.file_size for _, info in directory(GOOD))
+    monkeypatch.setattr("verifier.checker.container.MAX_TOTAL", limit)
+    read_container(GOOD)
+    monkeypatch.setattr("verifier.checker.container.MAX_TOTAL", limit - 1)
+    refused(GOOD, f"more than {limit - 1} bytes")
+
+
+def bomb(content, declared, name="node.npy"):
     """An archive whose second member declares a size, with the CRC that fits the cut content."""
     crc = zlib.crc32(content[:declared])
     data = build({name: content}, members={name: {"sha256": "0" * 64, "bytes": declared}})
@@ -194,9 +206,40 @@ def bomb(content, declared, name="a.npy"):
 def test_a_deflate_stream_of_more_or_less_than_it_declares():
     started = time.process_time()
     refused(bomb(bytes(50_000_000), 1000), "another size")
-    refused(bomb(bytes(50_000_000), 0), "another size")
+    refused(bomb(bytes(50_000_000), 128), "another size")
     refused(bomb(bytes(1000), 2**20), "another size")
     assert time.process_time() - started < 5
+
+
+@pytest.fixture
+def untouched(monkeypatch):
+    """Nothing is decompressed."""
+
+    def decompress(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("verifier.checker.container._content", decompress)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_members_that_no_certificate_has_are_not_decompressed():
+    refused(build({f"a{i}.npy": npy(np.zeros(99)) for i in range(3)}), "unexpected member 'a0.npy'")
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"roots": 9},
+        {"roots": -1},
+        {"row": 4},
+        {"row_node": 8, "row": 4},
+        {"row_node": 4, "row": 4, "row_alpha": 1},
+        {"row_node": 4, "row": 4, "column_atom": 8, "column_neuron": 8, "row_alpha": 3},
+    ],
+)
+def test_members_of_sizes_that_do_not_fit_are_not_decompressed(sizes):
+    refused(build({f"{name}.npy": bytes(128 + size) for name, size in sizes.items()}), "size")
 
 
 def test_every_corrupt_byte_is_noticed_or_means_nothing():
@@ -251,15 +294,31 @@ def test_files_are_decompressed(tmp_path):
     assert read_file(tmp_path / "a.onnx") == read_file(tmp_path / "a.onnx.gz") == b"network"
 
 
+@pytest.mark.parametrize("read", [read_file, read_certificate])
+def test_content_says_whether_a_file_is_compressed_and_not_its_name(tmp_path, read):
+    (tmp_path / "plain.gz").write_bytes(b"network")
+    (tmp_path / "packed").write_bytes(gzip.compress(b"network"))
+    assert read(tmp_path / "plain.gz") == read(tmp_path / "packed") == b"network"
+
+
+@pytest.mark.parametrize("read", [read_file, read_certificate])
+def test_only_regular_files_are_read(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(Unreadable, match="need a regular file") as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "data",
     [
-        b"rubbish",
+        b"\x1f\x8brubbish",
         gzip.compress(b"network", mtime=0)[:-3],
         gzip.compress(b"network", mtime=0) + b"rubbish",
     ],
 )
-def test_files_that_are_not_gzip(tmp_path, data):
+def test_files_of_broken_gzip_data(tmp_path, data):
     (tmp_path / "a.gz").write_bytes(data)
     with pytest.raises(Unreadable):
         read_file(tmp_path / "a.gz")
@@ -271,5 +330,7 @@ def test_files_that_are_not_there_or_too_large(tmp_path, monkeypatch):
             read_file(path)
     monkeypatch.setattr("verifier.checker.container.MAX_FILE", 5)
     (tmp_path / "a").write_bytes(b"network")
-    with pytest.raises(Unreadable, match="more than 5"):
-        read_file(tmp_path / "a")
+    (tmp_path / "b").write_bytes(gzip.compress(b"network"))
+    for path in (tmp_path / "a", tmp_path / "b"):
+        with pytest.raises(Unreadable, match="more than 5"):
+            read_file(path)

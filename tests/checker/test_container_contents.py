@@ -42,7 +42,7 @@ from verifier.checker.container import read_container
         {"neurons": [["a", 10**30]]},
         {"members": []},
         {"members": {}},
-        {"members": {"alpha.npy": None}},
+        {"members": {"row.npy": None}},
     ],
 )
 def test_manifests_that_are_not_as_they_should_be(changes):
@@ -78,23 +78,23 @@ def test_a_manifest_that_is_not_canonical_json():
     ]:
         refused(with_manifest(bad))
     refused(with_manifest(canonical({**FIELDS, "members": {}, "tool": "x" * 2**20})), "at most")
-    refused(archive([("a.npy", npy(np.zeros(2)))]), "no manifest")
+    refused(archive([("node.npy", npy(np.zeros(2)))]), "no manifest")
 
 
 def test_members_that_the_manifest_describes_otherwise():
     data = npy(np.zeros(2))
-    truth = members_of({"a.npy": data})["a.npy"]
+    truth = members_of({"node.npy": data})["node.npy"]
     for members in [
         {},
-        {"a": truth},
-        {"a.npy": truth, "b.npy": truth},
-        {"a.npy": {**truth, "bytes": truth["bytes"] + 1}},
-        {"a.npy": {**truth, "sha256": "0" * 64}},
-        {"a.npy": {**truth, "more": 1}},
-        {"a.npy": {"sha256": truth["sha256"]}},
-        {"a.npy": truth, "manifest.json": truth},
+        {"node": truth},
+        {"node.npy": truth, "clause.npy": truth},
+        {"node.npy": {**truth, "bytes": truth["bytes"] + 1}},
+        {"node.npy": {**truth, "sha256": "0" * 64}},
+        {"node.npy": {**truth, "more": 1}},
+        {"node.npy": {"sha256": truth["sha256"]}},
+        {"node.npy": truth, "manifest.json": truth},
     ]:
-        refused(build({"a.npy": data}, members=members))
+        refused(build({"node.npy": data}, members=members))
 
 
 # -------------------------------------------------------------------------------------- arrays
@@ -151,4 +151,4 @@ def test_the_header_by_hand_is_the_one_of_numpy():
     ],
 )
 def test_arrays_that_are_refused(content):
-    refused(build({"a.npy": content}), r"^a\.npy: ")
+    refused(build({"node.npy": content}), r"^node\.npy: ")

@@ -1,5 +1,7 @@
 """What the checker does not understand of a property it refuses, in one line with a place."""
 
+import time
+
 import pytest
 
 from verifier.checker.errors import Unreadable, Unsupported
@@ -182,3 +184,21 @@ def test_two_networks_are_refused():
 def test_where_the_error_is():
     with pytest.raises(Unreadable, match=r"^line 6, column 11: 'Y_9' is neither"):
         read("; (\n  (assert (<= Y_9 1))")
+
+
+def test_a_version_after_the_network_is_refused():
+    version = "(vnnlib-version <2.0>)"
+    network = "(declare-network N (declare-input A real [2]) (declare-output B real [2]))"
+    with pytest.raises(Unsupported):
+        read_property((version + network + version).encode())
+
+
+def test_declared_variables_cost_nothing():
+    many = "(declare-network N (declare-output Y real [1]) (declare-input X real [3,3333333]))"
+    assertion = "(assert (<= (+ X[2,3333332] (* 2 Y[0])) 1))"
+    started = time.process_time()
+    prop = read_property(f"(vnnlib-version <2.0>){many}{assertion}".encode())
+    assert time.process_time() - started < 0.5
+    assert (prop.n_inputs, prop.n_outputs) == (9_999_999, 1)
+    row = prop.choices[1][0].clauses[0][0]
+    assert row.coefficients == ((9_999_998, 1), (9_999_999, 2))

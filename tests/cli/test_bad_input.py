@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +62,12 @@ def test_shapes_that_do_not_fit(cli, tmp_path, prop):
 
 def test_nan_weights(cli, tmp_path, prop):
     net = twice(tmp_path / "net.onnx", factor=np.nan)
-    refused(cli("verify", net, prop), 65, "net.onnx", "initialiser 'w'", "NaN", "need finite")
+    refused(cli("verify", net, prop), 65, "net.onnx", "'w' holds 4 numbers", "NaN", "need finite")
 
 
 def test_unsupported_operators_are_listed_with_all_their_nodes(cli, tmp_path, prop):
     net = unsupported(tmp_path / "net.onnx")
-    refused(cli("verify", net, prop), 69, "net.onnx", "Erf (first, second)", "Det (third)")
+    refused(cli("verify", net, prop), 69, "net.onnx", "Hardmax (first, second)", "Det (third)")
 
 
 def test_a_missing_network(cli, tmp_path, prop):
@@ -75,7 +76,16 @@ def test_a_missing_network(cli, tmp_path, prop):
 
 def test_a_folder_as_network(cli, tmp_path, prop):
     (tmp_path / "dir.onnx").mkdir()
-    refused(cli("verify", tmp_path / "dir.onnx", prop), 65, "dir.onnx", "Is a directory")
+    refused(cli("verify", tmp_path / "dir.onnx", prop), 65, "Is a directory; need an ONNX file")
+
+
+@pytest.mark.parametrize("command", ["verify", "info"])
+@pytest.mark.parametrize("name", ["pipe.onnx", "pipe.vnnlib", "pipe"])
+def test_pipes_are_not_waited_for(cli, tmp_path, net, prop, command, name):
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    files = (pipe, net) if name.endswith("lib") else (pipe, prop)
+    refused(cli(command, *files[: 1 if command == "info" else 2]), 65, name, "a pipe or a device")
 
 
 # ----------------------------------------------------------------------------------- properties

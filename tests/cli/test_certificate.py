@@ -1,10 +1,15 @@
 """Certificates on the command line: written, checked, described, and refused."""
 
+import gzip
+import os
+
+import numpy as np
 import pytest
 from onnx import helper
 
 from tests.cli.made import flat, save, twice
 from verifier import Options, Verified, check, sealing, verify
+from verifier.checker.__main__ import main as checker
 from verifier.errors import BadInput
 
 UNSAT = "(assert (>= Y_0 5.0))"
@@ -68,6 +73,30 @@ def test_missing_files_are_named(cli, proof, net, tmp_path, monkeypatch):
     assert cli("check", tmp_path / "no.cert").status == 65
 
 
+def test_every_reader_unpacks_a_certificate_and_its_files(cli, proof, net, prop, capfd):
+    for path in (proof, net, prop):
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    assert cli("check", proof).out.startswith("accepted")
+    assert cli("info", proof).out.startswith("certificate:")
+    assert check(proof, net, prop).accepted
+    assert checker([str(net), str(prop), str(proof)]) == 0
+    assert capfd.readouterr().out.startswith("accepted")
+
+
+def test_no_reader_waits_for_a_pipe(cli, proof, net, prop, tmp_path, capfd):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "need a regular file" in cli("check", pipe).line()
+    for files in ([net, prop, pipe], [net, pipe, proof], [pipe, prop, proof]):
+        assert checker([str(path) for path in files]) == 65
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line == f"unreadable: {pipe} is a folder, a pipe or a device; need a regular file"
+        with pytest.raises(BadInput, match="need a regular file"):
+            check(files[2], files[0], files[1])
+    with pytest.raises(BadInput, match="none cannot be read: No such file or directory"):
+        check(tmp_path / "none", net, prop)
+
+
 def test_info_describes_a_certificate(cli, proof):
     done = cli("info", proof)
     assert done.status == 0
@@ -78,16 +107,29 @@ def test_info_describes_a_certificate(cli, proof):
 
 
 def test_an_operator_without_a_rule_is_not_certified(cli, tmp_path, prop):
-    node = helper.make_node("Reciprocal", ["x"], ["y"], name="turn")
+    node = helper.make_node("Softsign", ["x"], ["y"], name="turn")
     net = save(tmp_path / "net.onnx", [node], {})
     positive = "".join(f"(assert (>= X_{i} 1.0)) (assert (<= X_{i} 2.0))" for i in range(2))
     flat(prop, UNSAT, positive)
     done = cli("verify", net, prop, "--certificate", tmp_path / "none.cert")
     assert done.word == "unsat"
     assert "not certified: " in done.line()
-    assert "Reciprocal" in done.line()
+    assert "Softsign" in done.line()
     assert "none.cert was not written" in done.line()
     assert not (tmp_path / "none.cert").exists()
+
+
+@pytest.mark.parametrize("name", ["a\tb.onnx", "a\u00a0b.onnx"])
+def test_names_that_cannot_be_printed_cost_no_certificate(cli, prop, tmp_path, name):
+    """Names of files, and of the tensors of a network."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h\u00a0" + 2000 * "h"]),
+        helper.make_node("Relu", ["h\u00a0" + 2000 * "h"], ["y"]),
+    ]
+    net = save(tmp_path / name, nodes, {"w": np.array([[1, -1], [1, 1]], np.float32)})
+    flat(prop, "(assert (<= Y_0 -0.1))")
+    line = cli("verify", net, prop).line()
+    assert "proved for the real function and every float32 execution" in line
 
 
 def test_a_sat_writes_no_certificate(cli, net, tmp_path):

@@ -1,5 +1,6 @@
 """Passes keep the function, the law of rounding, and never add nodes."""
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from verifier.families import Rearrange
 from verifier.graph import Builder, Graph, Node, Value
 from verifier.graph.passes import drop_identities, merge_affine, restrict_inputs, simplify
+from verifier.ops.conv_transpose import TransposedConvolution
 from verifier.ops.convolution import Convolution
 from verifier.ops.gather_sum import GatherSum
 from verifier.ops.linear import Linear
@@ -69,6 +71,11 @@ def selection(*index, size, fill=None):
 def convolution(images=1, groups=1):
     geometry = ((2, 1), (1, 0, 0, 2), (1, 2), groups)
     return Convolution.of(normal(4, 4 // groups, 2, 2), normal(4), (4, 5, 6), geometry, images)
+
+
+def transposed(images=1, groups=1):
+    forward = replace(convolution(images, groups), bias=None)
+    return TransposedConvolution.of(forward, normal(4))
 
 
 CHAINS = {
@@ -150,6 +157,18 @@ CHAINS = {
     "normalised images": (
         (Scale.of(240, np.tile(np.repeat(normal(4), 30), 2), normal(240)), convolution(2)),
         ["Convolution"],
+    ),
+    "transposed convolution, batch norm": (
+        (transposed(groups=2), uniform_scale(4, 30)),
+        ["TransposedConvolution"],
+    ),
+    "transposed convolution, uneven scale": (
+        (transposed(), scale(120)),
+        ["TransposedConvolution", "Scale"],
+    ),
+    "normalised, transposed convolution": (
+        (Scale.of(144, np.tile(np.repeat(normal(4), 18), 2), normal(144)), transposed(2)),
+        ["TransposedConvolution"],
     ),
 }
 

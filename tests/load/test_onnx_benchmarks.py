@@ -10,7 +10,9 @@ from verifier.load.onnx import load_model, verify_import
 BENCHMARKS = Path(__file__).resolve().parents[3] / "shared" / "benchmarks"
 FAMILIES = {
     "acasxu": 3,
+    "carvana_unet": 2,
     "cersyve": 3,
+    "cgan": 1,
     "cifar10_resnet": 1,
     "cifar_biasfield": 1,
     "collins_rul_cnn": 3,
@@ -18,8 +20,11 @@ FAMILIES = {
     "dist_shift": 1,
     "eran": 2,
     "linearizenn": 3,
+    "lsnc": 2,
     "malbeware": 2,
     "metaroom": 1,
+    "ml4acopf": 3,
+    "ml4acopf_2023": 1,
     "mnist_fc": 1,
     "nn4sys": 3,
     "oval21": 1,
@@ -30,19 +35,17 @@ FAMILIES = {
     "sri_resnet_a": 1,
     "test": 5,
     "tllverifybench": 2,
+    "traffic_signs": 2,
+    "verivital": 1,
+    "vit": 2,
     "yolo": 1,
 }
 """How many networks of each family: the smallest ones."""
-NOT_YET = {"pensieve_big_parallel", "pensieve_mid_parallel", "pensieve_small_parallel"}
 
 
 def networks():
     for family, count in FAMILIES.items():
-        found = [
-            path
-            for path in (BENCHMARKS / family).rglob("*.onnx.gz")
-            if path.name.removesuffix(".onnx.gz") not in NOT_YET
-        ]
+        found = (BENCHMARKS / family).rglob("*.onnx.gz")
         paths = sorted(found, key=lambda path: (path.stat().st_size, path.name))[:count]
         if not paths:
             reason = "no benchmark sets beside the repository"

@@ -5,6 +5,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.load.onnx_models import network, save
+from verifier.errors import UnsupportedModel
 from verifier.load.onnx import load_model, verify_import
 from verifier.load.onnx.importer import import_graph
 
@@ -81,6 +82,27 @@ def test_operators_without_a_reader_fold_too():
     np.testing.assert_array_equal(folded([node("Sqrt", ["a"])], values), [2, 3])
     nodes = [node("Equal", ["a", "b"], "e"), node("Where", ["e", "a", "b"])]
     np.testing.assert_array_equal(folded(nodes, values), [1, 9])
+
+
+@pytest.mark.parametrize("op_type", ["ConstantOfShape", "Expand", "Tile", "Range"])
+def test_absurd_sizes_are_refused_before_they_are_made(op_type):
+    huge = {"s": np.array([2**20, 2**20]), "a": np.ones((1, 1), np.float32), "n": np.array(2**40)}
+    huge |= {"zero": np.array(0), "one": np.array(1)}
+    inputs = {"ConstantOfShape": ["s"], "Range": ["zero", "n", "one"]}.get(op_type, ["a", "s"])
+    with pytest.raises(UnsupportedModel, match="need at most 268,435,456 elements"):
+        folded([node(op_type, inputs)], huge)
+
+
+def test_sparse_constants():
+    values = numpy_helper.from_array(np.array([2.0, 3.0], dtype=np.float32), "c")
+    for places in (np.array([1, 5]), np.array([[0, 1], [1, 2]])):
+        sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(places), [2, 3])
+        result = folded([node("Constant", [], sparse_value=sparse)])
+        np.testing.assert_array_equal(result, [[0, 2, 0], [0, 0, 3]])
+        keep = helper.make_node("Identity", ["x"], ["y"])
+        proto = network([keep, node("Identity", ["c"], "d")], {"x": [1]}, {"y": None})
+        proto.graph.sparse_initializer.append(sparse)
+        np.testing.assert_array_equal(import_graph(proto).tensors["d"], result)
 
 
 def test_a_reshape_whose_shape_is_computed(tmp_path):

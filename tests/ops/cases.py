@@ -1,5 +1,6 @@
 """Every example of every operator, loaded once, and what the tests share."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -58,12 +59,22 @@ def nonlinear(case: Case, value: int) -> Nonlinear:
     return operator
 
 
+def _content(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return value.shape, str(value.dtype), value.tobytes()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = ((f.name, _content(getattr(value, f.name))) for f in dataclasses.fields(value))
+        return type(value).__name__, tuple(parts)
+    return value
+
+
 @cache
 def operators(kind: type[Affine] | type[Nonlinear]) -> tuple[tuple[str, Case, int], ...]:
-    """(label, case, value) of every operator of a family in the examples."""
-    return tuple(
-        (f"{case.example.name}:{node.name}", case, value)
-        for case in cases()
-        for value, node in enumerate(case.graph.nodes, start=1)
-        if isinstance(node.operator, kind)
-    )
+    """(label, case, value) of every different operator of a family in the examples."""
+    found: dict[object, tuple[str, Case, int]] = {}
+    for case in cases():
+        for value, node in enumerate(case.graph.nodes, start=1):
+            if isinstance(node.operator, kind):
+                label = f"{case.example.name}:{node.name}"
+                found.setdefault(_content(node.operator), (label, case, value))
+    return tuple(found.values())

@@ -6,6 +6,9 @@ import pytest
 from tests.ops.cases import Case, nonlinear, operators
 from tests.ops.reference import reference
 from verifier.families import Elementwise, Nonlinear, Planes
+from verifier.families.curve import Curve
+from verifier.ops.order import ArgGreatest
+from verifier.ops.periodic import Tangent
 from verifier.ops.reciprocal import Reciprocal
 from verifier.ops.relu import Relu
 from verifier.sets import Box, Owner
@@ -31,6 +34,18 @@ over_backends = pytest.mark.parametrize(
 )
 
 
+def limits(operator):
+    """Where a function of one variable is defined, and fits into float32."""
+    if not isinstance(operator, Curve):
+        return -np.inf, np.inf
+    low, high = operator.function.domain
+    if operator.function.name in {"exp", "sinh", "cosh"}:
+        return -40.0, 40.0
+    if isinstance(operator, Tangent):
+        return -1.5, 1.5
+    return low + 2.0**-10, high - 2.0**-10
+
+
 def boxes_of(operator, kind, xp, batch=BATCH):
     """Boxes in the working precision, as NumPy pairs, one for each input."""
     centre, radius = KINDS[kind]
@@ -44,7 +59,9 @@ def boxes_of(operator, kind, xp, batch=BATCH):
             side = np.where(np.arange(batch) % 2 == 0, 1.0, -1.0)[:, None]
             middle = side * (abs(middle) + 1.5 * radius + 1e-3)
         spread = radius * generator.uniform(0.0, 1.0, (batch, size))
-        lower, upper = (middle - spread).astype(dtype), (middle + spread).astype(dtype)
+        low, high = limits(operator)
+        lower, upper = (np.clip(x, low, high) for x in (middle - spread, middle + spread))
+        lower, upper = lower.astype(dtype), upper.astype(dtype)
         result.append((lower, upper))
     return result
 
@@ -56,6 +73,7 @@ def placed(boxes, xp):
 def samples_of(operator, boxes, seed=0):
     """[samples, batch, n] for each input: ends, the middle, kinks, and random points in between."""
     kinks = (0.0, getattr(operator, "low", 0.0), getattr(operator, "high", 0.0))
+    kinks += tuple(getattr(operator, "kinks", ()))
     generator = np.random.default_rng(seed)
     result = []
     for lower, upper in boxes:
@@ -66,6 +84,11 @@ def samples_of(operator, boxes, seed=0):
         points = lower + steps * (upper - lower)
         for place, kink in enumerate(kinks, start=3):
             points[place] = kink
+        points[8:14] = np.round(points[8:14])
+        for start, way in ((14, -np.inf), (20, np.inf)):
+            whole = np.round(points[start : start + 6])
+            points[start : start + 6] = np.nextafter(whole, points.dtype.type(way))
+        points[26:32] = np.floor(points[26:32]) + 0.5
         result.append(np.clip(points, lower, upper))
     return result
 
@@ -128,7 +151,9 @@ def test_the_interval_shrinks_with_its_box_and_is_a_point_at_a_point(case: Case,
     assert (part.lower >= whole.lower).all()
     assert (part.upper <= whole.upper).all()
     point = operator.interval(*placed(boxes_of(operator, "point", xp), xp))
-    assert (point.upper - point.lower <= 1e-14 * (1 + abs(point.lower))).all()
+    # Each output of a product of matrices is a sum of so many products.
+    roundings = operator.work / operator.size
+    assert (point.upper - point.lower <= 1e-14 * roundings * (1 + abs(point.lower))).all()
 
 
 @over_backends
@@ -139,8 +164,9 @@ def test_planes_enclose_the_function(case: Case, value: int, make):
     operator = plain.on(xp)
     for kind in KINDS:
         boxes = boxes_of(operator, kind, xp)
-        margin, _ = margins(plain, boxes, operator.relax(*placed(boxes, xp)), xp)
-        assert margin.min() >= 0, kind
+        margin, size = margins(plain, boxes, operator.relax(*placed(boxes, xp)), xp)
+        # What the test's own sums round; exact lines have a margin of 0.
+        assert (margin >= -8 * np.finfo(np.longdouble).eps * size).all(), kind
 
 
 @over_all
@@ -148,6 +174,8 @@ def test_planes_touch_the_function(case: Case, value: int):
     """Each unit row's plane comes close to the function somewhere, up to sampling and rounding."""
     xp = numpy_backend()
     plain = nonlinear(case, value)
+    if isinstance(plain, ArgGreatest):
+        return  # tests/ops/test_jumps.py goes to the corners that samples do not hit
     operator = plain.on(xp)
     for kind in ("ordinary", "wide", "point", "sliver", "huge", "far"):
         boxes = boxes_of(operator, kind, xp)
@@ -217,21 +245,21 @@ def test_taking_and_pushing_agree_with_pulling(case: Case, value: int):
 
 
 @over_all
-def test_partials_are_finite_differences(case: Case, value: int):
+def test_gradients_are_finite_differences(case: Case, value: int):
     xp = numpy_backend()
     operator = nonlinear(case, value).on(xp)
     boxes = boxes_of(operator, "ordinary", xp)
     x = [(low + up) / 2 for low, up in boxes]
     step = 1e-6
-    for which, (slope, index) in enumerate(operator.partials(*x)):
-        chosen = np.broadcast_to(np.arange(operator.size) if index is None else index, slope.shape)
+    rows = np.random.default_rng(2).normal(size=(BATCH, operator.size))
+    for which, gradient in enumerate(operator.gradient(rows, *x)):
         for k in range(operator.sizes[which]):
             up, down = ([part.copy() for part in x] for _ in range(2))
             up[which][:, k] += step
             down[which][:, k] -= step
             difference = (operator.evaluate(*up) - operator.evaluate(*down)) / (2 * step)
-            expected = np.where(chosen == k, slope, 0.0)
-            np.testing.assert_allclose(difference, expected, rtol=1e-4, atol=1e-4)
+            expected = (rows * difference).sum(1)
+            np.testing.assert_allclose(gradient[:, k], expected, rtol=1e-4, atol=1e-4)
 
 
 @over_all

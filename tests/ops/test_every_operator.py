@@ -19,8 +19,20 @@ REFERENCE_DIFFERS = (
     ("MaxPool", "ceil_mode"),
     ("MaxPool", "auto_pad"),
     ("BatchNormalization", "opset 9"),
+    ("ConvTranspose", "group"),
+    ("ConvTranspose", "output_shape"),
+    ("GatherElements", "2 axes"),
     ("GlobalMaxPool", "3 axes"),
+    ("OneHot", "2 axes"),
+    ("LogSoftmax", "opset 11"),
+    ("LpNormalization", "p"),
     ("Pad", "negative"),
+    ("RNN", "activations"),
+    ("Resize", "coordinate_transformation_mode"),
+    ("Resize", "opset 10"),
+    ("Scatter", "opset 9"),
+    ("Softmax", "opset 11"),
+    ("Upsample", "mode"),
 )
 """What onnx.reference reads otherwise than ONNX Runtime, which is the judge."""
 

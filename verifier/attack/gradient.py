@@ -41,11 +41,7 @@ def _pull_back(operator: Operator, inputs: tuple[Array, ...], gradient: Array) -
     if not isinstance(operator, Nonlinear):
         message = f"{type(operator).__name__} belongs to no family with derivatives"
         raise TypeError(message)
-    parts = []
-    for size, (derivative, index) in zip(operator.sizes, operator.partials(*inputs), strict=True):
-        part = gradient * derivative
-        parts.append(part if index is None else operator.xp.scatter_rows(part, index, size))
-    return tuple(parts)
+    return operator.gradient(gradient, *inputs)
 
 
 def points_at_once(graph: Graph) -> int:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.push import FORM_TERMS, Push, stacked
-from verifier.families import Affine, Nonlinear, Planes
+from verifier.families import Affine, Band, Nonlinear, Planes
 from verifier.families.maximum import Champions
 from verifier.graph import Graph
 from verifier.sets import Box
@@ -122,6 +122,8 @@ class ForwardPush(Push[FormPair]):
         relaxation = self.enclosure.relaxations[value]
         if isinstance(relaxation, Champions):
             return self._through_champions(relaxation, inputs[0])
+        if isinstance(relaxation, Band):
+            return self._through_band(relaxation, inputs)
         assert isinstance(relaxation, Planes)
         return self._through_planes(relaxation, inputs)
 
@@ -139,6 +141,22 @@ class ForwardPush(Push[FormPair]):
             part = form.center * high[:, None, :] + form.gap * abs(high)[:, None, :]
             above = part if above is None else above + part
         return self._between((below, lower), (above, upper), size, planes.noise)
+
+    def _through_band(self, band: Band, inputs: tuple[FormPair, ...]) -> FormPair:
+        xp = self.xp
+
+        def reach(parts: tuple[Array, ...]) -> Array:
+            return band.absolute(tuple(x[:, None] for x in parts))[:, 0]
+
+        offset = band.linear(tuple(f.offset[:, None] for f in inputs), None)[:, 0] + band.offset
+        size = reach(tuple(f.size for f in inputs)) + abs(band.offset) + band.radius + band.noise
+        error = 2 * gamma(band.terms + FORM_TERMS, xp.unit_roundoff) * size + band.noise + xp.tiny
+        return FormPair(
+            band.linear(tuple(f.center for f in inputs), None),
+            offset,
+            band.absolute(tuple(f.gap for f in inputs)),
+            reach(tuple(f.slack for f in inputs)) + band.radius + error,
+        )
 
     def _through_champions(self, champions: Champions, form: FormPair) -> FormPair:
         xp, slope = self.xp, champions.slope

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.push import FORM_TERMS, Push, stacked
-from verifier.families import Affine, Elementwise, Maximum, Nonlinear, Planes
+from verifier.families import Affine, Band, Elementwise, Maximum, Nonlinear, Planes
 from verifier.families.maximum import Champions
 from verifier.graph import Graph
 from verifier.sets import Box
@@ -30,7 +30,7 @@ def zonotope(
 
 
 @dataclass(frozen=True, eq=False)
-class Band:
+class Strip:
     """least <= phi(x) - sum_i slopes_i x_i <= greatest over a box."""
 
     slopes: tuple[Float[Array, "batch m"], ...]
@@ -92,17 +92,21 @@ class ZonotopePush(Push[Zonotope]):
     def nonlinear(self, value: int, operator: Nonlinear, inputs: tuple[Zonotope, ...]) -> Zonotope:
         boxes = tuple(self.enclosure.boxes[i] for i in self.enclosure.graph.node(value).inputs)
         relaxation = self.enclosure.relaxations[value]
+        if isinstance(relaxation, Band):
+            return self._promoted(self._through(relaxation, inputs), relaxation.radius)
         if isinstance(relaxation, Champions):
             assert isinstance(operator, Maximum)
             inputs = (inputs[0].columns(relaxation.highest, self.xp),)
-            band = band_of_champions(operator, relaxation, boxes[0])
+            strip = strip_of_champions(operator, relaxation, boxes[0])
         elif isinstance(operator, Elementwise):
-            band = narrowest_band(operator, boxes[0])
+            strip = narrowest_strip(operator, boxes[0])
         else:
             assert isinstance(relaxation, Planes)
-            band = band_of_planes(relaxation, boxes)
-        form = self._banded(band, inputs)
-        fresh = (band.greatest - band.least) / 2
+            strip = strip_of_planes(relaxation, boxes)
+        return self._promoted(self._along(strip, inputs), (strip.greatest - strip.least) / 2)
+
+    def _promoted(self, form: Zonotope, fresh: Array) -> Zonotope:
+        """Symbols of their own for tails of the size ``fresh``, where that is worthwhile."""
         worthwhile = fresh > WORTHWHILE * self.xp.unit_roundoff * form.size
         fresh_count = min(self.limit, int(worthwhile.sum(1).max()))
         first, self.count = self.count, self.count + fresh_count
@@ -127,15 +131,15 @@ class ZonotopePush(Push[Zonotope]):
         count = max(z.count for z in inputs)
         return tuple(z.padded(count, self.xp) for z in inputs)
 
-    def _banded(self, band: Band, inputs: tuple[Zonotope, ...]) -> Zonotope:
+    def _along(self, strip: Strip, inputs: tuple[Zonotope, ...]) -> Zonotope:
         """Sum slopes_i x_i + [least, greatest]."""
         xp = self.xp
         inputs = self._aligned(inputs)
-        center = (band.least + band.greatest) / 2
-        tail = (band.greatest - band.least) / 2
-        size = abs(band.least) + abs(band.greatest)
+        center = (strip.least + strip.greatest) / 2
+        tail = (strip.greatest - strip.least) / 2
+        size = abs(strip.least) + abs(strip.greatest)
         generators = None
-        for slope, z in zip(band.slopes, inputs, strict=True):
+        for slope, z in zip(strip.slopes, inputs, strict=True):
             center, tail = center + slope * z.center, tail + abs(slope) * z.tail
             size = size + abs(slope) * z.size
             part = z.generators * slope[:, None, :]
@@ -143,8 +147,22 @@ class ZonotopePush(Push[Zonotope]):
         assert generators is not None
         return Zonotope(center, generators, tail + FORM_TERMS * xp.unit_roundoff * size + xp.tiny)
 
+    def _through(self, band: Band, inputs: tuple[Zonotope, ...]) -> Zonotope:
+        """L x + offset + [-radius, radius]."""
+        xp, inputs = self.xp, self._aligned(inputs)
 
-def narrowest_band(operator: Elementwise, box: Box) -> Band:
+        def reach(parts: tuple[Array, ...]) -> Array:
+            return band.absolute(tuple(x[:, None] for x in parts))[:, 0]
+
+        tail = reach(tuple(z.tail for z in inputs)) + band.radius + band.noise
+        size = reach(tuple(z.size for z in inputs)) + abs(band.offset) + band.radius
+        error = 2 * gamma(band.terms + FORM_TERMS, xp.unit_roundoff) * size + xp.tiny
+        center = band.linear(tuple(z.center[:, None] for z in inputs), None)[:, 0]
+        generators = band.linear(tuple(z.generators for z in inputs), None)
+        return Zonotope(center + band.offset, generators, tail + error)
+
+
+def narrowest_strip(operator: Elementwise, box: Box) -> Strip:
     """Around the chord or between the tangents' slopes, whichever is narrower.
 
     For a convex or concave phi the chord's is the narrowest band of all: for ReLU the parallelogram
@@ -161,7 +179,7 @@ def narrowest_band(operator: Elementwise, box: Box) -> Band:
     first, second = operator.gap(chord, box), operator.gap(mean, box)
     # Written so that NaN chooses the second.
     narrower = first[1] - first[0] <= second[1] - second[0]
-    return Band(
+    return Strip(
         (xp.where(narrower, chord, mean),),
         xp.where(narrower, first[0], second[0]),
         xp.where(narrower, first[1], second[1]),
@@ -173,7 +191,7 @@ def finite_or_zero(x: Array, xp: Backend) -> Array:
     return xp.where(xp.function("isfinite", x), x, xp.zeros(1))
 
 
-def band_of_planes(planes: Planes, boxes: tuple[Box, ...]) -> Band:
+def strip_of_planes(planes: Planes, boxes: tuple[Box, ...]) -> Strip:
     """With the mean of the two planes' slopes; what they differ by is bounded over the boxes."""
     xp = planes.xp
     slopes, extra = [], planes.noise
@@ -182,18 +200,18 @@ def band_of_planes(planes: Planes, boxes: tuple[Box, ...]) -> Band:
         extra = extra + abs(above - below) / 2 * box.magnitude(xp)
     rounding = FORM_TERMS * xp.unit_roundoff
     least, greatest = planes.lower_offset - extra, planes.upper_offset + extra
-    return Band(
+    return Strip(
         tuple(slopes),
         least - rounding * (abs(planes.lower_offset) + extra),
         greatest + rounding * (abs(planes.upper_offset) + extra),
     )
 
 
-def band_of_champions(operator: Maximum, champions: Champions, box: Box) -> Band:
+def strip_of_champions(operator: Maximum, champions: Champions, box: Box) -> Strip:
     """Around the upper line s x_i + t, 0 <= s <= 1, of the member i of the greatest upper bound.
 
     With b the greatest lower bound of all, y >= max(x_i, b); less s x_i, that is least at x_i = b.
     """
     best = operator.interval(box).lower
     least = (1 - champions.slope) * best - champions.noise
-    return Band((champions.slope,), least, champions.offset + champions.noise)
+    return Strip((champions.slope,), least, champions.offset + champions.noise)

@@ -1,15 +1,48 @@
 """What the engine proves, but the checker has no rule for: such an ``unsat`` is "not certified".
 
-Nor has it one for these forms of operators that otherwise have one: Mul, Div and MatMul of two
-variables; constants that the network computes from other constants in floating point; properties
-with nonlinear terms, several networks, or names of hidden nodes.
+Nor has it one for these forms of operators that otherwise have one: constants that the network
+computes from other constants in floating point; properties with nonlinear terms, several networks,
+or names of hidden nodes; products of very large variable matrices.
 """
 
+CURVED = "a curve without a proven bracket"
+JUMPS = "a function that jumps"
+MOVES = "an arrangement of numbers that the checker does not read"
+COMPOSED = "made of several others, of which one has no rule, or which the checker does not read"
+
 UNCERTIFIED = {
-    "GlobalMaxPool": "a maximum of several values",
-    "MaxPool": "a maximum of several values",
-    "Reciprocal": "division by a variable",
-    "Size": "only where a network computes with its own sizes",
-    "Sum": "an addition of any number of values",
+    **dict.fromkeys(
+        (
+            *("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Celu", "Cosh", "Elu", "Erf"),
+            *("Gelu", "HardSwish", "Log", "Mish", "Selu", "Sinh", "Softplus", "Softsign"),
+            *("Swish", "Tan"),
+        ),
+        CURVED,
+    ),
+    **dict.fromkeys(
+        (
+            *("And", "ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual"),
+            *("Less", "LessOrEqual", "Not", "Or", "QuantizeLinear", "Round", "Shrink", "Sign"),
+            *("ThresholdedRelu", "Where", "Xor"),
+        ),
+        JUMPS,
+    ),
+    **dict.fromkeys(
+        (
+            *("Col2Im", "Compress", "GatherND", "OneHot", "Resize", "ReverseSequence", "Scatter"),
+            *("ScatterElements", "ScatterND", "Size", "SpaceToDepth", "Trilu", "Upsample"),
+        ),
+        MOVES,
+    ),
+    **dict.fromkeys(
+        (
+            *("CumSum", "DequantizeLinear", "Einsum", "GRU", "GroupNormalization"),
+            *("HardSigmoid", "InstanceNormalization", "LSTM", "LogSoftmax", "LpNormalization"),
+            *("Mean", "MeanVarianceNormalization", "PRelu", "RMSNormalization", "RNN"),
+            *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd"),
+            "ReduceSumSquare",
+        ),
+        COMPOSED,
+    ),
 }
 """ONNX operators with bound rules but without a checker rule, and why."""

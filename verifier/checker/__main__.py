@@ -19,7 +19,7 @@ REJECTED, BAD_INPUT, UNSUPPORTED, OUT_OF_MEMORY = 1, 65, 69, 75
 
 
 def run(
-    files: tuple[Path, Path], certificate: bytes, *, semantics: str | None, exact: bool
+    files: tuple[Path, Path], certificate: bytes | Path, *, semantics: str | None, exact: bool
 ) -> Report:
     """Check a certificate against the files of a network and a property.
 
@@ -29,8 +29,10 @@ def run(
     # The products are small: more threads would wait for each other. NumPy reads this once.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from verifier.checker.check import Effort, check
-    from verifier.checker.container import read_file
+    from verifier.checker.container import read_certificate, read_file
 
+    if isinstance(certificate, Path):
+        certificate = read_certificate(certificate)
     network, prop = (read_file(path) for path in files)
     effort = Effort(exact=exact, threads=os.cpu_count() or 1)
     if exact and semantics is None:
@@ -63,13 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--exact", action="store_true", help="in fractions, for small networks")
     given = parser.parse_args(arguments)
     try:
-        data = given.certificate.read_bytes()
         files = given.network, given.property
-        report = run(files, data, semantics=given.semantics, exact=given.exact)
+        report = run(files, given.certificate, semantics=given.semantics, exact=given.exact)
     except Rejected as error:
         sys.stdout.write(f"rejected: {error}\n")
         return REJECTED
-    except (Unreadable, OSError) as error:
+    except Unreadable as error:
         problem, status = f"unreadable: {error}", BAD_INPUT
     except Unsupported as error:
         problem, status = f"unsupported: {error}", UNSUPPORTED

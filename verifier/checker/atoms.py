@@ -20,6 +20,8 @@ Pair = tuple[Floats, Floats]
 class Atom(ABC):
     """y_i = phi(x_i) on finite boxes lower <= x <= upper; all arrays of a call have one shape."""
 
+    arity: int = 1
+    """How many numbers it reads for each of its own (``groups``)."""
     tilted: bool = False
     """Whether there is a family of lower lines through a kink, slopes 0 to 1."""
 
@@ -40,7 +42,7 @@ class Atom(ABC):
         return lower * 0
 
 
-def _lowered(value: Floats, size: Floats) -> Floats:
+def lowered(value: Floats, size: Floats) -> Floats:
     """At most the exact nu p - A x that ``value`` approximates, for size >= |nu p| + |A x|.
 
     p = phi(x) may be off by u |p|: at most 3 roundings of each term, one of this subtraction and
@@ -53,7 +55,7 @@ def _number(x: float, like: Floats) -> Any:
     return Fraction(x) if like.dtype == object else float(x)
 
 
-def _ratio(numerator: Floats, denominator: Floats, otherwise: Floats) -> Floats:
+def ratio(numerator: Floats, denominator: Floats, otherwise: Floats) -> Floats:
     """numerator / denominator where denominator > 0."""
     positive = denominator > 0
     return np.where(positive, numerator / np.where(positive, denominator, 1), otherwise)
@@ -73,7 +75,7 @@ class Relu(Atom):
         zero = lower * 0
         below = np.where(upper > -lower, zero + 1, zero)
         crossing = (lower < 0) & (upper > 0)
-        return below, _ratio(upper, np.where(crossing, upper - lower, zero), below)
+        return below, ratio(upper, np.where(crossing, upper - lower, zero), below)
 
     def intercept(self, nu: Floats, multiplier: Floats, lower: Floats, upper: Floats) -> Floats:
         """nu relu(x) - A x is linear on both sides of 0: its minimum is at an end or at 0."""
@@ -87,7 +89,7 @@ class Relu(Atom):
         least -= multiplier * lower
         np.minimum(least, at_upper, out=least)
         np.minimum(least, zero, out=least, where=(lower < zero) & (upper > zero))
-        return _lowered(least, size)
+        return lowered(least, size)
 
 
 class Piecewise(Atom):
@@ -115,7 +117,7 @@ class Piecewise(Atom):
         results: list[Floats] = []
         for x in self._points(lower, upper):
             first, second = nu * self.value(x), multiplier * x
-            results.append(_lowered(first - second, abs(first) + abs(second)))
+            results.append(lowered(first - second, abs(first) + abs(second)))
         return np.minimum.reduce(results)
 
     def lines(self, lower: Floats, upper: Floats) -> Pair:
@@ -127,7 +129,7 @@ class Piecewise(Atom):
         values = [sign * self.value(x) for x in points]
         best = top = lower * 0
         for i, j in combinations(range(len(points)), 2):
-            slope = _ratio(values[j] - values[i], points[j] - points[i], best)
+            slope = ratio(values[j] - values[i], points[j] - points[i], best)
             rests = [v - slope * x for v, x in zip(values, points, strict=True)]
             height = slope * ((lower + upper) / 2) + np.minimum.reduce(rests)
             better = (height > top) | (j == 1)
@@ -167,7 +169,7 @@ _BRACKET = 2.0**-47
 _FAR = 700.0
 
 
-def _exp_of_minus(t: Floats) -> Floats:
+def exp_of_minus(t: Floats) -> Floats:
     """exp(-t) for 0 <= t <= 700, off by less than 57 u, relatively.
 
     With k = rint(t / ln 2) and r = t - k ln 2, exp(-t) = 2^-k exp(-r). The two parts of ln 2 sum
@@ -192,7 +194,7 @@ def _sigmoid(x: Floats) -> Floats:
     e = exp(-|x|) is off by 57 u. e / (1 + e) and 1 / (1 + e) change relatively by at most as much
     as e does; the sum and the quotient are rounded: 59 u and terms of second order.
     """
-    e = _exp_of_minus(abs(x))
+    e = exp_of_minus(abs(x))
     return np.where(x > 0, 1.0, e) / (1 + e)
 
 
@@ -239,7 +241,7 @@ class SShape(Atom):
     def _below(self, lower: Floats, upper: Floats) -> Floats:
         """The tangent's slope in the middle, or further left, so that it is below phi(upper)."""
         target, (start, _, steep, _) = self.bracket(upper)[0], self.bracket(lower)
-        chord = _ratio(target - start, upper - lower, steep)
+        chord = ratio(target - start, upper - lower, steep)
         left, right = lower, np.minimum(upper, 0.0)
         for _ in range(12):
             touch = (left + right) / 2
@@ -260,7 +262,7 @@ class SShape(Atom):
         right = np.where(rising, np.minimum(upper, 0.0), upper)
         convex = left <= right
         with np.errstate(over="ignore"):
-            slope = _ratio(np.where(rising, multiplier, -multiplier), abs(nu), nu * 0)
+            slope = ratio(np.where(rising, multiplier, -multiplier), abs(nu), nu * 0)
         at = self._stationary(slope)
         at = np.clip(
             np.where(rising, at, -at), np.where(convex, left, lower), np.where(convex, right, upper)
@@ -283,7 +285,7 @@ class SShape(Atom):
     def _at(self, nu: Floats, multiplier: Floats, x: Floats) -> Floats:
         low, high, _, _ = self.bracket(x)
         size = abs(nu) * np.maximum(abs(low), abs(high)) + abs(multiplier * x)
-        return _lowered(np.where(nu >= 0, nu * low, nu * high) - multiplier * x, size)
+        return lowered(np.where(nu >= 0, nu * low, nu * high) - multiplier * x, size)
 
     def error32(self, lower: Floats, upper: Floats) -> Floats:
         """Assumed of the runtime: at most 8 units in the last place of 1; ONNX Runtime has 2.6."""

@@ -13,6 +13,7 @@ import numpy as np
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import TINY32, Arithmetic, Floats, Ints, Table, gamma32
 from verifier.checker.atoms import Atom
+from verifier.checker.errors import require_time
 from verifier.checker.network import Network
 
 LARGEST32 = 1.7e38
@@ -95,10 +96,14 @@ class Enclosure:
     lower: list[Floats]
     """For each value [batch, n]."""
     upper: list[Floats]
+    deadline: float = float("inf")
+    """Of the whole check, on ``time.monotonic``'s clock."""
     noise: dict[int, Floats] = field(default_factory=dict[int, Floats])
     """For an affine value: what a unit of |coefficient| on it loses, [batch, n]."""
     noise32: dict[int, Floats] = field(default_factory=dict[int, Floats])
     """For a value that float32 execution rounds: how far it may be off."""
+    reach: dict[int, Floats] = field(default_factory=dict[int, Floats])
+    """For an affine value: what terms a runtime may meet that merges it with those before it."""
     slack: dict[int, Floats] = field(default_factory=dict[int, Floats])
     """What underflow may take from a row, [batch]."""
     lines: dict[int, Lines] = field(default_factory=dict[int, Lines])
@@ -142,9 +147,13 @@ class Enclosure:
         back = number.gamma(rule.terms_backward + rule.terms_forward + rule.size + 16)
         self.noise[value] = 2 * back * whole + small
         spread = rule.absolute(*radii) + 3 * number.gamma(rule.terms_forward + 8) * whole + small
+        if self.single:
+            wide = [self.reach.get(i, m) for i, m in zip(inputs, magnitudes, strict=True)]
+            merged = any(i in self.reach for i in inputs)
+            self.reach[value] = rule.magnitude(*wide) if merged else whole
         if self.single and rule.terms_float32:
             rounding = gamma32(rule.terms_float32) * whole + rule.terms_float32 * TINY32
-            self.noise32[value] = self._single(1.001 * rounding, whole)
+            self.noise32[value] = self._single(1.001 * rounding, self.reach[value])
             spread = spread + self.noise32[value]
         spread = spread * (1 + number.gamma(4))
         middle = rule.forward(*centers)
@@ -166,12 +175,13 @@ class Enclosure:
         (source,) = node.inputs
         box = self.lower[source], self.upper[source]
         below, above = node.rule.lines(*box)
-        number, reach = self.arithmetic, self.magnitude(source)
-        one = 0 * below + 1
+        number, reach, size = self.arithmetic, self.magnitude(source), self.network.sizes[value]
+        one = number.numbers(np.ones((len(below), size)))
         error = number.gamma(4) * np.maximum(abs(below), abs(above)) * reach
+        error = error.reshape(len(error), -1, size).sum(1) * (1 + number.gamma(node.rule.arity))
         low = node.rule.intercept(one, below, *box) - error
         high = node.rule.intercept(-one, -above, *box) - error
-        sums = 2 * number.gamma(self.network.sizes[value] + 8)
+        sums = 2 * number.gamma(size + 8)
         self.lines[value] = Lines(below, above, low - sums * abs(low), high - sums * abs(high))
         self.slack[value] = number.tiny * (reach.sum(1) + reach.shape[1] + 8)
 
@@ -204,6 +214,7 @@ class Enclosure:
         step = max(8, ROW_ELEMENTS // max(self.network.sizes))
         forms: list[Form] = []
         for start in range(0, len(rows.owner), step):
+            require_time(self.deadline)
             some = slice(start, start + step)
             chosen = None if multipliers is None else multipliers[some]
             forms.append(_Back(self, rows[some], chosen).run())
@@ -286,8 +297,9 @@ class _Back:
         positive = np.maximum(nu, 0)
         negative = nu - positive
         if chosen is None or not (value in chosen.slopes or value in chosen.added):
-            multiplier = positive * self._owned(lines.below)
-            multiplier += negative * self._owned(lines.above)
+            falling, rising = (np.tile(part, rule.arity) for part in (negative, positive))
+            multiplier = rising * self._owned(lines.below)
+            multiplier += falling * self._owned(lines.above)
             self._add(self._dot(positive, lines.low) - self._dot(negative, lines.high))
             return multiplier
         box = [self._owned(x[source]) + 0 * nu for x in (enclosure.lower, enclosure.upper)]

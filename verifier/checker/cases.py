@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, product
@@ -50,6 +50,7 @@ class Tensor:
     kind: str
     name: str
     shape: tuple[int, ...]
+    element: str = "real"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,32 @@ class Property:
     def n_cases(self) -> int:
         """How many cases there are, including those with empty boxes."""
         return prod(len(choice) for choice in self.choices)
+
+    def nonempty(self, tick: Callable[[], None]) -> Iterator[int]:
+        """The numbers of the cases whose boxes have points, ascending; each step calls ``tick``.
+
+        Alternatives are taken one after another: what is empty already is not gone into.
+        """
+        common, several = Alternative({}, {}, ()), list[tuple[Alternative, ...]]()
+        for choice in self.choices:
+            if len(choice) == 1:
+                intersect(common.lower, common.upper, choice[0])
+            else:
+                several.append(choice)
+        waiting = [(0, 0, common, common)]
+        while waiting:
+            tick()
+            depth, number, box, more = waiting.pop()
+            inner = Alternative(box.lower.copy(), box.upper.copy(), ())
+            intersect(inner.lower, inner.upper, more)
+            if _is_empty(inner, more):
+                continue
+            if depth == len(several):
+                yield number
+                continue
+            number *= len(several[depth])
+            numbered = enumerate(several[depth], number)
+            waiting += [(depth + 1, n, inner, one) for n, one in reversed([*numbered])]
 
     def case(self, number: int) -> Case:
         """Make one case; Unsupported if an input is unbounded, or clauses are too many."""
@@ -98,6 +125,15 @@ def intersect(lower: Bounds, upper: Bounds, more: Alternative) -> None:
         lower[i] = max(bound, lower.get(i, bound))
     for i, bound in more.upper.items():
         upper[i] = min(bound, upper.get(i, bound))
+
+
+def _is_empty(box: Alternative, changed: Alternative) -> bool:
+    """Is a box empty where some of its bounds have changed?"""
+    for i in chain(changed.lower, changed.upper):
+        low, high = box.lower.get(i), box.upper.get(i)
+        if low is not None and high is not None and low > high:
+            return True
+    return False
 
 
 def _order(row: Row) -> list[tuple[int, int, Fraction]]:

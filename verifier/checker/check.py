@@ -12,7 +12,7 @@ from pathlib import Path
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.cases import Property
 from verifier.checker.container import Container, read_container
-from verifier.checker.errors import Rejected, Unsupported
+from verifier.checker.errors import Rejected, Unsupported, require_time
 from verifier.checker.network import Network, read_network
 from verifier.checker.nodes import Failure, Open
 from verifier.checker.proof import LEAF, Proof, read_proof
@@ -24,10 +24,6 @@ FAILURES_NAMED = 100_000
 
 Looked = tuple[list[Failure], Open]
 """What is wrong with some nodes, and their children."""
-
-
-class OutOfTimeError(Exception):
-    """The check was stopped at its deadline."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +108,9 @@ def check_parsed(
     ):
         if mine != theirs:
             raise Rejected(f"the property has {mine} {kind}, the network {theirs}")
+    odd = network.unlike(prop.tensors) if prop.tensors else None
+    if odd is not None:
+        raise Rejected(f"the property declares {odd}")
     if effort.exact and semantics == "float32":
         raise Unsupported("exact arithmetic is for the real function: ask for the semantics real")
     proof = read_proof(container, network)
@@ -134,12 +133,12 @@ def _failures(
 ) -> list[Failure]:
     arithmetic, failures = Arithmetic(effort.exact), list[Failure]()
     try:
-        cases = groups(subject[1], proof["roots"], arithmetic)
+        cases = groups(subject[1], proof["roots"], arithmetic, effort.deadline)
     except OverflowError:
         raise Unsupported("the property has numbers beyond those of float64") from None
     with ThreadPoolExecutor(effort.threads) as pool:
         for group in cases:
-            walk = Walk(subject[0], proof, group, arithmetic, single)
+            walk = Walk(subject[0], proof, group, arithmetic, single, effort.deadline)
             failures += _walk(walk, effort, map if effort.threads == 1 else pool.map)
     return failures
 
@@ -148,8 +147,7 @@ def _walk(walk: Walk, effort: Effort, mapper: Callable[..., Iterable[Looked]]) -
     """Depth first, in batches: little is open at a time."""
     failures, stack, size = list[Failure](), [walk.roots()], walk.batch()
     while stack:
-        if time.monotonic() > effort.deadline:
-            raise OutOfTimeError
+        require_time(effort.deadline)
         for found, children in mapper(walk.look, _take(stack, size, effort.threads)):
             failures += found
             if len(children):

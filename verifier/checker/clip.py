@@ -27,8 +27,9 @@ def clip(
     """
     still = live.copy()
     low, high = np.full_like(box[0], np.inf), np.full_like(box[1], -np.inf)
-    for k in range(live.shape[1]):
-        rows = np.flatnonzero(clause == k)
+    starts: list[int] = np.searchsorted(clause, np.arange(int(live.shape[1]) + 1)).tolist()
+    for k in np.flatnonzero(np.any(live, 0)).tolist():
+        rows = np.arange(starts[k], starts[k + 1])
         a, c, part = planes[:, rows, :-1], planes[:, rows, -1], box
         for _ in range(SWEEPS if len(rows) else 0):
             part = _cut(part, a, c, arithmetic)

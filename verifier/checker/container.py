@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -19,17 +20,20 @@ import numpy as np
 import numpy.typing as npt
 
 from verifier.checker.errors import Rejected, Unreadable
+from verifier.checker.members import LENGTHS, MEMBERS
 
 MAX_MEMBER = 2**30
-MAX_TOTAL = 2**32
+MAX_TOTAL = 3 * 2**29
 MAX_MANIFEST = 2**20
 MAX_FILE = 2**32
+MAX_CERTIFICATE = 2**31
+READ_SIZE = 2**24
 MAX_NAME = 1000
-MAX_MEMBERS = 1000
 
 MANIFEST = "manifest.json"
-MEMBER = re.compile(r"[a-z_0-9]+\.npy")
+GZIP = b"\x1f\x8b"
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+NAMES = {f"{name}.npy" for name in MEMBERS}
 CENTRAL_HEADER = 46
 END_RECORD = struct.Struct("<4s4H2IH")
 OLDEST = 1 << 5 | 1  # 1980-01-01
@@ -50,19 +54,44 @@ class Container:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a network or a property, decompressed if its name ends in .gz.
+    """The bytes of a network or a property, decompressed if they are gzip data.
 
     Raises:
-        Unreadable: it cannot be read, or is larger than 4 GiB
+        Unreadable: it is no regular file, cannot be read, or is larger than 4 GiB
     """
+    return _read(path, MAX_FILE)
+
+
+def read_certificate(path: Path) -> bytes:
+    """The bytes of a certificate, decompressed if they are gzip data.
+
+    Raises:
+        Unreadable: it is no regular file, cannot be read, or is larger than 2 GiB
+    """
+    return _read(path, MAX_CERTIFICATE)
+
+
+def _read(path: Path, most: int) -> bytes:
+    parts, size = list[bytes](), 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
+        # To open a pipe would wait for somebody who writes to it.
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise Unreadable(f"{path} is a folder, a pipe or a device; need a regular file")
+        with path.open("rb") as raw:
+            packed = raw.read(len(GZIP)) == GZIP
+            raw.seek(0)
+            file = gzip.GzipFile(fileobj=raw) if packed else raw
+            step = READ_SIZE if packed else max(READ_SIZE, min(found.st_size, most) + 1)
+            while size <= most and (part := file.read(step)):
+                parts.append(part)
+                size += len(part)
     except (OSError, EOFError, zlib.error) as error:
-        raise Unreadable(f"{path}: {error}") from None
-    if len(data) > MAX_FILE:
-        raise Unreadable(f"{path} has more than {MAX_FILE} bytes")
-    return data
+        problem = getattr(error, "strerror", None) or str(error)
+        raise Unreadable(f"{path} cannot be read: {problem}") from None
+    if size > most:
+        raise Unreadable(f"{path} has more than {most} bytes")
+    return b"".join(parts)
 
 
 def read_container(data: bytes) -> Container:
@@ -107,19 +136,34 @@ def _entries(data: bytes) -> dict[str, zipfile.ZipInfo]:
         position += LOCAL_HEADER.size + len(entry.filename) + entry.compress_size
     end = position + sum(CENTRAL_HEADER + len(entry.filename) for entry in entries)
     counts = (len(entries), len(entries), end - position, position, 0)
-    if len(entries) > MAX_MEMBERS or data[end:] != END_RECORD.pack(b"PK\5\6", 0, 0, *counts):
+    if data[end:] != END_RECORD.pack(b"PK\5\6", 0, 0, *counts):
         raise Rejected("the certificate has bytes that belong to no member")
     if sum(entry.file_size for entry in entries) > MAX_TOTAL:
         raise Rejected(f"the certificate has more than {MAX_TOTAL} bytes")
     names = {entry.filename: entry for entry in entries}
     if len(names) < len(entries):
         raise Rejected("the certificate has two members of one name")
+    _check_sizes({name: entry.file_size for name, entry in names.items() if name != MANIFEST})
     return names
+
+
+def _check_sizes(sizes: dict[str, int]) -> None:
+    """Whether members of these sizes can fit each other, before any of them is decompressed."""
+    count = dict.fromkeys(MEMBERS, 0)
+    for name, size in sizes.items():
+        array = name.removesuffix(".npy")
+        count[array], rest = divmod(size - NPY_HEADER, np.dtype(MEMBERS[array][0]).itemsize)
+        if rest or size < NPY_HEADER:
+            raise Rejected(f"{name}: not the size of an array of type {MEMBERS[array][0]}")
+    for array, other in LENGTHS.items():
+        width = count["column_atom"] if MEMBERS[array][1] == 2 else 1
+        if count[array] != count[other] * width:
+            raise Rejected(f"{array}.npy: its size does not fit that of {other}.npy")
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     name = entry.orig_filename
-    if name != MANIFEST and (len(name) > MAX_NAME or not MEMBER.fullmatch(name)):
+    if name != MANIFEST and name not in NAMES:
         raise Rejected(f"the certificate has an unexpected member {name[:40]!a}")
     if entry.flag_bits:
         raise Rejected(f"{name}: encrypted, or of unknown size")
@@ -173,6 +217,11 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**62
 
 
+def _is_name(value: Any) -> bool:
+    """Networks name their tensors as they like."""
+    return isinstance(value, str) and len(value) <= 64 * MAX_NAME
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable()
 
@@ -183,7 +232,7 @@ def _is_neurons(value: Any) -> bool:
 
 
 def _is_pair(pair: list[Any]) -> bool:
-    return len(pair) == 2 and _is_text(pair[0]) and _is_count(pair[1])
+    return len(pair) == 2 and _is_name(pair[0]) and _is_count(pair[1])
 
 
 def _is_members(value: Any) -> bool:

@@ -14,9 +14,10 @@ from onnx import numpy_helper
 
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic
+from verifier.checker.cases import Tensor as Declared
+from verifier.checker.composites import ALL_RULES
 from verifier.checker.errors import Unreadable, Unsupported
-from verifier.checker.operators import RULES
-from verifier.checker.tensors import Constant, Node, NoRule, Step, Tensor, Values, Variable
+from verifier.checker.tensors import Constant, Node, NoRule, Step, Tensor, Values, Variable, bounded
 
 _DOMAINS = ("", "ai.onnx")
 
@@ -32,7 +33,23 @@ class Network:
     """The number of the value that is y, all outputs one after the other."""
     input_types: tuple[str, ...]
     single_precision: bool
-    """Whether every tensor is float32."""
+    """Whether every tensor is float32, and no step may meet larger numbers than its box holds."""
+    ports: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    """Of each input, then of each output: declare-input or declare-output, its type, its shape."""
+
+    def unlike(self, declared: Sequence[Declared]) -> str | None:
+        """What a property of VNN-LIB 2.0 declares otherwise; axes of size 1 do not count."""
+        for kind in ("declare-input", "declare-output"):
+            mine = [port for port in self.ports if port[0] == kind]
+            theirs = [tensor for tensor in declared if tensor.kind == kind]
+            if len(mine) != len(theirs):
+                return f"{len(theirs)} tensors by {kind}, the network has {len(mine)}"
+            for (_, element, shape), tensor in zip(mine, theirs, strict=True):
+                same = [n for n in shape if n != 1] == [n for n in tensor.shape if n != 1]
+                if not same or tensor.element not in ("real", element):
+                    given = f"{tensor.name} {tensor.element}{list(tensor.shape)}"
+                    return f"{given}, the network {element}{list(shape)}"
+        return None
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,7 @@ def read_network(data: bytes, arithmetic: Arithmetic, folder: Path | None = None
     """
     try:
         return _read(onnx.ModelProto.FromString(data), arithmetic, folder)
-    except (Unreadable, Unsupported):
+    except (Unreadable, Unsupported, MemoryError):
         raise
     except Exception as error:
         raise Unreadable(f"the network cannot be read: {_line(error)}") from error
@@ -70,7 +87,7 @@ def _read(model: onnx.ModelProto, arithmetic: Arithmetic, folder: Path | None) -
     names = tuple(kind.name for kind in kinds)
     if not set(names) <= {"float16", "float32", "float64"}:
         raise Unsupported(f"inputs of type {', '.join(names)}: need floats")
-    values, start = Values(arithmetic, [sum(map(prod, shapes))]), 0
+    values, start = Values(arithmetic, [bounded(sum(map(prod, shapes)))]), 0
     for info, shape, kind in zip(inputs, shapes, kinds, strict=True):
         index = np.arange(start, start + prod(shape)).reshape(shape)
         start += prod(shape)
@@ -84,7 +101,10 @@ def _read(model: onnx.ModelProto, arithmetic: Arithmetic, folder: Path | None) -
     nodes, sizes, output = _prune(values, joined.value)
     _raise_terms(nodes)
     single = set(names) == {"float32"} and not values.strained and _merges_in_range(nodes)
-    return Network(nodes, sizes, output, names, single)
+    given = zip(names, shapes, strict=True)
+    ports = [("declare-input", name, shape) for name, shape in given]
+    ports += [("declare-output", o.kind.name, o.shape) for o in outputs]
+    return Network(nodes, sizes, output, names, single, tuple(ports))
 
 
 def _check_header(model: onnx.ModelProto) -> None:
@@ -103,7 +123,7 @@ def _check_header(model: onnx.ModelProto) -> None:
 
 def _array(tensor: onnx.TensorProto, folder: Path | None) -> Constant:
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        location = next(e.value for e in tensor.external_data if e.key == "location")
+        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
         if folder is None or not (folder / location).resolve().is_relative_to(folder.resolve()):
             raise Unreadable(f"constant {tensor.name} lies outside the network's folder")
     array = numpy_helper.to_array(tensor, str(folder or ""))
@@ -132,12 +152,12 @@ def _define(
         raise Unreadable(f"{label} reads {unknown[0]}, which nothing before it computes")
     read = [tensors[name] if name else None for name in node.input]
     missing = [label for t in read if isinstance(t, _Missing) for label in t.labels]
-    rule = RULES.get(node.op_type) if node.domain in _DOMAINS else None
+    rule = ALL_RULES.get(node.op_type) if node.domain in _DOMAINS else None
     results: Sequence[Tensor | _Missing] = []
     if rule is None:
         missing.append(label)
     elif not missing:
-        attributes = {a.name: _attribute(a, folder) for a in node.attribute}
+        attributes = _attributes(node, folder)
         given = [None if isinstance(t, _Missing) else t for t in read]
         step = Step(values, list(node.output), attributes, given)
         try:
@@ -145,11 +165,32 @@ def _define(
             step.finish()
         except NoRule as error:
             missing.append(f"{label}: {error}")
+        except (MemoryError, Unsupported):
+            raise
         except Exception as error:
             raise Unreadable(f"{label}: {_line(error)}") from error
+    rest = [name for name in node.output[len(results) :] if name]
+    if rest and not missing and node.op_type != "Dropout":
+        missing.append(f"{label}: the output {rest[0]}")
     if missing:
-        results = [_Missing(tuple(dict.fromkeys(missing)))] * len(node.output)
+        results = []
+    absent = _Missing(tuple(dict.fromkeys(missing or [f"{label}: the output {rest}"])))
+    tensors.update(dict.fromkeys(node.output, absent))
     tensors.update(zip(node.output, results, strict=False))
+
+
+def _attributes(node: onnx.NodeProto, folder: Path | None) -> dict[str, Any]:
+    """By name, of the types that the operator's definition in the onnx package asks for."""
+    schema: Any = onnx.defs.get_schema(node.op_type)
+    wanted = schema.attributes
+    for a in node.attribute:
+        if a.name in wanted and a.type != wanted[a.name].type.value:
+            raise Unreadable(f"attribute {a.name} of {node.op_type} has another type than its own")
+        if a.type == onnx.AttributeProto.UNDEFINED or a.ref_attr_name:
+            raise Unreadable(f"attribute {a.name} of {node.op_type} has no value")
+    if len({a.name for a in node.attribute}) != len(node.attribute):
+        raise Unreadable(f"{node.op_type} has an attribute twice")
+    return {a.name: _attribute(a, folder) for a in node.attribute}
 
 
 def _attribute(attribute: onnx.AttributeProto, folder: Path | None) -> Any:

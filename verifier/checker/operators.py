@@ -8,31 +8,32 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
-from verifier.checker.affine import Affine, Dense, Indices
-from verifier.checker.arithmetic import Floats
+from verifier.checker.affine import Affine, Dense
 from verifier.checker.atoms import Atom, Relu, SShape, absolute, clip, leaky_relu
-from verifier.checker.tensors import Constant, NoRule, Step, Tensor, Variable, exact
+from verifier.checker.curves import Power, Reciprocal
+from verifier.checker.groups import Product
+from verifier.checker.tensors import Constant, NoRule, Step, Tensor, Variable, bounded, exact
+from verifier.checker.windows import average_pool, convolution, inverse_of
 
 Rule = Callable[[Step], list[Tensor]]
 
 
-def _axes(axes: list[int], rank: int) -> tuple[int, ...]:
+def chosen_axes(axes: list[int], rank: int) -> tuple[int, ...]:
     return tuple(range(rank)[axis] for axis in axes)
 
 
-def _moves(mover: Callable[[Step, Any], Any]) -> Rule:
-    return lambda step: _moved(step, [step.tensor()], lambda a: [mover(step, *a)])
+def moves(mover: Callable[[Step, Any], Any]) -> Rule:
+    return lambda step: moved(step, [step.tensor()], lambda a: [mover(step, *a)])
 
 
 def _concat(step: Step) -> list[Tensor]:
     tensors, axis = [step.tensor() for _ in list(step.inputs)], step.attribute("axis")
-    return _moved(step, tensors, lambda arrays: [np.concatenate(arrays, axis)])
+    return moved(step, tensors, lambda arrays: [np.concatenate(arrays, axis)])
 
 
-def _moved(
+def moved(
     step: Step, tensors: list[Tensor], mover: Callable[[list[Any]], list[Any]]
 ) -> list[Tensor]:
     """The same function moves constants and the indices of variables."""
@@ -49,6 +50,7 @@ def _moved(
         else:
             arrays.append(tensor)
     results = mover(arrays)
+    bounded(max(np.size(result) for result in results))
     if not variables:
         return results
     select, pairs = step.values.select, zip(step.outputs, results, strict=True)
@@ -65,8 +67,15 @@ def _slice(step: Step, x: Constant) -> Constant:
     axes = step.integers("axes", list(range(len(starts))))
     steps = step.integers("", [1] * len(starts))
     cuts = [slice(None)] * x.ndim
-    for axis, *cut in zip(_axes(axes, x.ndim), starts, ends, steps, strict=True):
-        cuts[axis] = slice(*cut)
+    for axis, start, end, stride in zip(
+        chosen_axes(axes, x.ndim), starts, ends, steps, strict=True
+    ):
+        # Going backwards from before the start, or to beyond the end, programs differ.
+        if stride < 0 and (start < -x.shape[axis] or end >= x.shape[axis]):
+            raise NoRule(f"a slice from {start} to {end} by {stride}")
+        cuts[axis] = slice(start, end, stride)
+    if 0 in x[tuple(cuts)].shape:
+        raise NoRule("an empty slice")
     return x[tuple(cuts)]
 
 
@@ -83,23 +92,30 @@ def _split(step: Step) -> list[Tensor]:
     sizes = step.integers("split", equal)
     if sum(sizes) != whole or min(sizes) < 0 or step.attribute("num_outputs", count) != len(sizes):
         raise ValueError(f"{count} parts {sizes} of {whole}")
-    return _moved(step, [x], lambda a: np.split(a[0], np.cumsum(sizes)[:-1], axis))
+    return moved(step, [x], lambda a: np.split(a[0], np.cumsum(sizes)[:-1], axis))
 
 
 def _pad(step: Step) -> list[Tensor]:
     x, pads, value = step.tensor(), step.integers("pads"), step.constant("value")
     rank, mode = len(x.shape), step.attribute("mode", "constant")
-    axes = _axes(step.integers("", list(range(rank))), rank)
+    axes = chosen_axes(step.integers("", list(range(rank))), rank)
     widths = [(0, 0)] * rank
     for axis, *width in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         widths[axis] = (width[0], width[1])
     if min(pads) < 0 or mode not in {"constant", "edge", "reflect"}:
         raise NoRule(f"mode {mode}, pads {pads}")
+    bounded(prod(n + sum(w) for n, w in zip(x.shape, widths, strict=True)))
     if mode != "constant":
-        return _moved(step, [x], lambda a: [np.pad(a[0], widths, mode)])
+        return moved(step, [x], lambda a: [np.pad(a[0], widths, mode)])
     kind = x.kind if isinstance(x, Variable) else x.dtype
     fill = np.asarray(0 if value is None else value, dtype=kind).reshape(())
-    return _moved(step, [x, fill], lambda a: [np.pad(a[0], widths, constant_values=a[1])])
+    return moved(step, [x, fill], lambda a: [np.pad(a[0], widths, constant_values=a[1])])
+
+
+def _tile(step: Step, x: Constant) -> Constant:
+    counts = step.integers()
+    bounded(x.size * prod(counts))
+    return np.tile(x, counts)
 
 
 def _dropout(step: Step) -> list[Tensor]:
@@ -117,7 +133,9 @@ def _cast(step: Step) -> list[Tensor]:
         if x.kind != kind:
             raise NoRule(f"{x.kind} becomes {kind}")
         return [x]
-    if kind.kind not in "fiub" or not np.array_equal(x.astype(kind).astype(x.dtype), x):
+    with np.errstate(all="ignore"):
+        same = kind.kind in "fiub" and np.array_equal(x.astype(kind).astype(x.dtype), x)
+    if not same:
         raise NoRule(f"a constant that is no {kind}")
     return [x.astype(kind)]
 
@@ -132,14 +150,9 @@ def _constant(step: Step) -> list[Tensor]:
 
 def _constant_of_shape(step: Step) -> list[Tensor]:
     value = step.attribute("value", np.zeros(1, np.float32))
-    return [np.full(step.integers(), value.item(), value.dtype)]
-
-
-def _reciprocal(step: Step, x: npt.NDArray[np.float64]) -> tuple[Floats, int]:
-    """1 / x, and how many roundings that takes."""
-    if not ((abs(x) > 2.0**-900) & (abs(x) < 2.0**900)).all():
-        raise ValueError("a division by 0, or by a number too small or too large")
-    return step.numbers([1.0]) / step.numbers(x), int((abs(np.frexp(x)[0]) != 0.5).any())
+    shape = step.integers()
+    bounded(prod(shape))
+    return [np.full(shape, value.item(), value.dtype)]
 
 
 def _arithmetic(operator: str) -> Rule:
@@ -149,9 +162,9 @@ def _arithmetic(operator: str) -> Rule:
         if isinstance(a, Variable) and isinstance(b, Variable):
             return [_two_variables(step, operator, a, b)]
         if isinstance(a, Variable):
-            return [_with_constant(step, operator, a, np.broadcast_to(exact(b, a), shape))]
+            return [with_constant(step, operator, a, np.broadcast_to(exact(b, a), shape))]
         if isinstance(b, Variable):
-            return [_with_constant(step, "c" + operator, b, np.broadcast_to(exact(a, b), shape))]
+            return [with_constant(step, "c" + operator, b, np.broadcast_to(exact(a, b), shape))]
         if a.dtype.kind not in "iu" or a.dtype != b.dtype or operator == "/":
             raise NoRule("arithmetic between constants")
         compute = {"+": np.add, "-": np.subtract, "*": np.multiply}[operator]
@@ -160,15 +173,16 @@ def _arithmetic(operator: str) -> Rule:
     return rule
 
 
-def _with_constant(step: Step, operator: str, x: Variable, c: Constant) -> Tensor:
+def with_constant(step: Step, operator: str, x: Variable, c: Constant) -> Tensor:
     """x + c, c + x, x - c, c - x, x * c, c * x or x / c, element by element."""
     scale, bias, inexact = step.numbers([1.0]), step.numbers(0.0), 0
     if operator == "/":
-        scale, inexact = _reciprocal(step, c)
+        scale, inexact = inverse_of(step, c)
     elif operator in {"*", "c*"}:
         scale = step.numbers(c)
     elif operator == "c/":
-        raise NoRule("a division by a variable")
+        inverse = nonlinear(step, Reciprocal(), x, "inverse")
+        return with_constant(step, "*", inverse, c)
     else:
         bias = step.numbers(-c if operator == "-" else c)
     if operator == "c-":
@@ -182,9 +196,27 @@ def _with_constant(step: Step, operator: str, x: Variable, c: Constant) -> Tenso
     return step.affine([x], np.broadcast_to(x.index, c.shape)[None], scale, bias, inexact)
 
 
+def nonlinear(step: Step, rule: Atom, x: Variable, name: str) -> Variable:
+    """A function of x, for use inside a node."""
+    return step.values.add(f"{step.outputs[0]}:{name}", rule, [x], x.shape)
+
+
+def multiply(step: Step, name: str, a: Variable, b: Variable) -> Variable:
+    """The product of two tensors, elementwise, with broadcasting."""
+    first, second = np.broadcast_arrays(a.index, b.index)
+    if a.value == b.value and np.array_equal(first, second):
+        spread = step.values.select(f"{name}:base", [a], first)
+        return step.values.add(name, Power(2), [spread], first.shape)
+    index = np.stack([first, a.index.size + second])
+    factors = step.values.select(f"{name}:factors", [a, b], index)
+    return step.values.add(name, Product(), [factors], first.shape)
+
+
 def _two_variables(step: Step, operator: str, a: Variable, b: Variable) -> Tensor:
-    if operator not in "+-":
-        raise NoRule("a product or quotient of two variables")
+    if operator == "/":
+        b = nonlinear(step, Reciprocal(), b, "inverse")
+    if operator in "*/":
+        return multiply(step, step.outputs[0], a, b)
     second = a.index.size + b.index
     index = np.stack(np.broadcast_arrays(a.index, second))
     signs = np.array([1.0, 1.0 if operator == "+" else -1.0])
@@ -201,75 +233,16 @@ def _reduce(*, mean: bool, spatial: bool = False) -> Rule:
         axes, keep = step.integers("axes", []), step.attribute("keepdims", 1)
         if step.attribute("noop_with_empty_axes", 0) and not axes:
             return [x]
-        chosen = _axes(axes or every, len(x.shape))
+        chosen = chosen_axes(axes or every, len(x.shape))
         index = np.moveaxis(x.index, chosen, range(len(chosen)))
         index = index.reshape(-1, *index.shape[len(chosen) :])
-        scale, inexact = _reciprocal(step, np.array([float(len(index) if mean else 1)]))
+        scale, inexact = inverse_of(step, np.array([float(len(index) if mean else 1)]))
         step.values.strained.extend(step.outputs if mean else [])
         result: Any = step.affine([x], index, scale, step.numbers(0.0), inexact)
         shape = tuple(1 if i in chosen else n for i, n in enumerate(x.shape))
         return [replace(result, shape=shape) if keep else result]
 
     return rule
-
-
-def _patches(step: Step, x: Variable, kernel: tuple[int, ...]) -> Indices:
-    """What a moving kernel meets: [batch, channels, prod(kernel), *places], -1 for padding."""
-    rank, sizes = len(kernel), x.shape[2:]
-    strides = step.attribute("strides", [1] * rank)
-    dilations = step.attribute("dilations", [1] * rank)
-    pads, auto = step.attribute("pads", [0] * 2 * rank), step.attribute("auto_pad", "NOTSET")
-    if auto not in {"NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"} or (
-        auto != "NOTSET" and any(pads)
-    ):
-        raise NoRule(f"auto_pad {auto}, pads {pads}")
-    if {len(sizes), len(strides), len(dilations)} != {rank} or min(*strides, *dilations) < 1:
-        raise ValueError(f"shape {x.shape}, kernel {kernel}, strides {strides}, {dilations}")
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    if auto.startswith("SAME"):
-        steps = zip(sizes, strides, reach, strict=True)
-        whole = [max((-(-n // s) - 1) * s + r - n, 0) for n, s, r in steps]
-        less, more = [n // 2 for n in whole], [n - n // 2 for n in whole]
-        pads = less + more if auto == "SAME_UPPER" else more + less
-    widths = [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)]
-    padded = np.pad(x.index, widths, constant_values=-1)
-    rests = zip(padded.shape[2:], reach, strides, strict=True)
-    if step.attribute("ceil_mode", 0) and any((n - r) % s for n, r, s in rests):
-        raise NoRule("ceil_mode with a rest")
-    view = np.lib.stride_tricks.sliding_window_view(padded, reach, tuple(range(2, 2 + rank)))
-    every = slice(None)
-    view = view[every, every, *(slice(None, None, s) for s in [*strides, *dilations])]
-    places = view.shape[2 : 2 + rank]
-    view = np.moveaxis(view, range(2 + rank, 2 + 2 * rank), range(2, 2 + rank))
-    return view.reshape(*x.shape[:2], -1, *places)
-
-
-def _convolution(step: Step) -> list[Tensor]:
-    """A matrix times the patches, for each group of channels."""
-    x = step.variable()
-    weight, bias = exact(step.tensor(), x), step.constant()
-    groups, kernel = step.attribute("group", 1), weight.shape[2:]
-    matching = x.shape[1] == groups * weight.shape[1] and len(weight) % groups == 0
-    if tuple(step.attribute("kernel_shape", kernel)) != kernel or not matching:
-        raise ValueError("the shapes of weight, kernel and groups do not match")
-    index, name = _patches(step, x, kernel), step.outputs[0] + ":patches"
-    patches = step.values.select(name, [x], index)
-    matrix = step.numbers(weight.reshape(groups, len(weight) // groups, -1))
-    places = index.shape[3:]
-    offset = np.zeros(len(weight)) if bias is None else exact(bias, x)
-    offset = step.numbers(offset.reshape(-1, *[1] * len(places)))
-    shape = (len(index), len(weight), *places)
-    return [step.product(patches, Dense(matrix, len(index), prod(places)), shape, offset)]
-
-
-def _average_pool(step: Step) -> list[Tensor]:
-    x, include = step.variable(), bool(step.attribute("count_include_pad", 0))
-    kernel = tuple(step.attribute("kernel_shape"))
-    index = np.moveaxis(_patches(step, x, kernel), 2, 0)
-    share, inexact = _reciprocal(step, ((index >= 0) | include).sum(axis=0).astype(np.float64))
-    scale = share * step.numbers(index >= 0)
-    step.values.strained.extend(step.outputs)
-    return [step.affine([x], np.maximum(index, 0), scale, step.numbers(0.0), inexact)]
 
 
 def _batch_normalization(step: Step) -> list[Tensor]:
@@ -282,9 +255,11 @@ def _batch_normalization(step: Step) -> list[Tensor]:
         raise NoRule("training mode, or exact arithmetic")
     channels = -1, *[1] * (len(x.shape) - 2)
     factor, offset, mean, variance = (w.reshape(channels) for w in weights)
+    if (variance < 0).any() or epsilon <= 0:
+        raise NoRule("a variance or epsilon out of range")
     scale = factor * (1 / np.sqrt(variance + epsilon))
-    if (variance < 0).any() or epsilon <= 0 or ((abs(scale) < 2.0**-900) & (factor != 0)).any():
-        raise NoRule("a variance, epsilon or scale out of range")
+    if ((abs(scale) < 2.0**-900) & (factor != 0)).any():
+        raise NoRule("a scale out of range")
     step.values.strained.extend(step.outputs)
     centred, index = replace(step, outputs=[step.outputs[0] + ":centred"]), x.index[None]
     difference: Any = centred.affine([x], index, np.ones(1), -mean)
@@ -360,39 +335,39 @@ def _clip(step: Step) -> Atom:
 RULES: dict[str, Rule] = {
     "Abs": _atom(lambda _: absolute()),
     "Add": _arithmetic("+"),
-    "AveragePool": _average_pool,
+    "AveragePool": average_pool,
     "BatchNormalization": _batch_normalization,
     "Cast": _cast,
     "Clip": _atom(_clip),
     "Concat": _concat,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
-    "Conv": _convolution,
+    "Conv": convolution,
     "Div": _arithmetic("/"),
     "Dropout": _dropout,
-    "Expand": _moves(lambda s, a: np.broadcast_to(a, np.broadcast_shapes(a.shape, s.integers()))),
-    "Flatten": _moves(lambda s, a: a.reshape(prod(a.shape[: s.attribute("axis", 1)]), -1)),
-    "Gather": _moves(_gather),
+    "Expand": moves(lambda s, a: np.broadcast_to(a, np.broadcast_shapes(a.shape, s.integers()))),
+    "Flatten": moves(lambda s, a: a.reshape(prod(a.shape[: s.attribute("axis", 1)]), -1)),
+    "Gather": moves(_gather),
     "Gemm": _gemm,
     "GlobalAveragePool": _reduce(mean=True, spatial=True),
-    "Identity": _moves(lambda _, a: a),
+    "Identity": moves(lambda _, a: a),
     "LeakyRelu": _atom(lambda s: leaky_relu(s.attribute("alpha", float(np.float32(0.01))))),
     "MatMul": _matmul,
     "Mul": _arithmetic("*"),
-    "Neg": lambda s: [_with_constant(s, "*", x := s.variable(), np.full(x.shape, -1.0))],
+    "Neg": lambda s: [with_constant(s, "*", x := s.variable(), np.full(x.shape, -1.0))],
     "Pad": _pad,
     "ReduceMean": _reduce(mean=True),
     "ReduceSum": _reduce(mean=False),
     "Relu": _atom(lambda _: Relu()),
-    "Reshape": _moves(_reshape),
+    "Reshape": moves(_reshape),
     "Shape": lambda s: [np.array(s.tensor().shape[s.attribute("start") : s.attribute("end")], int)],
     "Sigmoid": _atom(lambda _: SShape(1)),
-    "Slice": _moves(_slice),
+    "Slice": moves(_slice),
     "Split": _split,
-    "Squeeze": _moves(lambda s, a: np.squeeze(a, tuple(s.integers("axes", [])) or None)),
+    "Squeeze": moves(lambda s, a: np.squeeze(a, tuple(s.integers("axes", [])) or None)),
     "Sub": _arithmetic("-"),
     "Tanh": _atom(lambda _: SShape(2)),
-    "Tile": _moves(lambda s, a: np.tile(a, s.integers())),
-    "Transpose": _moves(lambda s, a: a.transpose(s.attribute("perm"))),
-    "Unsqueeze": _moves(lambda s, a: np.expand_dims(a, tuple(s.integers("axes")))),
+    "Tile": moves(_tile),
+    "Transpose": moves(lambda s, a: a.transpose(s.attribute("perm"))),
+    "Unsqueeze": moves(lambda s, a: np.expand_dims(a, tuple(s.integers("axes")))),
 }

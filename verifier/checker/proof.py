@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic, Ints
+from verifier.checker.atoms import Atom
 from verifier.checker.bounds import Choice, Multipliers
 from verifier.checker.container import Container
 from verifier.checker.errors import Rejected
+from verifier.checker.members import LENGTHS, MEMBERS
 from verifier.checker.network import Network
 
 LEAF, INPUT, NEURON, CLAUSE = range(4)
@@ -19,44 +20,6 @@ CLIP, JOINTLY, HIDDEN, ROWS = 4, 8, 16, 32
 """What is done at a node before it is split or closed."""
 MIX = 2**32 - 1
 """In place of a row: a sum of rows with weights."""
-
-MEMBERS = {
-    "roots": ("<i8", 1),
-    "node": ("|u1", 1),
-    "split_axis": ("<u4", 1),
-    "split_point": ("<f8", 1),
-    "clause_count": ("<u4", 1),
-    "clause": ("<u4", 1),
-    "column_atom": ("<u4", 1),
-    "column_neuron": ("<u4", 1),
-    "row_node": ("<u4", 1),
-    "row": ("<u4", 1),
-    "row_alpha": ("|u1", 2),
-    "beta_count": ("<u4", 1),
-    "row_beta": ("<f4", 1),
-    "mix_count": ("<u4", 1),
-    "mix_row": ("<u4", 1),
-    "mix_weight": ("<f8", 1),
-    "hidden_node": ("<u4", 1),
-    "hidden_atom": ("<u4", 1),
-    "hidden_neuron": ("<u4", 1),
-    "hidden_sign": ("|i1", 1),
-    "hidden_alpha": ("|u1", 2),
-}
-"""Every array of a certificate: its type, and its number of axes."""
-
-
-LENGTHS = {
-    "column_neuron": "column_atom",
-    "row": "row_node",
-    "row_alpha": "row_node",
-    "hidden_atom": "hidden_node",
-    "hidden_neuron": "hidden_node",
-    "hidden_sign": "hidden_node",
-    "hidden_alpha": "hidden_node",
-    "mix_weight": "mix_row",
-}
-"""Arrays that must have as many entries as others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +162,8 @@ def _atoms(container: Container, network: Network) -> list[int]:
     values: list[int] = []
     for name, size in container.manifest["neurons"]:
         value = places.get(name, 0)
-        atom = value and not isinstance(network.nodes[value - 1].rule, Affine)
+        rule = network.nodes[value - 1].rule if value else None
+        atom = isinstance(rule, Atom) and rule.arity == 1
         _require(atom, f"neurons: the network computes no nonlinear tensor {name!r}")
         found = network.sizes[value]
         _require(found == size, f"neurons: {name!r} has {found} elements, not {size}")

@@ -127,6 +127,7 @@ NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 SHAPE = re.compile(r"\[\s*(?:[1-9][0-9]{0,9}\s*(?:,\s*[1-9][0-9]{0,9}\s*)*)?\]")
 VERSIONS = {"2.0", "<2.0>", "2.1", "<2.1>"}
+INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 AROUND_PUNCTUATION = re.compile(r"\s*([\[\],])\s*")
 
 
@@ -158,16 +159,19 @@ class _Reader:
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] | None = None  # in VNN-LIB 2.0
-        self.inputs, self.outputs = list[str](), list[str]()
-        self.variables: dict[str, int] = {}  # by name; none before the first assertion
+        self.n_inputs: int = 0
+        self.n_outputs: int = 0
+        self.variables: dict[str, int] = {}  # by name, in VNN-LIB 1.0; outputs from 0 on, as inputs
+        self.places: dict[str, tuple[int, Tensor]] = {}  # in VNN-LIB 2.0: the first variable
+        self.complete = False
         self.assertions: list[Formula] = []
 
     def statement(self, frame: list[Value]) -> None:
         match frame:
             case ["assert", formula]:
-                self.number_variables()
+                self.complete_declarations()
                 self.assertions += [_formula(part) for part in _operands(formula)]
-            case ["vnnlib-version", str(v)] if v in VERSIONS and not self.inputs + self.outputs:
+            case ["vnnlib-version", str(v)] if v in VERSIONS and not self.n_inputs + self.n_outputs:
                 self.tensors = []
             case ["declare-const", str(name), "Real"] | ["declare-fun", str(name), (), "Real"]:
                 self.declare_variable(name)
@@ -177,12 +181,15 @@ class _Reader:
                 raise Unsupported(f"the statement {_shown(frame[0] if frame else ())}, as it is")
 
     def declare_variable(self, name: str) -> None:
-        letter, names = ("X", self.inputs) if name[:1] == "X" else ("Y", self.outputs)
-        if self.tensors is not None or self.variables:
+        if self.tensors is not None or self.complete:
             raise Unsupported("a variable declared in VNN-LIB 2.0, or after an assertion")
-        if name != f"{letter}_{len(names)}":
+        is_input = name[:1] == "X"
+        number: int = self.n_inputs if is_input else self.n_outputs
+        if name != f"{'X' if is_input else 'Y'}_{number}":
             raise Unsupported(f"{_shown(name)}; X_0, X_1, ... and Y_0, Y_1, ... are to be in order")
-        names.append(name)
+        self.variables[name] = number
+        self.n_inputs += is_input
+        self.n_outputs += not is_input
 
     def declare_network(self, name: str, values: list[Value]) -> None:
         self.tensors = [value for value in values if isinstance(value, Tensor)]
@@ -193,17 +200,36 @@ class _Reader:
             raise Unreadable("a name is declared twice")
         if sum(prod(tensor.shape) for tensor in self.tensors) > MAX_VARIABLES:
             raise Unsupported(f"more than {MAX_VARIABLES} variables")
-        for tensor in self.tensors:
-            elements = self.inputs if tensor.kind == "declare-input" else self.outputs
-            for index in product(*map(range, tensor.shape)):  # row-major; () of a scalar
-                elements.append(tensor.name + (f"[{','.join(map(str, index))}]" if index else ""))
-        self.number_variables()
+        for kind in ("declare-input", "declare-output"):
+            for tensor in (tensor for tensor in self.tensors if tensor.kind == kind):
+                self.places[tensor.name] = self.n_inputs + self.n_outputs, tensor
+                if kind == "declare-input":
+                    self.n_inputs += prod(tensor.shape)
+                else:
+                    self.n_outputs += prod(tensor.shape)
+        self.complete_declarations()
 
-    def number_variables(self) -> None:
-        if not self.inputs or not self.outputs:
+    def complete_declarations(self) -> None:
+        if not self.n_inputs or not self.n_outputs:
             raise Unreadable("no input or no output is declared")
-        if not self.variables:
-            self.variables = {name: i for i, name in enumerate(self.inputs + self.outputs)}
+        self.complete = True
+
+    def variable(self, text: str) -> int | None:
+        """The number of a variable; outputs follow the inputs."""
+        if self.tensors is None:
+            number = self.variables.get(text)
+            return number if number is None or text[0] == "X" else self.n_inputs + number
+        name, bracket, inner = AROUND_PUNCTUATION.sub(r"\1", text).partition("[")
+        first, tensor = self.places.get(name, (0, None))
+        index = inner[:-1].split(",") if inner[-1:] == "]" else []
+        if tensor is None or bool(bracket) != bool(index) or len(index) != len(tensor.shape):
+            return None
+        number = 0
+        for digits, size in zip(index, tensor.shape, strict=True):
+            if not INDEX.fullmatch(digits) or int(digits) >= size:
+                return None
+            number = number * size + int(digits)
+        return first + number
 
     def value(self, frame: list[Value]) -> Value:
         match frame:
@@ -218,11 +244,15 @@ class _Reader:
                 terms = [self.term(operand) for operand in frame[1:]]
                 first_minus = len(terms) if operator == "+" else int(len(terms) > 1)
                 return _product(terms) if operator == "*" else _sum(terms, first_minus)
-            case [str(kind), str(name), "real" | "float32" | "float64", str(shape)] if kind in {
-                "declare-input",
-                "declare-output",
-            } and SHAPE.fullmatch(shape):
-                return Tensor(kind, name, tuple(map(int, re.findall("[0-9]+", shape))))
+            case [str(kind), str(name), "real" | "float32" | "float64" as element, str(shape)] if (
+                kind
+                in {
+                    "declare-input",
+                    "declare-output",
+                }
+                and SHAPE.fullmatch(shape)
+            ):
+                return Tensor(kind, name, tuple(map(int, re.findall("[0-9]+", shape))), element)
             case _:
                 raise Unsupported(f"{_shown(frame[0])} with {len(frame) - 1} operands, as it is")
 
@@ -234,24 +264,24 @@ class _Reader:
         number = _number(value)
         if number is not None:
             return {CONSTANT: number} if number else {}
-        self.number_variables()
-        name = AROUND_PUNCTUATION.sub(r"\1", value) if "[" in value else value
-        if name not in self.variables:
+        self.complete_declarations()
+        variable = self.variable(value)
+        if variable is None:
             raise Unreadable(f"{_shown(value)} is neither a number nor a declared variable")
-        return {self.variables[name]: ONE}
+        return {variable: ONE}
 
     def property(self) -> Property:
-        self.number_variables()
+        self.complete_declarations()
         box = Alternative({}, {}, ((),))
         choices: list[tuple[Alternative, ...]] = [(box,)]
         for formula in self.assertions:
-            choice = _choice(formula, len(self.inputs))
+            choice = _choice(formula, self.n_inputs)
             if len(choice) == 1 and choice[0].clauses == ((),):
                 intersect(box.lower, box.upper, choice[0])
             else:
                 choices.append(tuple(choice))
         tensors = tuple(self.tensors or ())
-        return Property(len(self.inputs), len(self.outputs), tuple(choices), tensors)
+        return Property(self.n_inputs, self.n_outputs, tuple(choices), tensors)
 
 
 def read_property(text: bytes) -> Property:

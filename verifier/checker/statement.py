@@ -10,10 +10,10 @@ import numpy as np
 
 from verifier.checker.arithmetic import UNIT, Arithmetic, Floats, Ints, round_down, round_up
 from verifier.checker.cases import Case, Property, Row
-from verifier.checker.errors import Rejected
+from verifier.checker.errors import Rejected, require_time
 
-MAX_UNLISTED = 10_000_000
-"""Cases that a certificate may leave out, since they are empty, are looked at one by one."""
+MAX_LOOKS = 1_000_000
+"""Cases that a certificate leaves out must be empty: so many steps are taken to see it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,31 +39,42 @@ class Group:
     """[cases, rows], rounded up"""
 
 
-def groups(prop: Property, roots: Ints, arithmetic: Arithmetic) -> list[Group]:
+def groups(
+    prop: Property, roots: Ints, arithmetic: Arithmetic, deadline: float = float("inf")
+) -> list[Group]:
     """The cases that are the roots of a tree; all others must be empty.
 
     Raises:
         Rejected: the roots are not ascending case numbers, or leave out a case with a point.
+        OutOfTimeError: the deadline has passed.
     """
     numbers: list[int] = roots.tolist()
     if not all(a < b for a, b in pairwise([-1, *numbers, prop.n_cases])):
         raise Rejected(f"roots: the case numbers must ascend, from 0 to {prop.n_cases - 1} at most")
-    if prop.n_cases - len(numbers) > MAX_UNLISTED:
-        raise Rejected(f"roots: {prop.n_cases - len(numbers)} cases are left out: too many")
-    listed = set(numbers)
-    for number in range(prop.n_cases):
-        if number not in listed and not _empty(prop.case(number)):
-            raise Rejected(f"roots: case {number} is left out, though its box is not empty")
+    if len(numbers) < prop.n_cases:
+        _require_listed(prop, set(numbers), deadline)
     members: dict[object, list[tuple[int, Case]]] = {}
     for root, number in enumerate(numbers):
+        require_time(deadline)
         case = prop.case(number)
         pattern = tuple(tuple(row.coefficients for row in clause) for clause in case.clauses)
         members.setdefault(pattern, []).append((root, case))
     return [_group(prop, part, arithmetic) for part in members.values()]
 
 
-def _empty(case: Case) -> bool:
-    return any(low > high for low, high in zip(case.lower, case.upper, strict=True))
+def _require_listed(prop: Property, listed: set[int], deadline: float) -> None:
+    """Every case with a point must be listed."""
+    looks = iter(range(MAX_LOOKS + len(listed) * len(prop.choices)))
+
+    def tick() -> None:
+        require_time(deadline)
+        if next(looks, None) is None:
+            raise Rejected("roots: too many cases are left out to see that they are empty")
+
+    for number in prop.nonempty(tick):
+        if number not in listed:
+            prop.case(number)  # says what of it is not supported
+            raise Rejected(f"roots: case {number} is left out, though its box is not empty")
 
 
 def _group(prop: Property, members: list[tuple[int, Case]], arithmetic: Arithmetic) -> Group:

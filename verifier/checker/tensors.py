@@ -12,9 +12,20 @@ import numpy.typing as npt
 from verifier.checker.affine import Affine, Dense, Indices, Sparse
 from verifier.checker.arithmetic import Arithmetic, Floats
 from verifier.checker.atoms import Atom
+from verifier.checker.errors import Unsupported
 
 Constant = npt.NDArray[Any]
 Shape = tuple[int, ...]
+
+
+MOST_ELEMENTS = 1 << 27
+
+
+def bounded(count: int) -> int:
+    """A number of elements, if there is memory for them: files of some bytes can ask for all."""
+    if count > MOST_ELEMENTS:
+        raise Unsupported(f"a tensor of {count:,} elements: at most {MOST_ELEMENTS:,} fit")
+    return count
 
 
 class NoRule(Exception):
@@ -61,6 +72,7 @@ class Values:
         """A new value."""
         if min(shape, default=1) < 1 or any(part.kind != x[0].kind for part in x):
             raise ValueError(f"an empty shape, {shape}, or several types")
+        bounded(prod(shape))
         self.nodes.append(Node(name, rule, tuple(part.value for part in x)))
         self.sizes.append(prod(shape))
         return Variable(len(self.nodes), shape, x[0].kind)
@@ -73,6 +85,7 @@ class Values:
         Index -1 - k is number k of the pool. One tensor in its own order is no new value.
         """
         sizes = tuple(prod(part.shape) for part in x)
+        bounded(index.size)
         flat, numbers = index.reshape(-1), self.arithmetic.numbers
         if len(x) == 1 and np.array_equal(flat, np.arange(sizes[0])):
             return replace(x[0], shape=index.shape)
@@ -140,6 +153,7 @@ class Step:
         self, x: list[Variable], index: Indices, scale: Floats, bias: Floats, inexact: int = 0
     ) -> Tensor:
         """A value of shape index.shape[1:], the sum over t of scale[t] x[index[t]]."""
+        bounded(index.size)
         shape, sizes = index.shape[1:], tuple(prod(part.shape) for part in x)
         flat = np.broadcast_to(scale, index.shape).reshape(len(index), -1)
         matrix = Sparse(index.reshape(len(index), -1), flat, sum(sizes))

@@ -10,11 +10,15 @@ from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic, Floats, Ints
 from verifier.checker.bounds import Enclosure, Rows
 from verifier.checker.clip import clip
-from verifier.checker.errors import Rejected
+from verifier.checker.errors import Rejected, require_time
 from verifier.checker.network import Network
 from verifier.checker.nodes import Failure, Open
 from verifier.checker.proof import CLAUSE, CLIP, HIDDEN, INPUT, JOINTLY, LEAF, NEURON, ROWS, Proof
 from verifier.checker.statement import Group
+from verifier.checker.sums import Sums, recorded, single
+
+PART_ELEMENTS = 2_000_000
+"""Sums of rows are bounded in parts of so many coefficients and slopes."""
 
 
 @dataclass(eq=False)
@@ -26,6 +30,7 @@ class Walk:
     group: Group
     arithmetic: Arithmetic
     single: bool
+    deadline: float = float("inf")
 
     def __post_init__(self) -> None:
         network, proof = self.network, self.proof
@@ -104,11 +109,12 @@ class Walk:
     def _enclose(self, part: Open) -> Enclosure:
         """Boxes of all values, and the hidden bounds that the nodes are to pass on."""
         enclosure = Enclosure(
-            self.network, self.arithmetic, self.single, [part.lower], [part.upper]
+            self.network, self.arithmetic, self.single, [part.lower], [part.upper], self.deadline
         )
         tighten = np.flatnonzero(self.proof["node"][part.node] & HIDDEN)
         self._inherit(part, enclosure, 0)
         for node in self.network.nodes:
+            require_time(self.deadline)
             value = enclosure.step()
             if not isinstance(node.rule, Affine):
                 enclosure.relax(value)
@@ -146,6 +152,7 @@ class Walk:
         places, records = proof.entries("hidden", part.node)
         neurons = proof["hidden_neuron"][records].astype(np.int64)
         fits = (proof.hidden_value[records] == value) & (neurons < self.network.sizes[value])
+        fits &= proof["node"][part.node[places]] & HIDDEN > 0
         for i in np.unique(places[fits]).tolist():  # one by one, for want of memory
             some = fits & (places == i)
             record, signs = records[some], proof["hidden_sign"][records[some]].astype(np.int64)
@@ -177,72 +184,52 @@ class Walk:
 
     def _rows(self, part: Open, enclosure: Enclosure) -> None:
         """Bound the rows of live clauses, with the slopes of the certificate where it has some."""
-        proof, clause = self.proof, self.group.clause
+        clause = self.group.clause
         if not len(clause):
             return
-        wanted = (proof["node"][part.node] & ROWS > 0)[:, None] & np.any(part.live, 2)[:, clause]
-        batch, record = proof.entries("row", part.node)
-        row = proof["row"][record].astype(np.int64)
-        weights = self.arithmetic.zeros(len(record), len(clause))
-        plain = np.flatnonzero(row < len(clause))
-        weights[plain, row[plain]] = 1
-        place, entry = proof.entries("mix", record)
-        mixed = proof["mix_row"][entry].astype(np.int64)
-        fits = mixed < len(clause)
-        weights[place[fits], mixed[fits]] = self.arithmetic.numbers(
-            proof["mix_weight"][entry[fits]]
-        )
-        wanted[batch[plain], row[plain]] = False
+        wanted = (self.proof["node"][part.node] & ROWS > 0)[:, None]
+        wanted = wanted & np.any(part.live, 2)[:, clause]
+        told = recorded(self.proof, part.node, clause, self.arithmetic)
+        wanted[told.batch[told.plane], told.first[told.plane]] = False
         places, rows = np.nonzero(wanted)
-        self._use(part, enclosure, places, self.arithmetic.numbers(np.eye(len(clause)))[rows])
-        self._use(part, enclosure, batch, weights, record)
+        most = max(1, PART_ELEMENTS // (self.group.coefficients.shape[1] + len(self.slot)))
+        for sums in (single(places, rows, self.arithmetic), told):
+            for some in sums.parts(most):
+                require_time(self.deadline)
+                self._use(part, enclosure, some)
 
-    def _use(
-        self,
-        part: Open,
-        enclosure: Enclosure,
-        batch: Ints,
-        weights: Floats,
-        record: Ints | None = None,
-    ) -> None:
-        """Bound sums of rows, weights [sums, rows] >= 0: above 0, a row of the clause must be."""
-        if not len(batch):
-            return
-        group, number = self.group, self.arithmetic
-        row = (weights != 0).argmax(1)
-        clause = group.clause[row]
-        weights = np.where(group.clause == clause[:, None], weights, 0)
-        start, cost = self._start(weights, batch, enclosure)
-        bounds, gamma = group.bounds[part.case[batch]], number.gamma(len(group.clause) + 8)
-        offset = (weights * bounds).sum(1) + gamma * (weights * abs(bounds)).sum(1)
+    def _use(self, part: Open, enclosure: Enclosure, sums: Sums) -> None:
+        """Bound sums of rows: above 0, a row of the clause must be."""
+        group, number, batch = self.group, self.arithmetic, sums.batch
+        bounds = group.bounds[np.repeat(part.case[batch], np.diff(sums.start)), sums.row]
+        start, cost = self._start(sums, enclosure)
+        offset = sums.total(bounds) + number.gamma(sums.terms + 8) * sums.total(abs(bounds))
         chosen = None
-        if record is not None:
-            beta = self._betas(part, batch, record)
-            chosen = self.proof.multipliers(self.proof["row_alpha"][record], beta, number)
+        if sums.record is not None:
+            beta = self._betas(part, batch, sums.record)
+            alpha = self.proof["row_alpha"][sums.record]
+            chosen = self.proof.multipliers(alpha, beta, number)
         form, least = enclosure.bound(Rows(start, -offset - cost, batch), chosen)
         slack = number.gamma(8) * (abs(least) + form.single)
         whole, real = least > 0, least + form.single - slack > 0
+        clause = group.clause[sums.first]
         part.live[batch[whole], clause[whole]] = False
         part.live[batch[real], clause[real], 0] = False
         if self.keeps_planes:
-            alone = (weights.sum(1) == 1) & (np.count_nonzero(weights, 1) == 1)
-            some = np.flatnonzero(alone & (abs(form.constant) < np.inf))
-            # Where a certificate bounds a row twice, one of the planes is kept, whole.
-            _, first = np.unique(batch[some] * len(group.clause) + row[some], return_index=True)
-            some = some[first]
+            some = np.flatnonzero(sums.plane & (abs(form.constant) < np.inf))
             planes = np.concatenate([form.coefficients, form.constant[:, None]], 1)
-            part.planes[batch[some], row[some]] = planes[some]
+            part.planes[batch[some], sums.first[some]] = planes[some]
 
-    def _start(
-        self, weights: Floats, batch: Ints, enclosure: Enclosure
-    ) -> tuple[dict[int, Floats], Floats]:
+    def _start(self, sums: Sums, enclosure: Enclosure) -> tuple[dict[int, Floats], Floats]:
         """Sums of rows as functions of values, and what rounding may have changed in them."""
         group, number, output = self.group, self.arithmetic, self.network.output
-        small = number.tiny * (weights.shape[1] + 8)
-        error = group.error + number.gamma(weights.shape[1] + 8) * abs(group.coefficients)
-        reach = np.concatenate([enclosure.magnitude(0), enclosure.magnitude(output)], 1)[batch]
-        cost = 2 * ((weights @ error + small) * reach).sum(1) + small * (reach.shape[1] + 1)
-        inputs, outputs = np.split(weights @ group.coefficients, [self.network.sizes[0]], 1)
+        coefficients, gamma = group.coefficients[sums.row], number.gamma(sums.terms + 8)
+        small = number.tiny * (sums.terms + 8)
+        error = sums.total(group.error[sums.row] + gamma * abs(coefficients))
+        reach = [enclosure.magnitude(value)[sums.batch] for value in (0, output)]
+        reach = np.concatenate(reach, 1)
+        cost = 2 * ((error + small) * reach).sum(1) + small * (reach.shape[1] + 1)
+        inputs, outputs = np.split(sums.total(coefficients), [self.network.sizes[0]], 1)
         if not inputs.any():
             return {output: outputs}, cost
         return {0: inputs, output: outputs + inputs if output == 0 else outputs}, cost
@@ -301,7 +288,9 @@ class Walk:
         missing[clause] = False
         if missing.any():
             failures.append(self._failure(state, 0, missing, "has no child"))
-        children, every = state[which], np.arange(len(clause))
+        # Of the others there is nothing left to prove.
+        some = np.flatnonzero(np.any(state.live[0, clause], 1))
+        children, every = state[which[some]], np.arange(len(some))
         alone = np.zeros(children.live.shape, dtype=bool)
-        alone[every, clause] = children.live[every, clause]
-        return replace(children, node=self.proof.first_child[node] + every, live=alone)
+        alone[every, clause[some]] = children.live[every, clause[some]]
+        return replace(children, node=self.proof.first_child[node] + some, live=alone)

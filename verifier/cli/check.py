@@ -44,11 +44,11 @@ def command(
     """
     from verifier.checker import errors
     from verifier.checker.__main__ import run
-    from verifier.checker.container import read_container, read_file
+    from verifier.checker.container import read_certificate, read_container
     from verifier.errors import UnsupportedModel
 
     try:
-        data = read_file(certificate)
+        data = read_certificate(certificate)
         manifest = read_container(data).manifest
         files = (
             network or _beside(certificate, manifest["network"], "--network"),

@@ -75,21 +75,20 @@ def _network_lines(found: Description) -> Iterator[tuple[str, str]]:
 
 
 def _show_certificate(path: str) -> None:
-    from verifier.checker.container import read_container
+    from verifier.checker.container import read_certificate, read_container
     from verifier.checker.errors import Rejected, Unreadable
     from verifier.errors import BadInput
 
     try:
-        data = Path(path).read_bytes()
+        data = read_certificate(Path(path))
         container = read_container(data)
-    except OSError as error:
-        message = f"the certificate {path} cannot be read: {error.strerror}"
-        raise BadInput(message) from None
-    except (Rejected, Unreadable) as error:
+    except Unreadable as error:
+        raise BadInput(str(error)) from None
+    except Rejected as error:
         message = f"{path} is no certificate: {error}"
         raise BadInput(message) from None
     manifest, arrays = container.manifest, container.arrays
-    leaves = sum(kind & 3 == 0 for kind in arrays["node"].tolist()) if "node" in arrays else 0
+    leaves = int((arrays["node"] & 3 == 0).sum()) if "node" in arrays else 0
     _show("certificate", f"{path} ({len(data):,} bytes, by {manifest['tool']})")
     _show("claims", f"semantics {manifest['semantics']}, version {manifest['version']}")
     _show("network", f"{manifest['network']} (sha256 {manifest['network_sha256']})")

@@ -111,11 +111,7 @@ def _sorted(first: str, second: str) -> tuple[str, str]:
 
 def is_certificate(path: str) -> bool:
     """Is a file a certificate? It begins as a zip archive does."""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(4) == b"PK\x03\x04"
-    except OSError:
-        return False
+    return _head(path).startswith(b"PK\x03\x04")
 
 
 def is_property(path: str) -> bool:
@@ -128,11 +124,17 @@ def is_property(path: str) -> bool:
 
 def _begins_as_property(path: str) -> bool:
     """Does the file begin as VNN-LIB does: with a parenthesis or a comment?"""
+    return _head(path).removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"(", b";"))
+
+
+def _head(path: str) -> bytes:
+    """The first bytes, decompressed; none of what is no file (to open a pipe would be to wait)."""
     try:
+        if not Path(path).is_file():
+            return b""
         with Path(path).open("rb") as file:
             head = file.read(PEEK)
-        if head.startswith(b"\x1f\x8b"):
-            head = zlib.decompressobj(wbits=31).decompress(head, PEEK)
-    except (OSError, zlib.error):
-        return False
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"(", b";"))
+        packed = head.startswith(b"\x1f\x8b")
+        return zlib.decompressobj(wbits=31).decompress(head, PEEK) if packed else head
+    except (OSError, ValueError, zlib.error):
+        return b""

@@ -1,8 +1,10 @@
 """What kinds of operator there are: the narrow waist between operators and methods."""
 
 from verifier.families.affine import Affine
+from verifier.families.band import Band
 from verifier.families.bilinear import Product
 from verifier.families.elementwise import Elementwise
+from verifier.families.matrix_product import MatrixProduct
 from verifier.families.maximum import Maximum
 from verifier.families.nonlinear import Nonlinear
 from verifier.families.operator import Operator
@@ -11,7 +13,9 @@ from verifier.families.relaxation import Planes, Relaxation
 
 __all__ = [
     "Affine",
+    "Band",
     "Elementwise",
+    "MatrixProduct",
     "Maximum",
     "Nonlinear",
     "Operator",

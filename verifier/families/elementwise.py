@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from verifier.families.nonlinear import Nonlinear
 from verifier.families.relaxation import Planes
 from verifier.sets import Box
-from verifier.tensors import Array, Bool, Float, gamma
+from verifier.tensors import Array, Backend, Bool, Float, gamma
+
+
+def times_finite(slope: Array, x: Array, xp: Backend) -> Array:
+    """``slope x``, which is 0 for a slope of 0 even where x is infinite."""
+    flat = slope == 0
+    return xp.where(flat, xp.zeros(1), slope * xp.where(flat, xp.zeros(1), x))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,7 +65,7 @@ class Elementwise(Nonlinear):
         _, greatest = self.gap(above, box)
         magnitude = box.magnitude(self.xp)
         noise = 16 * self.xp.least_normal + self.rounding * (
-            (abs(below) + abs(above)) * magnitude + abs(least) + abs(greatest)
+            times_finite(abs(below) + abs(above), magnitude, self.xp) + abs(least) + abs(greatest)
         )
         return Planes(self.xp, (below,), (above,), least, greatest, noise)
 

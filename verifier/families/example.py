@@ -23,6 +23,12 @@ class Example:
     low: float = -2.0
     high: float = 2.0
     """The range of the variables that the tests sample."""
+    truths: tuple[int, ...] = ()
+    """Places of variables that reach the node as truth values: where they are positive."""
+    whole: tuple[int, ...] = ()
+    """Places of variables that reach the node as int32, rounded towards 0."""
+    output_type: int = 1
+    """ONNX's number of the outputs' element type; 1 is float32."""
 
     @property
     def name(self) -> str:
@@ -35,7 +41,7 @@ class Example:
         """The model: float32 variables x0, x1, ..., outputs y0, y1, ..."""
         from onnx import TensorProto, helper, numpy_helper
 
-        names, variables, constants = [], [], []
+        names, variables, constants, nodes = [], [], [], []
         for i, given in enumerate(self.inputs):
             names.append("" if given is None else f"x{i}")
             if isinstance(given, np.ndarray):
@@ -43,10 +49,19 @@ class Example:
             elif given is not None:
                 shape = list(given)
                 variables.append(helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape))
+            if i in self.truths:
+                names[i] = f"t{i}"
+                nodes.append(helper.make_node("Greater", [f"x{i}", "zero"], [names[i]]))
+            if i in self.whole:
+                names[i] = f"t{i}"
+                nodes.append(helper.make_node("Cast", [f"x{i}"], [names[i]], to=TensorProto.INT32))
         results = [f"y{i}" for i in range(self.outputs)]
         node = helper.make_node(self.op_type, names, results, "the_node", **self.attributes)
-        outputs = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in results]
-        graph = helper.make_graph([node], "example", variables, outputs, constants)
+        if self.truths:
+            constants.append(numpy_helper.from_array(scalar(0.0), "zero"))
+        nodes.append(node)
+        outputs = [helper.make_tensor_value_info(y, self.output_type, None) for y in results]
+        graph = helper.make_graph(nodes, "example", variables, outputs, constants)
         opsets = [helper.make_opsetid("", self.opset)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 

@@ -31,13 +31,23 @@ class Nonlinear(Operator):
     def unstable(self, which: int, box: Box) -> Bool[Array, "batch n"]:
         """Where a tighter box of input ``which`` would give a tighter relaxation."""
 
-    @abstractmethod
     def partials(self, *inputs: Float[Array, "batch n"]) -> tuple[tuple[Array, Array | None], ...]:
         """For each input the derivatives d y_j / d x_k, and which k.
 
         Derivatives are [batch m]; the index k of each output j is [batch m], None where k = j. At a
-        kink any one-sided value. Used by attacks only.
+        kink any one-sided value. Used by ``gradient`` only.
         """
+        raise NotImplementedError
+
+    def gradient(
+        self, rows: Float[Array, "batch m"], *inputs: Float[Array, "batch _"]
+    ) -> tuple[Float[Array, "batch _"], ...]:
+        """The gradient of ``rows . phi`` by each input, at points; used by attacks only."""
+        parts = []
+        for size, (derivative, index) in zip(self.sizes, self.partials(*inputs), strict=True):
+            part = rows * derivative
+            parts.append(part if index is None else self.xp.scatter_rows(part, index, size))
+        return tuple(parts)
 
     @abstractmethod
     def sensitivity(

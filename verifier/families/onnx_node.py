@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 else:
     # Layers above, known here by name only.
     Value = Builder = Any
+
+MOST_ELEMENTS = 2**28
+"""The largest array that a network may make of small ones."""
 
 Operand = Any
 """A ``Value`` that depends on the network's input, or a NumPy array that does not."""
@@ -93,12 +97,23 @@ def axis_of(axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
 
 
+def bounded(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape that fits into memory."""
+    if min(shape, default=0) < 0:
+        message = f"a shape of {tuple(shape)}"
+        raise ModelError(message)
+    if math.prod(shape) > MOST_ELEMENTS:
+        message = f"an array of shape {tuple(shape)}, need at most {MOST_ELEMENTS:,} elements"
+        raise UnsupportedModel(message)
+    return tuple(shape)
+
+
 def move(
     builder: Builder, name: str, operand: Operand, movement: Callable[[np.ndarray], np.ndarray]
 ) -> Operand:
     """A data movement: done at once on constants, a ``Rearrange`` on values."""
     if isinstance(operand, np.ndarray):
-        return movement(operand)
+        return np.asarray(movement(operand))
     return builder.rearrange(name, operand, movement(operand.table()))
 
 

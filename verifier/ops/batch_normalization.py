@@ -20,6 +20,9 @@ def read_batch_normalization(node: OnnxNode, builder: Builder) -> Operand:
     if node.flag("training_mode", 0) or node.outputs > 1:
         message = "training mode"
         raise UnsupportedModel(message)
+    if not node.flag("spatial", 1):
+        message = "spatial 0"
+        raise UnsupportedModel(message)
     value = node.value(0)
     names = ("scale", "bias", "mean", "variance")
     parts = [node.weights(i, name) for i, name in enumerate(names, start=1)]

@@ -69,3 +69,14 @@ class GatherSum(Affine):
         index = np.where(self.kept > 0, preceding.sources[self.index], -1)
         merged = GatherSum.of(index, self.weight, preceding.sizes[0])
         return replace(merged, terms=max(merged.terms, self.terms))
+
+
+def occurrences(target: np.ndarray, cells: int) -> np.ndarray:
+    """[cells, most]: the places where a flat ``target`` names each cell; -1: no more."""
+    inside = np.flatnonzero(target >= 0)
+    order = inside[np.argsort(target[inside], kind="stable")]
+    counts = np.bincount(target[inside], minlength=cells)
+    rank = np.arange(len(order)) - (np.cumsum(counts) - counts)[target[order]]
+    result = np.full((cells, max(int(counts.max(initial=0)), 1)), -1)
+    result[target[order], rank] = order
+    return result

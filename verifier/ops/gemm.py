@@ -14,7 +14,7 @@ from verifier.graph import Builder, Value
 from verifier.ops.linear import Linear
 from verifier.ops.matmul import matrix_product
 from verifier.ops.scale import Scale
-from verifier.ops.sum import Sum
+from verifier.ops.sum import Sum, add
 
 
 @reads("Gemm")
@@ -34,6 +34,10 @@ def read_gemm(node: OnnxNode, builder: Builder) -> Operand:
     if isinstance(bias, np.ndarray) and isinstance(left, Value) and isinstance(right, np.ndarray):
         matrix = alpha * right.astype(np.float64)
         return _linear(node, builder, left, matrix, np.asarray(beta * bias.astype(np.float64)))
+    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
+        product = alpha * (left.astype(np.float64) @ right.astype(np.float64))
+        scaled = _scaled(f"{node.name}/beta", builder, node.value(2), beta)
+        return add(node.name, builder, product, scaled)
     product = matrix_product(node.name, builder, left, right)
     product = _scaled(f"{node.name}/alpha", builder, product, alpha)
     if bias is None or beta == 0.0:
@@ -76,3 +80,4 @@ def _gemm() -> Iterator[Example]:
     yield Example("Gemm", (numbers(3, 4), (1, 3), (1,)), {"transA": 1, "transB": 1, "beta": 2.0})
     yield Example("Gemm", ((2, 3), (3, 2), (2,)), {"alpha": 0.5})
     yield Example("Gemm", ((2, 3), (4, 3), numbers(2, 4)), {"transB": 1})
+    yield Example("Gemm", (numbers(2, 3), numbers(3, 2), (2,)), {"alpha": 0.5, "beta": 3.0})

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from verifier.errors import ModelError
-from verifier.families.bilinear import Product
 from verifier.families.example import Example, numbers
-from verifier.families.onnx_node import OnnxNode, Operand, move
+from verifier.families.matrix_product import MatrixProduct
+from verifier.families.onnx_node import OnnxNode, Operand, expand, move
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
-from verifier.ops.gather_sum import GatherSum
 from verifier.ops.linear import Linear
 from verifier.ops.sum import concatenate
 
@@ -77,23 +76,13 @@ def _by_constant(name: str, builder: Builder, left: Value, matrix: np.ndarray) -
 
 
 def _of_two(name: str, builder: Builder, left: Value, right: Value) -> Value:
-    """Sums of products: both operands are spread over a table [..., i, j, k]."""
+    """One product of matrices for each entry of the leading axes."""
     leading = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     rows, n, columns = left.shape[-2], left.shape[-1], right.shape[-1]
-    shape = (*leading, rows, columns, n)
-    first = np.broadcast_to(left.table()[..., :, None, :], shape)
-    second = np.broadcast_to(_transpose(right.table())[..., None, :, :], shape)
-    size = math.prod(shape)
-    factors = [
-        builder.rearrange(f"{name}/left", left, first),
-        builder.rearrange(f"{name}/right", right, second),
-    ]
-    product = builder.add(f"{name}/products", Product.of(size), factors, shape)
-    if n == 1:
-        return product.reshape(shape[:-1])
-    index = np.arange(size).reshape(-1, n)
-    operator = GatherSum.of(index, np.ones(len(index)), size)
-    return builder.add(name, operator, [product], shape[:-1])
+    left = expand(builder, f"{name}/left", left, (*leading, rows, n))
+    right = expand(builder, f"{name}/right", right, (*leading, n, columns))
+    operator = MatrixProduct.of(math.prod(leading), rows, n, columns)
+    return builder.add(name, operator, [left, right], (*leading, rows, columns))
 
 
 @examples("MatMul")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from verifier.errors import ModelError, UnsupportedModel
 from verifier.families.example import Example, integers, scalar
-from verifier.families.onnx_node import OnnxNode, Operand, axis_of, move
+from verifier.families.onnx_node import OnnxNode, Operand, axis_of, bounded, move
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder
 
@@ -50,22 +51,6 @@ def _range(start: int, end: int, step: int, size: int) -> slice:
     return slice(start, None if end < 0 else end, step)
 
 
-@reads("Gather", folds=True)
-def read_gather(node: OnnxNode, builder: Builder) -> Operand:
-    """Slices picked by constant indices."""
-    given, indices = node.operand(0), node.constant(1, "indices")
-    if indices is None:
-        message = "no indices"
-        raise ModelError(message)
-    axis = axis_of(node.flag("axis", 0), len(given.shape))
-    chosen = indices.astype(np.int64)
-    size = given.shape[axis]
-    if chosen.size and not -size <= chosen.min() <= chosen.max() < size:
-        message = f"indices {chosen.min()} to {chosen.max()} into an axis of length {size}"
-        raise ModelError(message)
-    return move(builder, node.name, given, lambda table: np.take(table, chosen, axis=axis))
-
-
 @reads("Split", folds=True)
 def read_split(node: OnnxNode, builder: Builder) -> Operand:
     """Consecutive parts along an axis."""
@@ -91,15 +76,17 @@ def read_split(node: OnnxNode, builder: Builder) -> Operand:
 def read_expand(node: OnnxNode, builder: Builder) -> Operand:
     """Broadcast against a constant shape, both ways."""
     given, target = node.operand(0), node.ints("shape", 1)
-    shape = np.broadcast_shapes(tuple(given.shape), target or ())
+    bounded(target or ())
+    shape = bounded(np.broadcast_shapes(tuple(given.shape), target or ()))
     return move(builder, node.name, given, lambda table: np.broadcast_to(table, shape))
 
 
 @reads("Tile", folds=True)
 def read_tile(node: OnnxNode, builder: Builder) -> Operand:
     """Repeated along each axis."""
-    given, repeats = node.operand(0), node.ints("repeats", 1)
-    return move(builder, node.name, given, lambda table: np.tile(table, repeats or ()))
+    given, repeats = node.operand(0), node.ints("repeats", 1) or ()
+    bounded((math.prod(given.shape), *repeats))
+    return move(builder, node.name, given, lambda table: np.tile(table, repeats))
 
 
 @reads("Pad")
@@ -118,6 +105,7 @@ def read_pad(node: OnnxNode, builder: Builder) -> Operand:
         slice(max(-b, 0), n + min(e, 0)) for (b, e), n in zip(around, value.shape, strict=True)
     )
     wide = [(max(b, 0), max(e, 0)) for b, e in around]
+    bounded([n + sum(more) for n, more in zip(value.shape, wide, strict=True)])
     table, mode = value.table()[kept], node.attributes.get("mode", "constant")
     if mode == "constant":
         given = node.weights(2, "constant_value")
@@ -132,7 +120,7 @@ def read_pad(node: OnnxNode, builder: Builder) -> Operand:
     return builder.rearrange(node.name, value, np.pad(table, wide, mode=mode))
 
 
-@examples("Transpose", "Slice", "Gather")
+@examples("Transpose", "Slice")
 def _selections() -> Iterator[Example]:
     yield Example("Transpose", ((2, 3),))
     yield Example("Transpose", ((2, 3, 1, 2),), {"perm": [3, 0, 2, 1]})
@@ -142,9 +130,6 @@ def _selections() -> Iterator[Example]:
     )
     yield Example("Slice", ((5,), integers(-1), integers(-(2**62)), integers(0), integers(-1)))
     yield Example("Slice", ((2, 5), integers(1, 1), integers(2, 2**62)))
-    yield Example("Gather", ((3, 4), integers(2, 0, -1)), {"axis": 1})
-    yield Example("Gather", ((3, 4), np.array([[0, 2]])), {"axis": -2})
-    yield Example("Gather", ((3, 4), np.array(1)))
 
 
 @examples("Split", "Expand", "Tile", "Pad")

@@ -12,6 +12,7 @@ from verifier.families.example import Example, numbers
 from verifier.families.onnx_node import OnnxNode, Operand, expand
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
+from verifier.ops.curves import square
 from verifier.ops.reciprocal import Reciprocal
 from verifier.ops.scale import Scale
 
@@ -29,6 +30,8 @@ def multiply(name: str, builder: Builder, left: Operand, right: Operand) -> Valu
     """``left * right`` with broadcasting, not both constant."""
     if isinstance(left, np.ndarray):
         left, right = right, left
+    if isinstance(right, Value) and left == right:
+        return square(name, builder, left)
     shape = np.broadcast_shapes(left.shape, right.shape)
     left = expand(builder, f"{name}/left", left, shape)
     right = expand(builder, f"{name}/right", right, shape)

@@ -26,23 +26,40 @@ def read_reduce_mean(node: OnnxNode, builder: Builder) -> Operand:
     return _reduce(node, builder, mean=True)
 
 
-def _reduce(node: OnnxNode, builder: Builder, *, mean: bool) -> Value:
-    value, axes = node.value(0), node.ints("axes", 1)
+def groups(node: OnnxNode, value: Value) -> tuple[np.ndarray, tuple[int, ...]] | None:
+    """Which elements each output takes, [outputs, count], and the outputs' shape.
+
+    None where nothing is reduced.
+    """
+    axes = node.ints("axes", 1)
     rank = len(value.shape)
     if not axes:
         if node.flag("noop_with_empty_axes", 0):
-            return value
+            return None
         axes = tuple(range(rank))
     reduced = {axis_of(axis, rank) for axis in axes}
     rest = [axis for axis in range(rank) if axis not in reduced]
     count = math.prod(value.shape[axis] for axis in reduced)
     table = np.transpose(value.table(), (*rest, *sorted(reduced))).reshape(-1, count)
     if node.flag("keepdims", 1):
-        shape = tuple(1 if axis in reduced else n for axis, n in enumerate(value.shape))
-    else:
-        shape = tuple(value.shape[axis] for axis in rest)
-    weight = np.full(len(table), 1.0 / count if mean else 1.0)
-    return builder.add(node.name, GatherSum.of(table, weight, value.size), [value], shape)
+        return table, tuple(1 if axis in reduced else n for axis, n in enumerate(value.shape))
+    return table, tuple(value.shape[axis] for axis in rest)
+
+
+def sums(name: str, builder: Builder, value: Value, table: np.ndarray, weight: float) -> Value:
+    """``weight`` times the sum of each row of a table [outputs, count] of elements."""
+    operator = GatherSum.of(table, np.full(len(table), weight), value.size)
+    return builder.add(name, operator, [value], (len(table),))
+
+
+def _reduce(node: OnnxNode, builder: Builder, *, mean: bool) -> Value:
+    value = node.value(0)
+    found = groups(node, value)
+    if found is None:
+        return value
+    table, shape = found
+    weight = 1.0 / table.shape[1] if mean else 1.0
+    return sums(node.name, builder, value, table, weight).reshape(shape)
 
 
 @examples("ReduceSum", "ReduceMean")

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from verifier.errors import UnsupportedModel
 from verifier.families.elementwise import Elementwise
 from verifier.families.example import Example
 from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
 from verifier.families.relaxation import Planes
 from verifier.graph import Builder
+from verifier.ops.piecewise import PiecewiseLinear
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float
 
@@ -134,8 +134,8 @@ def read_leaky_relu(node: OnnxNode, builder: Builder) -> Operand:
     value = node.value(0)
     leak = float(np.float32(node.number("alpha", 0.01)))
     if not 0 <= leak <= 1:
-        message = f"alpha {leak:.6g}, need 0 to 1"
-        raise UnsupportedModel(message)
+        operator = PiecewiseLinear.of(value.size, [0], [leak, 1], [0, 0])
+        return builder.add(node.name, operator, [value])
     return builder.add(node.name, Relu.of(value.size, leak), [value])
 
 
@@ -144,3 +144,5 @@ def _examples() -> Iterator[Example]:
     yield Example("Relu", ((2, 3),))
     yield Example("LeakyRelu", ((2, 3),))
     yield Example("LeakyRelu", ((5,),), {"alpha": 0.3})
+    yield Example("LeakyRelu", ((5,),), {"alpha": -0.3})
+    yield Example("LeakyRelu", ((5,),), {"alpha": 1.5})

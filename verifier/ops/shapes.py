@@ -9,9 +9,10 @@ import numpy as np
 
 from verifier.errors import ModelError, UnsupportedModel
 from verifier.families.example import Example, integers, scalar
-from verifier.families.onnx_node import OnnxNode, Operand, axis_of
+from verifier.families.onnx_node import OnnxNode, Operand, axis_of, bounded
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder
+from verifier.ops.logic import cast_whole
 
 FLOATS = {1: np.float32, 10: np.float16, 11: np.float64}
 """NumPy's types for ONNX's numbers of floating-point types."""
@@ -50,7 +51,7 @@ def read_dropout(node: OnnxNode, builder: Builder) -> Operand:
 
 @reads("Cast", folds=True)
 def read_cast(node: OnnxNode, builder: Builder) -> Operand:
-    """Values keep their real numbers under a cast between floating-point types."""
+    """Values keep their real numbers under a cast to a floating-point type."""
     given, to = node.operand(0), node.flag("to", 0)
     if isinstance(given, np.ndarray):
         dtype = FLOATS.get(to) or OTHERS.get(to)
@@ -58,10 +59,7 @@ def read_cast(node: OnnxNode, builder: Builder) -> Operand:
             message = f"a cast of a constant to ONNX type {to}"
             raise UnsupportedModel(message)
         return given.astype(dtype)
-    if to not in FLOATS:
-        message = f"a cast of a computed value to ONNX type {to}, which is not float"
-        raise UnsupportedModel(message)
-    return given
+    return given if to in FLOATS else cast_whole(node.name, builder, given, to)
 
 
 @reads("Shape", folds=True)
@@ -82,7 +80,8 @@ def read_constant_of_shape(node: OnnxNode, builder: Builder) -> Operand:
     """One constant, everywhere."""
     shape = node.constant(0, "shape")
     value = np.asarray(node.attributes.get("value", np.zeros(1, dtype=np.float32))).reshape(-1)
-    return np.full([] if shape is None else shape, value[0], dtype=value.dtype)
+    dims = () if shape is None else tuple(int(n) for n in shape.reshape(-1))
+    return np.full(bounded(dims), value[0], dtype=value.dtype)
 
 
 @reads("Reshape", folds=True)

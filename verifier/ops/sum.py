@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from verifier.errors import UnsupportedModel
 from verifier.families.affine import Affine
 from verifier.families.example import Example, numbers, scalar
-from verifier.families.onnx_node import OnnxNode, Operand, axis_of, expand
+from verifier.families.onnx_node import OnnxNode, Operand, axis_of, expand, move
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
 from verifier.ops.scale import Scale
@@ -92,6 +94,31 @@ def concatenate(name: str, builder: Builder, operands: Sequence[Operand], axis: 
     return builder.rearrange(f"{name}/order", joined, index, np.concatenate(fills, axis=axis))
 
 
+def select(
+    name: str, builder: Builder, operands: Sequence[Operand], choose: Callable[..., np.ndarray]
+) -> Operand:
+    """Elements of several operands: ``choose`` makes a table of them from one for each operand."""
+    sizes = [math.prod(x.shape) for x in operands]
+    starts = np.cumsum([0, *sizes[:-1]])
+    tables = [
+        (start + np.arange(size)).reshape(x.shape)
+        for x, start, size in zip(operands, starts, sizes, strict=True)
+    ]
+    chosen = choose(*tables)
+    used = np.zeros(sum(sizes), dtype=bool)
+    used[chosen] = True
+    parts = []
+    for x, table in zip(operands, tables, strict=True):
+        part = np.where(used[table], x, np.zeros((), x.dtype)) if isinstance(x, np.ndarray) else x
+        parts.append(part.reshape((table.size,)))
+    flat = concatenate(f"{name}/all", builder, parts, 0)
+    constants = [x for x in parts if isinstance(x, np.ndarray)]
+    if isinstance(flat, Value) and not all(np.isfinite(x).all() for x in constants):
+        message = "a choice of constants that are NaN or infinite"
+        raise UnsupportedModel(message)
+    return move(builder, name, flat, lambda table: table[chosen])
+
+
 @reads("Concat", folds=True)
 def read_concat(node: OnnxNode, builder: Builder) -> Operand:
     """Arrays side by side along ``axis``."""
@@ -109,6 +136,14 @@ def read_sum(node: OnnxNode, builder: Builder) -> Operand:
     return total
 
 
+@reads("Mean")
+def read_mean(node: OnnxNode, builder: Builder) -> Operand:
+    """The mean of several operands that broadcast against each other."""
+    total = read_sum(node, builder)
+    weight = np.full(total.size, 1.0 / len(node.inputs))
+    return builder.add(f"{node.name}/mean", Scale.of(total.size, weight, None), [total])
+
+
 @reads("Add", folds=True)
 def read_add(node: OnnxNode, builder: Builder) -> Operand:
     """A + b."""
@@ -118,18 +153,22 @@ def read_add(node: OnnxNode, builder: Builder) -> Operand:
 @reads("Sub", folds=True)
 def read_sub(node: OnnxNode, builder: Builder) -> Operand:
     """A - b."""
-    left, right = node.operand(0), node.operand(1)
+    return subtract(node.name, builder, node.operand(0), node.operand(1))
+
+
+def subtract(name: str, builder: Builder, left: Operand, right: Operand) -> Operand:
+    """``left - right`` with broadcasting."""
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         return np.asarray(left - right)
     if isinstance(right, np.ndarray):
-        return add(node.name, builder, left, np.asarray(-right.astype(np.float64)))
+        return add(name, builder, left, np.asarray(-right.astype(np.float64)))
     shape = np.broadcast_shapes(left.shape, right.shape)
-    right = expand(builder, f"{node.name}/right", right, shape)
+    right = expand(builder, f"{name}/right", right, shape)
     if isinstance(left, np.ndarray):
         bias = np.broadcast_to(left, shape).astype(np.float64).reshape(-1)
-        return builder.add(node.name, Scale.of(right.size, -np.ones(right.size), bias), [right])
-    left = expand(builder, f"{node.name}/left", left, shape)
-    return builder.add(node.name, Sum.of(left.size, (1, -1)), [left, right])
+        return builder.add(name, Scale.of(right.size, -np.ones(right.size), bias), [right])
+    left = expand(builder, f"{name}/left", left, shape)
+    return builder.add(name, Sum.of(left.size, (1, -1)), [left, right])
 
 
 def add(name: str, builder: Builder, left: Operand, right: Operand) -> Operand:
@@ -166,7 +205,9 @@ def _sums() -> Iterator[Example]:
         yield Example(op_type, (scalar(0.75), (2,)))
 
 
-@examples("Sum")
+@examples("Sum", "Mean")
 def _sum() -> Iterator[Example]:
-    yield Example("Sum", ((2, 3), numbers(3), (2, 1)))
-    yield Example("Sum", ((2, 3),))
+    for op_type in ("Sum", "Mean"):
+        yield Example(op_type, ((2, 3), numbers(3), (2, 1)))
+        yield Example(op_type, ((2, 3),))
+        yield Example(op_type, (numbers(2, 3), numbers(1), (2, 3)), opset=8)

@@ -185,7 +185,7 @@ class Backend(ABC):
     # functions
     @abstractmethod
     def function(self, name: str, x: Array) -> Array:
-        """exp, log, sqrt, tanh, arctanh, sigmoid, floor, isfinite, sign by name."""
+        """An elementwise function by NumPy's name: exp, log, sqrt, tanh, erf, sin, isnan ..."""
 
     @abstractmethod
     def astype_double(self, x: Array) -> Array: ...

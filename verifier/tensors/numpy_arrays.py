@@ -18,6 +18,18 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
 
 
+def _erf(x: np.ndarray) -> np.ndarray:
+    from scipy.special import erf
+
+    return erf(x)
+
+
+def _erfc(x: np.ndarray) -> np.ndarray:
+    from scipy.special import erfc
+
+    return erfc(x)
+
+
 _FUNCTIONS = {
     "exp": np.exp,
     "log": np.log,
@@ -30,6 +42,20 @@ _FUNCTIONS = {
     "isnan": np.isnan,
     "round": np.rint,
     "sign": np.sign,
+    "expm1": np.expm1,
+    "log1p": np.log1p,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "arctan": np.arctan,
+    "arcsin": np.arcsin,
+    "arccos": np.arccos,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "arcsinh": np.arcsinh,
+    "arccosh": np.arccosh,
+    "erf": _erf,
+    "erfc": _erfc,
 }
 
 

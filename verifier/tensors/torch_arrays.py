@@ -24,6 +24,20 @@ _FUNCTIONS = {
     "isnan": torch.isnan,
     "round": torch.round,
     "sign": torch.sign,
+    "expm1": torch.expm1,
+    "log1p": torch.log1p,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "tan": torch.tan,
+    "arctan": torch.arctan,
+    "arcsin": torch.arcsin,
+    "arccos": torch.arccos,
+    "sinh": torch.sinh,
+    "cosh": torch.cosh,
+    "arcsinh": torch.arcsinh,
+    "arccosh": torch.arccosh,
+    "erf": torch.erf,
+    "erfc": torch.erfc,
 }
 
 

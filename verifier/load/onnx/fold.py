@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from verifier.errors import UnsupportedModel
-from verifier.families.onnx_node import OnnxNode
+from verifier.errors import ModelError, UnsupportedModel
+from verifier.families.onnx_node import OnnxNode, bounded
 
 RANDOM = frozenset(
     (
@@ -33,8 +33,10 @@ def constant(node: OnnxNode) -> np.ndarray:
         return np.asarray(given.get("value_int", given.get("value_ints")), dtype=np.int64)
     if "value_string" in given or "value_strings" in given:
         return np.asarray(given.get("value_string", given.get("value_strings")), dtype=object)
-    message = "a sparse constant"
-    raise UnsupportedModel(message)
+    if "sparse_value" in given:
+        return np.asarray(given["sparse_value"])
+    message = "a Constant without a value"
+    raise ModelError(message)
 
 
 def fold(proto: Any, node: OnnxNode) -> tuple[np.ndarray, ...]:
@@ -46,6 +48,9 @@ def fold(proto: Any, node: OnnxNode) -> tuple[np.ndarray, ...]:
     if node.op_type in RANDOM:
         message = "a random operator"
         raise UnsupportedModel(message)
+    if node.op_type == "Range":
+        start, limit, delta = (float(node.operand(i).reshape(-1)[0]) for i in range(3))
+        bounded([max(0, int((limit - start) / (delta or 1.0)))])
     import onnx
     from onnx import helper
     from onnx.reference import ReferenceEvaluator

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from verifier.errors import ModelError, UnsupportedModel
-from verifier.families.onnx_node import OnnxNode, Operand
-from verifier.families.registry import readers
+from verifier.families.onnx_node import Operand
 from verifier.graph import Builder, Graph, Value
-from verifier.load.onnx import fold, read
 from verifier.load.onnx.model import Port
+from verifier.load.onnx.scope import DOMAINS, Scope, Shared, initialisers, read_node
+from verifier.load.onnx.sequences import SEQUENCES
+from verifier.load.onnx.subgraphs import SUBGRAPHS
 from verifier.ops.shapes import FLOATS, OTHERS
 from verifier.ops.sum import concatenate
 
-DOMAINS = ("", "ai.onnx")
-INFINITE_ALLOWED = frozenset(("Clip", "Min", "Max", "Constant", "Identity", "Cast"))
-"""Operators that may read an infinite constant: as a bound that is none."""
-
 REMEDY = "a network of the operators that verifier supports --onnx-operators lists"
-
-
-class Unread:
-    """The value of a node that could not be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,20 +35,6 @@ class Imported:
     precision: np.dtype
 
 
-@dataclass
-class _State:
-    """What is known while nodes are read one after another."""
-
-    builder: Builder
-    opset: int
-    tensors: dict[str, Any] = field(default_factory=dict)
-    constants: dict[str, Any] = field(default_factory=dict)
-    uses: dict[str, set[str]] = field(default_factory=dict)
-    declared: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
-    unsupported: list[tuple[str, str, str]] = field(default_factory=list)
-    """(operator, node, restriction that it breaks; empty: the operator itself)."""
-
-
 def import_graph(proto: Any) -> Imported:
     """The network of a ModelProto.
 
@@ -65,34 +44,39 @@ def import_graph(proto: Any) -> Imported:
     """
     graph = proto.graph
     opset = max((o.version for o in proto.opset_import if o.domain in DOMAINS), default=1)
-    initial = {tensor.name for tensor in graph.initializer}
-    given = [info for info in graph.input if info.name not in initial]
+    given = [info for info in graph.input if info.name not in initialisers(graph)]
     inputs = tuple(_port(info) for info in given)
     if not inputs:
         message = "the network has no input"
         raise ModelError(message)
-    state = _State(Builder(sum(port.size for port in inputs)), opset)
-    _refuse_input_types(state, inputs)
-    if graph.sparse_initializer:
-        names = ", ".join(s.values.name for s in graph.sparse_initializer)
-        state.unsupported.append(("sparse initialiser", names, ""))
-    state.constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        for name in node.input:
-            state.uses.setdefault(name, set()).add(node.op_type)
+    shared = Shared(
+        Builder(sum(port.size for port in inputs)),
+        {**SUBGRAPHS, **SEQUENCES},
+        {(body.domain, body.name): body for body in proto.functions},
+        given[0].type.tensor_type.elem_type,
+    )
+    _refuse_input_types(shared, inputs)
     infos = (*graph.value_info, *graph.output)
     declared = {info.name: _dims(info) for info in infos}
-    state.declared = {name: dims for name, dims in declared.items() if dims is not None}
-    _split_inputs(state, inputs)
+    scope = Scope(
+        shared,
+        opset,
+        constants=initialisers(graph),
+        declared={name: dims for name, dims in declared.items() if dims is not None},
+    )
+    _split_inputs(scope, inputs)
     for node in graph.node:
-        _read_node(state, node)
-    if state.unsupported:
-        raise UnsupportedModel(_complaint(state.unsupported))
-    return _finish(state, proto, inputs)
+        read_node(scope, node)
+    if shared.unsupported:
+        raise UnsupportedModel(_complaint(shared.unsupported))
+    return _finish(scope, proto, inputs)
 
 
 def _port(info: Any) -> Port:
     dims = _dims(info)
+    if info.type.WhichOneof("value") not in {None, "tensor_type"}:
+        message = f"input {info.name!r} is a sequence or optional; need arrays"
+        raise UnsupportedModel(message)
     if dims is None:
         message = f"input {info.name!r} has no shape"
         raise ModelError(message)
@@ -109,104 +93,19 @@ def _dims(info: Any) -> tuple[int | None, ...] | None:
     return tuple(d.dim_value if d.dim_value > 0 else None for d in dims)
 
 
-def _refuse_input_types(state: _State, inputs: Iterable[Port]) -> None:
+def _refuse_input_types(shared: Shared, inputs: Iterable[Port]) -> None:
     for port in inputs:
         if port.dtype.kind != "f":
-            state.unsupported.append(("input", port.name, f"type {port.dtype}, need a float type"))
+            shared.unsupported.append(("input", port.name, f"type {port.dtype}, need a float type"))
 
 
-def _split_inputs(state: _State, inputs: tuple[Port, ...]) -> None:
-    whole, start = Value(0, (state.builder.input_size,)), 0
+def _split_inputs(scope: Scope, inputs: tuple[Port, ...]) -> None:
+    builder = scope.shared.builder
+    whole, start = Value(0, (builder.input_size,)), 0
     for port in inputs:
         index = np.arange(start, start + port.size).reshape(port.shape)
-        state.tensors[port.name] = state.builder.rearrange(port.name, whole, index)
+        scope.tensors[port.name] = builder.rearrange(port.name, whole, index)
         start += port.size
-
-
-def _operand(state: _State, node: str, name: str) -> Any:
-    """A named tensor: a value, a constant, None where it is left out."""
-    if not name:
-        return None
-    if name not in state.tensors:
-        if name not in state.constants:
-            message = f"node {node!r} reads {name!r}, which nothing before it computes"
-            raise ModelError(message)
-        numbers = read.array(state.constants[name])
-        _refuse_infinite(numbers, f"initialiser {name!r}", state.uses.get(name, set()))
-        state.tensors[name] = numbers
-    return state.tensors[name]
-
-
-def _refuse_infinite(numbers: np.ndarray, what: str, users: set[str]) -> None:
-    if numbers.dtype.kind != "f" or np.isfinite(numbers).all():
-        return
-    if np.isnan(numbers).any() or not users <= INFINITE_ALLOWED:
-        count = int((~np.isfinite(numbers)).sum())
-        message = f"{what} holds {count} numbers that are NaN or infinite, need finite ones"
-        raise ModelError(message)
-
-
-def _read_node(state: _State, proto: Any) -> None:
-    label = proto.name or next((o for o in proto.output if o), proto.op_type)
-    operands = tuple(_operand(state, label, name) for name in proto.input)
-    try:
-        results = _results(state, proto, label, operands)
-    except UnsupportedModel as error:
-        state.unsupported.append((proto.op_type, label, str(error)))
-        results = None
-    except (ModelError, ValueError, IndexError) as error:
-        message = f"node {label!r} ({proto.op_type}): {error}"
-        raise ModelError(message) from error
-    if results is None:
-        results = (Unread(),) * len(proto.output)
-    for name, result in zip(proto.output, results, strict=False):
-        if name:
-            _check_shape(state, label, name, result)
-            state.tensors[name] = result
-            if isinstance(result, Value):
-                state.builder.label(result, name)
-
-
-def _results(
-    state: _State, proto: Any, label: str, operands: tuple[Any, ...]
-) -> tuple[Operand, ...] | None:
-    """The outputs of a node; None where it reads what could not be read."""
-    entry = readers().get(proto.op_type) if proto.domain in DOMAINS else None
-    foldable = proto.domain in DOMAINS and all(
-        x is None or isinstance(x, np.ndarray) for x in operands
-    )
-    if entry is None and not foldable:
-        domain = f" of domain {proto.domain!r}" if proto.domain not in DOMAINS else ""
-        state.unsupported.append((proto.op_type + domain, label, ""))
-        return None
-    if any(isinstance(x, Unread) for x in operands):
-        return None
-    attributes = {a.name: read.attribute(a) for a in proto.attribute}
-    outputs = max((i for i, name in enumerate(proto.output, start=1) if name), default=1)
-    node = OnnxNode(proto.op_type, label, state.opset, attributes, operands, outputs)
-    if node.op_type == "Constant":
-        numbers = fold.constant(node)
-        users = set().union(*(state.uses.get(name, set()) for name in proto.output))
-        _refuse_infinite(numbers, "the constant", users)
-        return (numbers,)
-    if entry is None or (foldable and not entry.folds):
-        return fold.fold(proto, node)
-    results = entry.read(node, state.builder)
-    return results if isinstance(results, tuple) else (results,)
-
-
-def _check_shape(state: _State, node: str, name: str, result: Any) -> None:
-    declared = state.declared.get(name)
-    if declared is None or isinstance(result, Unread):
-        return
-    shape = tuple(result.shape)
-    fits = len(shape) == len(declared) and all(
-        d is None or d == n for d, n in zip(declared, shape, strict=True)
-    )
-    if not fits:
-        said = tuple("?" if d is None else d for d in declared)
-        message = f"node {node!r} gives {name!r} shape {shape}, but the file says {said}"
-        raise ModelError(message)
 
 
 def _complaint(unsupported: list[tuple[str, str, str]]) -> str:
@@ -220,37 +119,30 @@ def _complaint(unsupported: list[tuple[str, str, str]]) -> str:
     return f"no bound rules for: {'; '.join(parts)}; need {REMEDY}"
 
 
-def _finish(state: _State, proto: Any, inputs: tuple[Port, ...]) -> Imported:
-    operands, outputs = [], []
+def _finish(scope: Scope, proto: Any, inputs: tuple[Port, ...]) -> Imported:
+    builder, operands, outputs = scope.shared.builder, [], []
     for info in proto.graph.output:
-        operand = _operand(state, "the network's output", info.name)
+        operand = scope.lookup("the network's output", info.name)
+        if not isinstance(operand, (Value, np.ndarray)):
+            message = f"output {info.name!r} is a sequence, or nothing; need arrays"
+            raise UnsupportedModel(message)
         kind = info.type.tensor_type.elem_type
         dtype = np.dtype(FLOATS.get(kind) or OTHERS.get(kind) or np.float32)
         outputs.append(Port(info.name, dtype, tuple(operand.shape)))
         operands.append(operand.reshape((outputs[-1].size,)))
-    whole = (
-        operands[0] if len(operands) == 1 else concatenate("outputs", state.builder, operands, 0)
-    )
+    whole = operands[0] if len(operands) == 1 else concatenate("outputs", builder, operands, 0)
     if isinstance(whole, np.ndarray):
-        entry = Value(0, (state.builder.input_size,))
-        whole = state.builder.rearrange("outputs", entry, np.full(whole.shape, -1), whole)
+        entry = Value(0, (builder.input_size,))
+        whole = builder.rearrange("outputs", entry, np.full(whole.shape, -1), whole)
+    types = {*scope.shared.types, *(port.dtype for port in inputs)}
     return Imported(
-        state.builder.finish(whole),
+        builder.finish(whole),
         inputs,
         tuple(outputs),
-        state.opset,
-        {name: x for name, x in state.tensors.items() if not isinstance(x, Unread)},
-        _precision(state, inputs, proto),
+        scope.opset,
+        {name: x for name, x in scope.tensors.items() if isinstance(x, (Value, np.ndarray))},
+        min((t for t in types if t.kind == "f"), key=lambda t: t.itemsize),
     )
-
-
-def _precision(state: _State, inputs: tuple[Port, ...], proto: Any) -> np.dtype:
-    """The coarsest type among inputs, constants and casts."""
-    types = {port.dtype for port in inputs}
-    types |= {x.dtype for x in state.tensors.values() if isinstance(x, np.ndarray)}
-    casts = (a.i for n in proto.graph.node if n.op_type == "Cast" for a in n.attribute)
-    types |= {np.dtype(FLOATS[to]) for to in casts if to in FLOATS}
-    return min((t for t in types if t.kind == "f"), key=lambda t: t.itemsize)
 
 
 def operator_counts(proto: Any) -> dict[str, int]:

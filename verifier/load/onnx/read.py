@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from verifier.errors import ModelError
+from verifier.load.files import read_regular
 
 GZIP = b"\x1f\x8b"
 
@@ -40,10 +41,11 @@ def read_model(path: Path) -> tuple[bytes, Any]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
         return gzip.decompress(data) if data[:2] == GZIP else data
     except (OSError, EOFError, zlib.error) as error:
-        message = f"{path} cannot be read: {error}"
+        problem = getattr(error, "strerror", None) or str(error)
+        message = f"{path} cannot be read: {problem}; need an ONNX file"
         raise ModelError(message) from None
 
 
@@ -76,14 +78,30 @@ def _first_line(error: Exception) -> str:
 
 
 def array(tensor: Any) -> np.ndarray:
-    """A TensorProto's numbers in their own type."""
-    from onnx import numpy_helper
+    """The numbers of a TensorProto or SparseTensorProto in their own type."""
+    from onnx import SparseTensorProto, numpy_helper
 
+    if isinstance(tensor, SparseTensorProto):
+        return _dense(tensor)
     try:
         return numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         message = f"constant {tensor.name!r} cannot be read: {_first_line(error)}"
         raise ModelError(message) from None
+
+
+def _dense(tensor: Any) -> np.ndarray:
+    values, places = array(tensor.values), array(tensor.indices)
+    result = np.zeros(tuple(tensor.dims), values.dtype)
+    try:
+        if places.ndim == 1:
+            result.reshape(-1)[places] = values
+        else:
+            result[tuple(places.T)] = values
+    except (ValueError, IndexError) as error:
+        message = f"sparse constant {tensor.values.name!r} cannot be read: {_first_line(error)}"
+        raise ModelError(message) from None
+    return result
 
 
 def attribute(proto: Any) -> Any:
@@ -95,6 +113,7 @@ def attribute(proto: Any) -> Any:
         Kinds.INT: lambda: proto.i,
         Kinds.STRING: lambda: _text(proto.s),
         Kinds.TENSOR: lambda: array(proto.t),
+        Kinds.SPARSE_TENSOR: lambda: array(proto.sparse_tensor),
         Kinds.FLOATS: lambda: tuple(proto.floats),
         Kinds.INTS: lambda: tuple(proto.ints),
         Kinds.STRINGS: lambda: tuple(_text(s) for s in proto.strings),

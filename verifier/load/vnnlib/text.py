@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from verifier.errors import PropertyError
+from verifier.load.files import read_regular
 
 MAX_BYTES = 2**31 - 2**20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -91,7 +92,7 @@ def read_bytes(path: Path) -> bytes:
         PropertyError: it cannot be read, or is too large.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as problem:
         raise PropertyError(f"{path}: {problem.strerror}; need a VNN-LIB file") from problem
     return _decompress(data, path) if data.startswith(GZIP_MAGIC) else data

@@ -1,0 +1,140 @@
+"""Curves, products and maxima: intervals and intercepts hold at every sampled point, and touch."""
+
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+
+from verifier.checker.curves import Exp, Power, Reciprocal, Root, Wave, _sine
+from verifier.checker.errors import Unsupported
+from verifier.checker.groups import Maximum, Product
+
+N, BOXES, SAMPLES = 5, 60, 200
+CURVES = {
+    "exp": (Exp(), np.exp, (-30.0, 30.0)),
+    "reciprocal right": (Reciprocal(), lambda x: 1 / x, (0.01, np.inf)),
+    "reciprocal left": (Reciprocal(), lambda x: 1 / x, (-np.inf, -0.01)),
+    "square": (Power(2), lambda x: x**2, (-np.inf, np.inf)),
+    "cube": (Power(3), lambda x: x**3, (-np.inf, np.inf)),
+    "seventh": (Power(7), lambda x: x**7, (-np.inf, np.inf)),
+    "eighth": (Power(8), lambda x: x**8, (-np.inf, np.inf)),
+    "root": (Root(), np.sqrt, (0.0, np.inf)),
+    "sin": (Wave(cosine=False), np.sin, (-np.inf, np.inf)),
+    "cos": (Wave(cosine=True), np.cos, (-np.inf, np.inf)),
+}
+GROUPS = {
+    "product": (Product(), lambda x: x.prod(1)),
+    "max of 1": (Maximum(1), lambda x: x.max(1)),
+    "max of 2": (Maximum(2), lambda x: x.max(1)),
+    "max of 7": (Maximum(7), lambda x: x.max(1)),
+}
+RULES = {
+    **{k: (rule, lambda x, f=f: f(x[:, 0]), limits) for k, (rule, f, limits) in CURVES.items()},
+    **{k: (rule, f, (-np.inf, np.inf)) for k, (rule, f) in GROUPS.items()},
+}
+
+
+def boxes(rule, limits, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(BOXES):
+        scale = rng.choice([1e-9, 1e-3, 0.3, 3.0, 30.0])
+        centre = rng.normal(size=(1, rule.arity * N)) * rng.choice([scale, 3.0])
+        reach = abs(rng.normal(size=centre.shape)) * scale * rng.choice([0.0, 1.0, 1.0, 1.0])
+        yield np.clip(centre - reach, *limits), np.clip(centre + reach, *limits)
+
+
+def samples(lower, upper, seed=0):
+    steps = np.random.default_rng(seed).random((SAMPLES, lower.shape[1]))
+    steps[:50] = np.round(steps[:50])
+    return np.clip(lower + steps * (upper - lower), lower, upper)
+
+
+def values(rule, function, x):
+    """[samples, n] in extended precision, of samples [samples, k n]."""
+    return function(x.astype(np.longdouble).reshape(len(x), rule.arity, N))
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_intervals_and_intercepts_hold(name):
+    rule, function, limits = RULES[name]
+    rng = np.random.default_rng(1)
+    close = []
+    for lower, upper in boxes(rule, limits, 2):
+        low, high = rule.interval(lower, upper)
+        x = samples(lower, upper)
+        y = values(rule, function, x)
+        assert (y >= low).all()
+        assert (y <= high).all()
+        nu = rng.normal(size=(1, N)) * rng.choice([1e-6, 1.0, 1e6])
+        nu[rng.random(nu.shape) < 0.1] = 0.0
+        below, above = rule.lines(lower, upper)
+        parts = [np.tile(part, rule.arity) for part in (np.maximum(nu, 0), np.minimum(nu, 0))]
+        good = parts[0] * below + parts[1] * above
+        for multiplier in (good, good + rng.normal(size=good.shape) * abs(nu).max()):
+            least = rule.intercept(nu, multiplier, lower, upper)
+            line = (multiplier * x.astype(np.longdouble)).reshape(len(x), rule.arity, N).sum(1)
+            margin = nu * y - line - least
+            assert margin.min() >= 0
+        spread = margin.max(0) + 1e-12 * (abs(nu * y).max(0) + 1)
+        close.append(float(np.median(margin.min(0) / spread)))
+    assert np.median(close) < 0.1
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_groups_are_exact_in_fractions(name):
+    rule, _, limits = RULES[name]
+    for lower, upper in list(boxes(rule, limits, 3))[:8]:
+        exact = [np.array([[Fraction(v) for v in x[0]]], dtype=object) for x in (lower, upper)]
+        nu = np.array([[Fraction(v) for v in (-2.0, -0.5, 0.0, 0.25, 3.0)]], dtype=object)
+        below, above = rule.lines(*exact)
+        parts = [np.tile(part, rule.arity) for part in (np.maximum(nu, 0 * nu), np.minimum(nu, 0))]
+        multiplier = parts[0] * below + parts[1] * above
+        found = rule.intercept(nu, multiplier, *exact)
+        floats = rule.intercept(nu.astype(float), multiplier.astype(float), lower, upper)
+        scale = 1e-12 * (1 + abs(lower).max() + abs(upper).max()) ** 2
+        assert (abs(found.astype(float) - floats) <= scale).all()
+        low, high = rule.interval(*exact)
+        assert (low <= high).all()
+
+
+def test_sines_are_as_accurate_as_they_say():
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(size=300), rng.uniform(-(2.0**19), 2.0**19, 700)])
+    with mpmath.workdps(40):
+        pairs = zip(points.tolist(), _sine(points).tolist(), strict=True)
+        errors = [float(mpmath.sin(mpmath.mpf(x)) - mpmath.mpf(y)) for x, y in pairs]
+    assert max(map(abs, errors)) < 2.0**-50
+
+
+def test_nothing_is_known_beyond_the_domain():
+    for rule, lower, upper in (
+        (Reciprocal(), -1.0, 1.0),
+        (Reciprocal(), 0.0, 1.0),
+        (Root(), -1.0, 1.0),
+        (Exp(), 0.0, 701.0),
+    ):
+        box = np.full((1, 1), lower), np.full((1, 1), upper)
+        with np.errstate(all="ignore"):
+            low, high = rule.interval(*box)
+            least = rule.intercept(np.ones((1, 1)), np.zeros((1, 1)), *box)
+        assert not (low > -np.inf) or not (high < np.inf)
+        if not isinstance(rule, Exp):
+            assert not (least > -np.inf)
+
+
+def test_waves_over_wide_boxes_are_bounded_by_one():
+    lower, upper = np.array([[-1e7, 5.0, -2.0]]), np.array([[1e7, 500.0, 9.0]])
+    low, high = Wave(cosine=True).interval(lower, upper)
+    assert (low <= -1).all()
+    assert (low > -1 - 1e-8).all()
+    assert (high >= 1).all()
+    assert (high < 1 + 1e-8).all()
+
+
+def test_curves_have_no_exact_rule():
+    one = np.array([[Fraction(1)]], dtype=object)
+    for rule in (Exp(), Wave(cosine=False)):
+        with pytest.raises(Unsupported, match="exact arithmetic"):
+            rule.interval(one, one)

@@ -1,0 +1,38 @@
+"""The arrays that a certificate may have."""
+
+MEMBERS = {
+    "roots": ("<i8", 1),
+    "node": ("|u1", 1),
+    "split_axis": ("<u4", 1),
+    "split_point": ("<f8", 1),
+    "clause_count": ("<u4", 1),
+    "clause": ("<u4", 1),
+    "column_atom": ("<u4", 1),
+    "column_neuron": ("<u4", 1),
+    "row_node": ("<u4", 1),
+    "row": ("<u4", 1),
+    "row_alpha": ("|u1", 2),
+    "beta_count": ("<u4", 1),
+    "row_beta": ("<f4", 1),
+    "mix_count": ("<u4", 1),
+    "mix_row": ("<u4", 1),
+    "mix_weight": ("<f8", 1),
+    "hidden_node": ("<u4", 1),
+    "hidden_atom": ("<u4", 1),
+    "hidden_neuron": ("<u4", 1),
+    "hidden_sign": ("|i1", 1),
+    "hidden_alpha": ("|u1", 2),
+}
+"""Every array of a certificate: its type, and its number of axes."""
+
+LENGTHS = {
+    "column_neuron": "column_atom",
+    "row": "row_node",
+    "row_alpha": "row_node",
+    "hidden_atom": "hidden_node",
+    "hidden_neuron": "hidden_node",
+    "hidden_sign": "hidden_node",
+    "hidden_alpha": "hidden_node",
+    "mix_weight": "mix_row",
+}
+"""Arrays that must have as many entries as others."""

@@ -1,0 +1,81 @@
+"""QuantizeLinear and DequantizeLinear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from verifier.errors import UnsupportedModel
+from verifier.families.example import Example, scalar
+from verifier.families.onnx_node import OnnxNode, Operand, axis_of
+from verifier.families.registry import examples, reads
+from verifier.graph import Builder, Value
+from verifier.ops.clip import Clip
+from verifier.ops.mul import multiply
+from verifier.ops.staircase import staircase
+from verifier.ops.sum import add
+
+UINT8, INT8 = 2, 3
+"""ONNX's numbers of types."""
+
+
+def _parameters(node: OnnxNode, value: Value) -> tuple[np.ndarray, np.ndarray, np.dtype]:
+    """(scale, zero point, type): constants that broadcast against the value."""
+    scale, zero = node.weights(1, "scale"), node.constant(2, "zero point")
+    assert scale is not None
+    if node.flag("block_size", 0):
+        message = "blocked quantisation"
+        raise UnsupportedModel(message)
+    dtype = np.dtype(np.uint8) if zero is None else zero.dtype
+    if dtype.kind not in "iu":
+        message = f"zero points of type {dtype}, need integers"
+        raise UnsupportedModel(message)
+    shift = np.zeros(1) if zero is None else zero.astype(np.float64)
+    if scale.size == 1:
+        return scale.reshape(()), shift.reshape(-1)[:1].reshape(()), dtype
+    axis = axis_of(node.flag("axis", 1), len(value.shape))
+    shape = [1] * len(value.shape)
+    shape[axis] = scale.size
+    return scale.reshape(shape), np.broadcast_to(shift, scale.shape).reshape(shape), dtype
+
+
+@reads("QuantizeLinear")
+def read_quantise(node: OnnxNode, builder: Builder) -> Operand:
+    """round(x / scale) + zero point, halves to even, cut at the ends of the integer type."""
+    value = node.value(0)
+    scale, zero, dtype = _parameters(node, value)
+    name, ends = node.name, np.iinfo(dtype)
+    steps = multiply(f"{name}/steps", builder, value, np.asarray(1.0 / scale))
+    whole = add(f"{name}/zero", builder, staircase(f"{name}/round", builder, steps, "round"), zero)
+    operator = Clip.of(whole.size, float(ends.min), float(ends.max))
+    return builder.add(name, operator, [whole])
+
+
+@reads("DequantizeLinear")
+def read_dequantise(node: OnnxNode, builder: Builder) -> Operand:
+    """(x - zero point) scale."""
+    value = node.value(0)
+    scale, zero, _ = _parameters(node, value)
+    return multiply(
+        node.name, builder, add(f"{node.name}/zero", builder, value, np.asarray(-zero)), scale
+    )
+
+
+@examples("QuantizeLinear")
+def _quantise() -> Iterator[Example]:
+    middle = np.array(100, dtype=np.uint8)
+    yield Example("QuantizeLinear", ((2, 3), scalar(0.03125), middle), output_type=UINT8)
+    yield Example("QuantizeLinear", ((2, 3), scalar(0.25)), output_type=UINT8)
+    scales = np.array([0.25, 0.125, 0.5], dtype=np.float32)
+    points = np.array([-3, 0, 100], dtype=np.int8)
+    yield Example(
+        "QuantizeLinear", ((2, 3), scales, points), {"axis": -1}, output_type=INT8, high=99.0
+    )
+
+
+@examples("DequantizeLinear")
+def _dequantise() -> Iterator[Example]:
+    scales = np.array([0.25, 0.125, 0.5], dtype=np.float32)
+    yield Example("DequantizeLinear", ((2, 3), scalar(0.25)), opset=19, whole=(0,), high=9.0)
+    yield Example("DequantizeLinear", ((2, 3), scales), {"axis": 1}, opset=19, whole=(0,), low=-9.0)
