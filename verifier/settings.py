@@ -60,6 +60,8 @@ class BoundSettings:
     """Steps for the best row of a box that plain bounds leave open, while that closes many."""
     learning_rate: float = 0.25
     """Adam's first step, in units of the slope's range."""
+    split_rate: float = 0.35
+    """The same in a subproblem of the neuron-splitting search."""
     learning_rate_decay: float = 0.98
     """Factor on the learning rate after each step."""
 
@@ -86,6 +88,8 @@ class SearchSettings:
     """The same on a GPU."""
     batch_work_cpu: int = 5_000_000_000
     """Multiply-adds of one round on a CPU at most: a round takes about a second."""
+    swept_work_cpu: int = 20_000_000_000
+    """The same where a reduced network is swept: its products of matrices are faster."""
     batch_work_gpu: int = 5_000_000_000_000
     """The same on a GPU."""
     frontier_bytes: int = 2_000_000_000

@@ -124,9 +124,17 @@ class Walk:
         return enclosure
 
     def _inherit(self, part: Open, enclosure: Enclosure, value: int) -> None:
-        if value in self.place and self.hidden:
-            known = part.neurons[:, :, self.place[value]]
-            enclosure.narrow(value, known[:, 0], known[:, 1])
+        """Cut a value's boxes with the inherited ones; where nothing is bounded, take those.
+
+        Slopes and multipliers of a node are about the boxes that its ancestors left it.
+        """
+        if value not in self.place or not self.hidden:
+            return
+        known = part.neurons[:, :, self.place[value]]
+        enclosure.narrow(value, known[:, 0], known[:, 1])
+        taken = (self.proof["node"][part.node] & HIDDEN == 0)[:, None] & (abs(known).max(1) < np.inf)
+        for boxes, side in ((enclosure.lower, 0), (enclosure.upper, 1)):
+            boxes[value] = np.where(taken, known[:, side], boxes[value])
 
     def _tighten(self, part: Open, enclosure: Enclosure, value: int, wanted: Ints) -> None:
         """Bound the neurons of a value that are not linear yet, in the nodes where it is wanted."""

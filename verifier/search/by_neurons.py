@@ -22,14 +22,14 @@ from verifier.search.context import Context
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
 from verifier.search.leaf import finish
+from verifier.search.neuron_round import NeuronRound, bound_neurons
 from verifier.search.neuron_split import (
     NeuronProblem,
-    NeuronRound,
     SignPatterns,
-    bound_neurons,
     split_neurons,
     unstable_neurons,
 )
+from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import DeadlinePassed
 from verifier.tensors import Array
@@ -58,6 +58,7 @@ class NeuronSearch:
     objective: Objective
     tree: ProofTree
     target: Target
+    workers: Workers
     closed: int = 0
     bounded: int = 0
     hunted: float = 0.0
@@ -154,11 +155,12 @@ class NeuronSearch:
                 return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
             batch = frontier.take(size)
             steps = context.bounds.objective_steps if first else context.bounds.split_steps
-            result = bound_neurons(problem, batch, steps)
+            result = bound_neurons(problem, batch, steps, self.workers)
             first = False
             self.bounded += len(batch)
             self.tree.close(result.closed)
-            self.tree.choose(result.chosen)
+            for chosen in result.chosen:
+                self.tree.choose(chosen)
             self.closed += result.closed.shape[0]
             found = self._examine(problem, result, case) or self._hunt(hunt)
             if found is not None:
@@ -239,8 +241,9 @@ def search_neurons(context: Context) -> Verdict:
     xp = context.graph.xp
     tree = ProofTree(xp, len(context.problem.cases))
     target = Target.of(context.graph, context.problem.rows)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        search = NeuronSearch(context, context.objective, tree, target)
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with quiet, Workers(xp) as workers:
+        search = NeuronSearch(context, context.objective, tree, target, workers)
         try:
             return search.run()
         except DeadlinePassed:

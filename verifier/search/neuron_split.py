@@ -14,12 +14,13 @@ from functools import cached_property
 import numpy as np
 
 from verifier.bounds import Enclosure, Objective
-from verifier.bounds.optimise import Optimised, Rows, default_tilts, optimise
+from verifier.bounds.optimise import TILT_STEPS, Rows, default_tilts
+from verifier.bounds.reduced import Reduced, is_reducible, reduce
 from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings, SearchSettings
-from verifier.tensors import Array, Backend, Float, Int, gamma
+from verifier.tensors import Array, Backend, Float, Int, gamma, numpy_backend, torch_backend
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +89,8 @@ class NeuronProblem:
     layers: tuple[Neurons, ...]
     bounds: BoundSettings
     settings: SearchSettings
+    reduced: Reduced | None = None
+    """The network with only these neurons left, where it pays to sweep that."""
 
     @staticmethod
     def of(
@@ -103,9 +106,31 @@ class NeuronProblem:
             if len(index) and source not in seen:
                 layers.append(Neurons(value, source, xp.ints(index)))
                 seen.add(source)
-        return NeuronProblem(
+        problem = NeuronProblem(
             root, objective, thresholds, objective.members, tuple(layers), settings[0], settings[1]
         )
+        return replace(problem, reduced=problem.reduce())
+
+    def reduce(self) -> Reduced | None:
+        """The reduced form, in single precision; None where something else is nonlinear, too."""
+        root, xp = self.root, self.root.graph.xp
+        if not self.layers or not is_reducible(root, {n.value: n.index for n in self.layers}):
+            return None
+        row, owner = xp.arange(self.objective.size), Owner.equal(1, self.objective.size, xp)
+        start, _ = self.objective.start(row, root, owner)
+        absent = self.thresholds == -float("inf")
+        rows = Rows(start, xp.where(absent, self.thresholds * 0 + 1, -self.thresholds), owner)
+        layers = {n.value: (n.source, n.index) for n in self.layers}
+        fast = (
+            numpy_backend("float32") if xp.name == "numpy" else torch_backend("float32", xp.device)
+        )
+        found = reduce(root, layers, rows, self.bounds, fast)
+        return found if found.finite else None
+
+    @property
+    def xp(self) -> Backend:
+        """What sign patterns are kept in."""
+        return self.root.graph.xp if self.reduced is None else self.reduced.xp
 
     @cached_property
     def columns(self) -> Int[np.ndarray, " neurons"]:
@@ -121,6 +146,8 @@ class NeuronProblem:
         neurons = {layer.value: xp.numpy(layer.index) for layer in self.layers}
         alpha = Tilts.of(tilts, neurons, len(batch), xp)
         phase, parts = xp.numpy(batch.phase), [np.zeros((len(batch), 0))]
+        # What is said of a neuron is the slope of its lower line: known where it is split.
+        alpha.alpha[phase > 0], alpha.alpha[phase < 0] = TILT_STEPS, 0
         for layer in self.layers:
             known = layer.value in tilts
             index = layer.index
@@ -142,6 +169,12 @@ class NeuronProblem:
     def batch_size(self) -> int:
         """How many subproblems to bound together."""
         graph, xp = self.root.graph, self.root.graph.xp
+        if self.reduced is not None:
+            cpu = (
+                self.settings.swept_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu
+            )
+            work = self.reduced.work * 2 * self.bounds.split_steps * self.width
+            return max(16, cpu // work)
         rows = self.settings.rows_in_round(graph, xp)
         sweeps = 2 * self.bounds.split_steps
         work = self.settings.batch_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu
@@ -149,7 +182,7 @@ class NeuronProblem:
 
     def roots(self, clauses: Int[Array, " batch"], node: Int[Array, " batch"]) -> SignPatterns:
         """One subproblem for each of some clauses, with the relaxations' own slopes."""
-        xp, batch = self.root.graph.xp, clauses.shape[0]
+        xp, batch = self.xp, clauses.shape[0]
         tilts = xp.zeros(batch, self.width, self.neurons)
         start = 0
         for layer in self.layers:
@@ -203,11 +236,16 @@ class NeuronProblem:
         result.fused.discard(layer.source)
         result.relaxations[layer.value] = replace(planes, cut=cut, noise=noise)
 
-    def rows(self, batch: SignPatterns, enclosure: Enclosure) -> Rows:
-        """The property's rows of a batch, ``width`` for each subproblem."""
+    def rows(
+        self, batch: SignPatterns, enclosure: Enclosure, which: Int[Array, " batch"] | None = None
+    ) -> Rows:
+        """The property's rows of a batch: all ``width`` for each subproblem, or one of them."""
         xp = self.root.graph.xp
-        row = self.members[batch.clause].reshape(-1)
-        owner = Owner.equal(len(batch), self.width, xp)
+        if which is None:
+            row, each = self.members[batch.clause].reshape(-1), self.width
+        else:
+            row, each = self.members[batch.clause, which], 1
+        owner = Owner.equal(len(batch), each, xp)
         start, error = self.objective.start(row, enclosure, owner)
         return Rows(start, -self.thresholds[row] - error, owner)
 
@@ -239,89 +277,6 @@ class NeuronProblem:
                 flat[:, start:stop] = tilts[layer.value][:, layer.index]
             start = stop
         return flat.reshape(batch.tilts.shape)
-
-
-@dataclass(eq=False)
-class NeuronRound:
-    """What one round found out about a batch."""
-
-    open: SignPatterns
-    exhausted: SignPatterns
-    """Open, though no relaxation costs anything any more: a linear program comes next."""
-    closed: Int[Array, " closed"]
-    chosen: Chosen
-    """The multipliers that closed them."""
-    candidates: Float[Array, "points n"]
-
-
-def bound_neurons(problem: NeuronProblem, batch: SignPatterns, steps: int) -> NeuronRound:
-    """Optimise the bounds of a batch, close what is proved, and choose the next splits."""
-    xp = problem.root.graph.xp
-    enclosure = problem.enclosure(batch)
-    rows = problem.rows(batch, enclosure)
-    tilts = problem.expand(batch, enclosure, rows)
-    found = optimise(enclosure, rows, steps, problem.bounds, tilts)
-    least = found.least.reshape(len(batch), problem.width)
-    best = least.argmax(1)
-    margin = xp.maximum(least[xp.arange(len(batch)), best], batch.margin)
-    # A bound that is no number proves nothing.
-    margin = xp.where(xp.function("isnan", margin), batch.margin, margin)
-    chosen = xp.arange(len(batch)) * problem.width + best
-    branch = _branch(problem, batch, enclosure, found, chosen)
-    batch = replace(batch, tilts=problem.pack(found.tilts, batch), margin=margin, branch=branch)
-    still = ~(margin > 0)
-    low, high = problem.root.boxes[0].lower, problem.root.boxes[0].upper
-    points = xp.where(found.form.coefficients[chosen] > 0, low, high)
-    keep, stuck = xp.nonzero(still & (branch >= 0))[0], xp.nonzero(still & (branch < 0))[0]
-    done = xp.nonzero(~still)[0]
-    tilts = {value: tilt[chosen[done]] for value, tilt in found.tilts.items()}
-    row = xp.numpy(problem.members[batch.clause, best][done])
-    return NeuronRound(
-        batch[keep],
-        batch[stuck],
-        batch.node[done],
-        problem.choice(batch[done], tilts, row),
-        points[xp.nonzero(still)[0]],
-    )
-
-
-def _branch(
-    problem: NeuronProblem,
-    batch: SignPatterns,
-    enclosure: Enclosure,
-    found: Optimised,
-    chosen: Int[Array, " batch"],
-) -> Int[Array, " batch"]:
-    """The free neuron whose relaxation costs the chosen row most: -nu- times the chord's offset.
-
-    Where no chord costs anything, the neuron whose sign matters most otherwise: nu+ min(u, -l).
-    """
-    xp = problem.root.graph.xp
-    if not problem.layers:
-        return batch.branch
-    first, second = [], []
-    for layer in problem.layers:
-        planes, box = enclosure.relaxations[layer.value], enclosure.boxes[layer.source]
-        assert isinstance(planes, Planes)
-        rows = found.trace.rows.get(layer.value)
-        if rows is None:
-            none = xp.zeros(len(batch), layer.index.shape[0]) - 1
-            first.append(none)
-            second.append(none)
-            continue
-        rows = rows[chosen][:, layer.index]
-        chord = planes.upper_offset[:, layer.index]
-        kink = xp.minimum(box.upper, -box.lower)[:, layer.index]
-        first.append((-rows).clip(min=0) * chord)
-        second.append(rows.clip(min=0) * kink)
-    free = batch.phase == 0
-    minus = xp.full((1,), -1.0)
-    score = xp.where(free, xp.cat(first, 1), minus)
-    other = xp.where(free, xp.cat(second, 1), minus)
-    usual = (xp.amax(score, 1) > 0)[:, None]
-    score = xp.where(usual, score, other)
-    choice = score.argmax(1)
-    return xp.where(xp.amax(score, 1) > 0, choice, choice * 0 - 1)
 
 
 def split_neurons(problem: NeuronProblem, batch: SignPatterns, tree: ProofTree) -> SignPatterns:

@@ -1,0 +1,224 @@
+"""One round of the search over neurons: bound a batch, close what is proved, choose next splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from verifier.bounds import Enclosure
+from verifier.bounds.optimise import Optimised, optimise, project
+from verifier.bounds.reduced import Reduced
+from verifier.bounds.sweep import SLACK, Patterns, Swept, sweep_patterns
+from verifier.certify import Chosen
+from verifier.families import Planes
+from verifier.search.neuron_split import NeuronProblem, SignPatterns
+from verifier.search.workers import Workers
+from verifier.tensors import Array, Float, Int
+
+SWEPT_BYTES = 1_500_000
+"""Bytes of the largest array that a worker sweeps at once: it stays in the cache of a core."""
+SEALED_BYTES = 200_000_000
+"""About the memory of the enclosures that are sealed at once."""
+
+WEAK = 0.02
+"""Below this share of the margin, the costs of all relaxations do not explain it."""
+
+
+@dataclass(eq=False)
+class NeuronRound:
+    """What one round found out about a batch."""
+
+    open: SignPatterns
+    exhausted: SignPatterns
+    """Open, though no relaxation costs anything any more: a linear program comes next."""
+    closed: Int[Array, " closed"]
+    chosen: Sequence[Chosen]
+    """The multipliers that closed them."""
+    candidates: Float[Array, "points n"]
+
+
+def bound_neurons(
+    problem: NeuronProblem, batch: SignPatterns, steps: int, workers: Workers
+) -> NeuronRound:
+    """Optimise the bounds of a batch, close what is proved, and choose the next splits."""
+    if problem.reduced is not None:
+        return _bound_reduced(problem, problem.reduced, batch, (steps, workers))
+    return _bound_graph(problem, batch, steps)
+
+
+def _bound_reduced(
+    problem: NeuronProblem, net: Reduced, batch: SignPatterns, effort: tuple[int, Workers]
+) -> NeuronRound:
+    """Sweep the reduced network in single precision; what it closes is sealed on the graph."""
+    xp, fast, count = problem.root.graph.xp, net.xp, len(batch)
+    found = _sweep(problem, net, batch, effort)
+    least = found.least.reshape(count, problem.width)
+    best = least.argmax(1)
+    chosen = fast.arange(count) * problem.width + best
+    margin = fast.maximum(fast.astype_double(least[fast.arange(count), best]), batch.margin)
+    margin = fast.where(fast.function("isnan", margin), batch.margin, margin)
+    batch = replace(batch, tilts=found.tilt.reshape(batch.tilts.shape), margin=margin)
+    batch = replace(batch, branch=_branch_reduced(net, batch, found.passed[chosen]))
+    proved = fast.nonzero(found.proved[chosen] > 0)[0]
+    sealed, records = _seal(problem, batch[proved], best[proved], effort[1])
+    # What single precision takes for closed, but the seal does not, stays open.
+    margin = fast.where(margin > 0, margin * 0, margin)
+    closed = fast.bools(margin * 0)
+    closed[proved] = sealed
+    batch = replace(batch, margin=margin)
+    promising = ~closed
+    if problem.width == 1:
+        scale = SLACK * (1 + abs(found.least[chosen]))
+        promising = promising & (found.margin[chosen] <= scale)
+    corner = found.corner[chosen][fast.nonzero(promising)[0]]
+    low, high = problem.root.boxes[0].lower, problem.root.boxes[0].upper
+    points = xp.where(xp.floats(corner) > 0, high, low)
+    keep, stuck = (
+        fast.nonzero(~closed & side)[0] for side in (batch.branch >= 0, batch.branch < 0)
+    )
+    return NeuronRound(
+        batch[keep], batch[stuck], batch.node[fast.nonzero(closed)[0]], records, points
+    )
+
+
+def _sweep(
+    problem: NeuronProblem, net: Reduced, batch: SignPatterns, effort: tuple[int, Workers]
+) -> Swept:
+    """All rows of a batch, in parts that fit into the cache."""
+    steps, workers = effort
+    fast, width = net.xp, problem.width
+    each = max(1, SWEPT_BYTES // (4 * max(net.inputs, net.neurons) * width))
+    if fast.device != "cpu":
+        each = len(batch)
+    each = max(1, min(each, -(-len(batch) // workers.count)))
+
+    def sweep(start: int) -> Swept:
+        part = batch[start : start + each]
+        phase = fast.repeat(part.phase, width) if width > 1 else part.phase
+        tilt = part.tilts.reshape(phase.shape)
+        row = problem.members[part.clause].reshape(-1)
+        return sweep_patterns(net, Patterns(row, phase, tilt), width, steps, problem.bounds)
+
+    parts = workers.map(sweep, range(0, len(batch), each))
+    return Swept.cat(parts, fast)
+
+
+def _seal(
+    problem: NeuronProblem, batch: SignPatterns, best: Int[Array, " batch"], workers: Workers
+) -> tuple[Array, list[Chosen]]:
+    """Which subproblems their best rows close for certain, and the multipliers that do it."""
+    graph = problem.root.graph
+    xp = graph.xp
+    floats = sum(graph.size(v) for v in range(len(graph.nodes) + 1))
+    each = max(1, SEALED_BYTES // (8 * 16 * floats))
+    each = max(1, min(each, -(-len(batch) // workers.count)))
+
+    def seal(start: int) -> tuple[Array, Chosen]:
+        part, row = batch[start : start + each], best[start : start + each]
+        enclosure = problem.enclosure(part)
+        rows = problem.rows(part, enclosure, row)
+        single = replace(part, tilts=part.tilts[xp.arange(len(part)), row][:, None])
+        tilts = problem.expand(single, enclosure, rows)
+        tilts = {value: project(enclosure, value, tilt) for value, tilt in tilts.items()}
+        found = optimise(enclosure, rows, 1, problem.bounds, tilts)
+        sure = found.least > 0
+        done = xp.nonzero(sure)[0]
+        tilts = {value: tilt[done] for value, tilt in found.tilts.items()}
+        number = xp.numpy(problem.members[part.clause, row][done])
+        return sure, problem.choice(part[done], tilts, number)
+
+    if len(batch) == 0:
+        return xp.bools(xp.zeros(0)), []
+    parts = workers.map(seal, range(0, len(batch), each))
+    return xp.cat([sure for sure, _ in parts], 0), [chosen for _, chosen in parts]
+
+
+def _branch_reduced(
+    net: Reduced, batch: SignPatterns, passed: Float[Array, "batch neurons"]
+) -> Int[Array, " batch"]:
+    """The free neuron whose chord costs the chosen row most: -nu- times its offset.
+
+    Where all chords together cost next to nothing beside the margin, the signs fixed so far have
+    cut the row off from the neurons before them, and only a contradiction between signs can close
+    the subproblem: then the neuron that is furthest from affine, and matters most to later ones.
+    """
+    fast = net.xp
+    free = fast.floats(batch.phase == 0)
+    score = -passed.clip(max=0) * net.offset * free
+    other = passed.clip(min=0) * net.kink * free
+    least = fast.floats(abs(batch.margin))
+    weak = ((score + other).sum(1) < WEAK * least)[:, None]
+    score = fast.where(fast.amax(score, 1)[:, None] > 0, score, other)
+    score = fast.where(weak, free * net.reach, score)
+    choice = score.argmax(1)
+    return fast.where(fast.amax(score, 1) > 0, choice, choice * 0 - 1)
+
+
+def _bound_graph(problem: NeuronProblem, batch: SignPatterns, steps: int) -> NeuronRound:
+    """The same on the graph itself."""
+    xp = problem.root.graph.xp
+    enclosure = problem.enclosure(batch)
+    rows = problem.rows(batch, enclosure)
+    tilts = problem.expand(batch, enclosure, rows)
+    found = optimise(enclosure, rows, steps, problem.bounds, tilts)
+    least = found.least.reshape(len(batch), problem.width)
+    best = least.argmax(1)
+    margin = xp.maximum(least[xp.arange(len(batch)), best], batch.margin)
+    # A bound that is no number proves nothing.
+    margin = xp.where(xp.function("isnan", margin), batch.margin, margin)
+    chosen = xp.arange(len(batch)) * problem.width + best
+    branch = _branch(problem, batch, enclosure, found, chosen)
+    batch = replace(batch, tilts=problem.pack(found.tilts, batch), margin=margin, branch=branch)
+    still = ~(margin > 0)
+    low, high = problem.root.boxes[0].lower, problem.root.boxes[0].upper
+    points = xp.where(found.form.coefficients[chosen] > 0, low, high)
+    keep, stuck = xp.nonzero(still & (branch >= 0))[0], xp.nonzero(still & (branch < 0))[0]
+    done = xp.nonzero(~still)[0]
+    tilts = {value: tilt[chosen[done]] for value, tilt in found.tilts.items()}
+    row = xp.numpy(problem.members[batch.clause, best][done])
+    return NeuronRound(
+        batch[keep],
+        batch[stuck],
+        batch.node[done],
+        [problem.choice(batch[done], tilts, row)],
+        points[xp.nonzero(still)[0]],
+    )
+
+
+def _branch(
+    problem: NeuronProblem,
+    batch: SignPatterns,
+    enclosure: Enclosure,
+    found: Optimised,
+    chosen: Int[Array, " batch"],
+) -> Int[Array, " batch"]:
+    """The free neuron whose relaxation costs the chosen row most: -nu- times the chord's offset.
+
+    Where no chord costs anything, the neuron whose sign matters most otherwise: nu+ min(u, -l).
+    """
+    xp = problem.root.graph.xp
+    if not problem.layers:
+        return batch.branch
+    first, second = [], []
+    for layer in problem.layers:
+        planes, box = enclosure.relaxations[layer.value], enclosure.boxes[layer.source]
+        assert isinstance(planes, Planes)
+        rows = found.trace.rows.get(layer.value)
+        if rows is None:
+            none = xp.zeros(len(batch), layer.index.shape[0]) - 1
+            first.append(none)
+            second.append(none)
+            continue
+        rows = rows[chosen][:, layer.index]
+        chord = planes.upper_offset[:, layer.index]
+        kink = xp.minimum(box.upper, -box.lower)[:, layer.index]
+        first.append((-rows).clip(min=0) * chord)
+        second.append(rows.clip(min=0) * kink)
+    free = batch.phase == 0
+    minus = xp.full((1,), -1.0)
+    score = xp.where(free, xp.cat(first, 1), minus)
+    other = xp.where(free, xp.cat(second, 1), minus)
+    usual = (xp.amax(score, 1) > 0)[:, None]
+    score = xp.where(usual, score, other)
+    choice = score.argmax(1)
+    return xp.where(xp.amax(score, 1) > 0, choice, choice * 0 - 1)
