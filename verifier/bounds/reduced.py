@@ -11,8 +11,7 @@ matrices are rounded, so bounds found here propose; the graph's own sweep dispos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from verifier.bounds.back import Trace, back_substitute
 from verifier.bounds.crown import unit_rows
@@ -51,6 +50,8 @@ class Reduced:
     leak: Float[Array, " neurons"]
     kink: Float[Array, " neurons"]
     """min(u, -l): how far a lower line can be off."""
+    tilt: Float[Array, " neurons"]
+    """The lower line that is closest: 0 or 1."""
     reach: Float[Array, " neurons"]
     """``kink`` times the size of everything that reads the neuron."""
 
@@ -77,84 +78,101 @@ class Reduced:
         return self.neurons * (self.inputs + self.neurons // 2) + 1
 
 
-def is_reducible(root: Enclosure, layers: Mapping[int, Int[Array, " _"]]) -> bool:
-    """Is every nonlinear node exact over the box, but for the neurons ``layers`` names?
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """Rows as ``weights . input + links . y + bias``, in the graph's precision."""
 
-    And is the reduced form small enough? ``layers`` maps nonlinear nodes to elements.
+    weights: Float[Array, "rows n"]
+    links: Float[Array, "rows neurons"]
+    bias: Float[Array, " rows"]
+
+    def signed(self, index: Int[Array, " some"], sign: Float[Array, " some"]) -> Tail:
+        """Some rows, or their negations."""
+        column = sign[:, None]
+        return Tail(
+            self.weights[index] * column, self.links[index] * column, self.bias[index] * sign
+        )
+
+
+def is_reducible(root: Enclosure) -> bool:
+    """Can the root's network be reduced, and does it pay?
+
+    Every nonlinear node must have the relaxation of a ReLU, and a value of its own to read.
     """
-    xp, graph = root.graph.xp, root.graph
+    graph, neurons, sources = root.graph, 0, set[int]()
     for value in graph.ancestors[graph.output]:
         planes = root.relaxations.get(value)
         if planes is None:
             continue
-        if not isinstance(planes, Planes) or len(planes.below) > 1 or planes.gain is None:
+        source = graph.node(value).inputs[0]
+        simple = isinstance(planes, Planes) and len(planes.below) == 1 and planes.gain is not None
+        if not simple or planes.gain is None or source in sources:
             return False
-        free = xp.nonzero(planes.gain[0] > 0)[0]
-        if free.shape[0] != (layers[value].shape[0] if value in layers else 0):
-            return False
-    neurons = sum(index.shape[0] for index in layers.values())
+        sources.add(source)
+        neurons += int((planes.gain[0] > 0).sum())
     work = neurons * (graph.input_size + neurons // 2)
-    return work <= REDUCED_WORK * graph.work and 4 * 2 * work <= REDUCED_BYTES
+    return 0 < work <= REDUCED_WORK * graph.work and 8 * work <= REDUCED_BYTES
 
 
-def reduce(
-    root: Enclosure,
-    layers: Mapping[int, tuple[int, Int[Array, " _"]]],
-    rows: Rows,
-    settings: BoundSettings,
-    xp: Backend,
-) -> Reduced:
-    """The reduced form of a root of batch 1 on the backend ``xp``.
+@dataclass(eq=False)
+class Reducer:
+    """Reduces a root of batch 1, layer by layer, while its enclosure grows.
 
-    ``layers`` maps the nonlinear nodes, in order, to the value that they read and the elements that
-    are unstable; ``rows`` are those of the property.
+    ``exact`` is the enclosure with unstable neurons that pass nothing on: sweeps through it are
+    exact but for rounding, and leave the rows' coefficients on those neurons behind.
     """
-    exact = _without(root, layers)
-    region, own = root.boxes[0], root.graph.xp
-    center = own.astype_double((region.lower + region.upper) / 2)[0]
-    radius = own.astype_double((region.upper - region.lower) / 2)[0]
-    parts: list[tuple[Array, Array, Array]] = []
-    slices, start = [], 0
-    lines: list[Array] = []
-    for value, (source, index) in layers.items():
-        one = own.full((index.shape[0],), 1.0)
-        units = unit_rows(exact, source, (own.ints(one * 0), index, one))
-        parts.append(_swept(exact, units, layers, settings))
-        planes = root.relaxations[value]
+
+    enclosure: Enclosure
+    xp: Backend
+    """What the reduced form is computed in."""
+    settings: BoundSettings
+    exact: Enclosure
+    layers: dict[int, tuple[int, Array]] = field(default_factory=dict[int, tuple[int, Array]])
+    """For each nonlinear node the value that it reads, and the elements that are unstable."""
+    tails: list[Tail] = field(default_factory=list[Tail])
+    lines: list[Array] = field(default_factory=list[Array])
+
+    @staticmethod
+    def of(enclosure: Enclosure, xp: Backend, settings: BoundSettings) -> Reducer:
+        """No layer yet."""
+        e = enclosure
+        exact = Enclosure(e.graph, e.boxes, e.noise, {}, e.fused, e.single, e.underflow)
+        return Reducer(enclosure, xp, settings, exact)
+
+    @property
+    def neurons(self) -> int:
+        """How many unstable neurons there are so far."""
+        return sum(index.shape[0] for _, index in self.layers.values())
+
+    def tail(self, rows: Rows) -> Tail:
+        """Rows over values, over the layers so far."""
+        xp, graph = self.exact.graph.xp, self.exact.graph
+        chunk = self.settings.rows_at_once(graph, xp)
+        parts: list[Tail] = []
+        for first in range(0, rows.owner.rows, chunk):
+            self.settings.check_time()
+            start = {v: x[first : first + chunk] for v, x in rows.start.items()}
+            constant = rows.constant[first : first + chunk]
+            trace, count = Trace(), constant.shape[0]
+            form = back_substitute(self.exact, start, Owner.equal(1, count, xp), trace=trace)
+            passed = [xp.zeros(count, 0)]
+            for value, (_, index) in self.layers.items():
+                there = trace.rows.get(value)
+                part = xp.zeros(count, index.shape[0]) if there is None else there[:, index]
+                passed.append(part)
+            parts.append(Tail(form.coefficients, xp.cat(passed, 1), form.constant + constant))
+        names = ("weights", "links", "bias")
+        return Tail(*(xp.cat([getattr(p, name) for p in parts], 0) for name in names))
+
+    def add(self, value: int) -> None:
+        """Take in a nonlinear node whose relaxation is made: its unstable neurons are a layer."""
+        xp, graph = self.enclosure.graph.xp, self.enclosure.graph
+        planes, (source,) = self.enclosure.relaxations[value], graph.node(value).inputs
         assert isinstance(planes, Planes)
-        lines.append(_stack(own, planes, root.boxes[source], index))
-        slices.append(slice(start, start + index.shape[0]))
-        start += index.shape[0]
-    parts.append(_swept(exact, rows, layers, settings))
-    weights, links, bias = (own.cat([p[i] for p in parts], 0) for i in range(3))
-    bias = bias + own.astype_double(weights) @ center
-    weights = own.astype_double(weights) * radius
-    of_neurons = own.cat(lines, 1) if lines else own.zeros(4, 0)
-    arrays = [x[:start] for x in (weights, links, bias)]
-    arrays += [x[start:] for x in (weights, links, bias)]
-    reach = of_neurons[3] * abs(links).sum(0)
-    moved = [xp.floats(own.numpy(x)) for x in (*arrays, *of_neurons, reach)]
-    return Reduced(xp, tuple(slices), *moved)
-
-
-def _stack(xp: Backend, planes: Planes, box: Box, index: Int[Array, " _"]) -> Float[Array, "4 _"]:
-    """Chord, offset, leak and kink of some neurons."""
-    assert planes.untilted is not None
-    kink = xp.minimum(box.upper, -box.lower)
-    lines = (planes.above[0], planes.upper_offset, planes.untilted, kink)
-    return xp.cat([line[0, index][None, :] for line in lines], 0)
-
-
-def _without(root: Enclosure, layers: Mapping[int, tuple[int, Int[Array, " _"]]]) -> Enclosure:
-    """The root with unstable neurons that pass nothing on: what is left of a sweep is exact."""
-    xp = root.graph.xp
-    exact = root.take(xp.ints(xp.zeros(1)))
-    for value, (_, index) in layers.items():
-        planes = exact.relaxations[value]
-        assert isinstance(planes, Planes)
-        keep = xp.full((1, root.graph.size(value)), 1.0)
-        keep[:, index] = 0.0
-        exact.relaxations[value] = replace(
+        assert planes.gain is not None
+        index = xp.nonzero(planes.gain[0] > 0)[0]
+        keep = xp.floats(planes.gain <= 0)
+        self.exact.relaxations[value] = replace(
             planes,
             below=(planes.below[0] * keep,),
             above=(planes.above[0] * keep,),
@@ -163,34 +181,43 @@ def _without(root: Enclosure, layers: Mapping[int, tuple[int, Int[Array, " _"]]]
             gain=None,
             untilted=None,
         )
-    return exact
+        if index.shape[0] == 0:
+            return
+        one = xp.full((index.shape[0],), 1.0)
+        units = unit_rows(self.exact, source, (xp.ints(one * 0), index, one))
+        self.tails.append(self.tail(units))
+        self.lines.append(_lines(xp, planes, self.enclosure.boxes[source], index))
+        self.layers[value] = (source, index)
+
+    def net(self, rows: Tail) -> Reduced:
+        """The reduced form that ends in some rows."""
+        xp, region = self.enclosure.graph.xp, self.enclosure.boxes[0]
+        count, start, slices = self.neurons, 0, []
+        for _, index in self.layers.values():
+            slices.append(slice(start, start + index.shape[0]))
+            start = slices[-1].stop
+        center = xp.astype_double((region.lower + region.upper) / 2)[0]
+        radius = xp.astype_double((region.upper - region.lower) / 2)[0]
+        padded = [
+            xp.cat([t.links, xp.zeros(t.links.shape[0], count - t.links.shape[1])], 1)
+            for t in self.tails
+        ]
+        none = xp.zeros(0, count)
+        links = xp.cat([none, *padded], 0)
+        weights = xp.cat([xp.zeros(0, radius.shape[0]), *(t.weights for t in self.tails)], 0)
+        bias = xp.cat([xp.doubles(xp.zeros(0)), *(t.bias for t in self.tails)], 0)
+        arrays = [weights * radius, links, bias + weights @ center]
+        arrays += [rows.weights * radius, rows.links, rows.bias + rows.weights @ center]
+        of_neurons = xp.cat([xp.zeros(5, 0), *self.lines], 1)
+        reach = of_neurons[3] * abs(links).sum(0)
+        moved = [self.xp.floats(xp.numpy(x)) for x in (*arrays, *of_neurons, reach)]
+        return Reduced(self.xp, tuple(slices), *moved)
 
 
-def _swept(
-    exact: Enclosure,
-    rows: Rows,
-    layers: Mapping[int, tuple[int, Int[Array, " _"]]],
-    settings: BoundSettings,
-) -> tuple[Array, Array, Array]:
-    """(coefficients on the input, coefficients on all unstable neurons' outputs, constants)."""
-    xp, graph = exact.graph.xp, exact.graph
-    chunk = settings.rows_at_once(graph, xp)
-    inputs, links, constants = [], [], []
-    for first in range(0, rows.owner.rows, chunk):
-        settings.check_time()
-        some = slice(first, first + chunk)
-        start = {v: x[some] for v, x in rows.start.items()}
-        constant = rows.constant[some]
-        trace, owner = Trace(), Owner.equal(1, constant.shape[0], xp)
-        form = back_substitute(exact, start, owner, trace=trace)
-        none = xp.zeros(constant.shape[0], 0)
-        passed = [none]
-        for value, (_, index) in layers.items():
-            if value in trace.rows:
-                passed.append(trace.rows[value][:, index])
-            else:
-                passed.append(xp.zeros(constant.shape[0], index.shape[0]))
-        inputs.append(form.coefficients)
-        links.append(xp.cat(passed, 1))
-        constants.append(form.constant + constant)
-    return xp.cat(inputs, 0), xp.cat(links, 0), xp.cat(constants, 0)
+def _lines(xp: Backend, planes: Planes, box: Box, index: Int[Array, " _"]) -> Float[Array, "5 _"]:
+    """Chord, offset, leak, kink and default tilt of some neurons."""
+    assert planes.untilted is not None
+    kink = xp.minimum(box.upper, -box.lower)
+    tilt = xp.floats(planes.below[0] > planes.untilted)
+    lines = (planes.above[0], planes.upper_offset, planes.untilted, kink, tilt)
+    return xp.cat([line[0, index][None, :] for line in lines], 0)

@@ -6,19 +6,24 @@ form and without rounding errors: what it finds is a proposal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 from verifier.bounds.optimise import ADAM_FLOOR, ADAM_MEAN, ADAM_SQUARE
 from verifier.bounds.reduced import Reduced
-from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Float, Int
 
 SLACK = 2.0**-19
 """A bound counts as positive here above so much of the size of its terms: about what single
 precision may be off by."""
+SWEPT_BYTES = 1_500_000
+"""Bytes of the largest array that is swept at once on a CPU: it stays in the cache of a core."""
 CROWDED = 0.75
 """Once so few of the rows are left open, the others are dropped from the arrays."""
+
+
+Spread = Callable[[Callable[[int], "Swept"], range], list["Swept"]]
+"""Maps a function over the starts of parts, on several threads perhaps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,14 +181,38 @@ class _State:
             setattr(self, f.name, getattr(self, f.name)[index])
 
 
-def sweep_patterns(
-    net: Reduced, patterns: Patterns, width: int, steps: int, settings: BoundSettings
-) -> Swept:
-    """Raise the bounds of all rows by ``steps`` evaluations; a pattern ends once a row is proved.
+@dataclass(frozen=True)
+class Ascent:
+    """How rows are raised: so many evaluations, the size of Adam's steps, rows of a pattern.
 
-    The multipliers that come back are those of the proof, or else the last ones, not the best:
-    what a few steps from one pattern to the next could not gain yet must add up.
+    With ``last``, the multipliers that come back are those of the proof, or else the last ones, not
+    the best: what a few steps from one pattern to the next could not gain yet must add up.
     """
+
+    steps: int
+    rate: float
+    decay: float
+    width: int = 1
+    last: bool = True
+
+
+def sweep_in_parts(net: Reduced, patterns: Patterns, ascent: Ascent, spread: Spread) -> Swept:
+    """All rows of some patterns, in parts that stay in the cache; ``spread`` maps over them."""
+    rows, width = patterns.row.shape[0], ascent.width
+    each = rows
+    if net.xp.device == "cpu":
+        each = max(1, SWEPT_BYTES // (4 * max(net.inputs, net.neurons) * width)) * width
+
+    def part(start: int) -> Swept:
+        some = slice(start, start + each)
+        arrays = (patterns.row[some], patterns.phase[some], patterns.tilt[some])
+        return sweep_patterns(net, Patterns(*arrays), ascent)
+
+    return Swept.cat(spread(part, range(0, rows, each)), net.xp)
+
+
+def sweep_patterns(net: Reduced, patterns: Patterns, ascent: Ascent) -> Swept:
+    """Raise the bounds of all rows; a pattern ends once a row is proved."""
     xp, rows = net.xp, patterns.row.shape[0]
     found = Swept(
         xp.full((rows,), -float("inf")),
@@ -194,19 +223,19 @@ def sweep_patterns(
         xp.zeros(rows),
     )
     state = _begin(net, patterns)
-    for step in range(1, steps + 1):
+    for step in range(1, ascent.steps + 1):
         sweep = _backward(net, state.row, state.lines, state.tilt)
         corner = -xp.function("sign", sweep.rows_in)
-        _remember(found, state, sweep, corner, xp)
-        if step == steps:
+        _remember(found, state, (sweep, corner), ascent, xp)
+        if step == ascent.steps:
             break
         if step == 1:
             _rescale(net, state, sweep)
-        left = _still_open(found, state.place, width, xp)
+        left = _still_open(found, state.place, ascent.width, xp)
         if left.shape[0] == 0:
             break
         gradient = _forward(net, state.lines, sweep, corner)
-        _adam(state, gradient, step, settings)
+        _adam(state, gradient, step, ascent)
         if left.shape[0] <= CROWDED * state.place.shape[0]:
             state.keep(left)
     return replace(found, margin=value_at(net, patterns.row, found.corner))
@@ -234,9 +263,15 @@ def _rescale(net: Reduced, state: _State, sweep: _Sweep) -> None:
         state.scale[:, part] = net.xp.where(split[:, part], size, state.scale[:, part])
 
 
-def _remember(found: Swept, state: _State, sweep: _Sweep, corner: Array, xp: Backend) -> None:
-    """Note what the last sweep gave, except where an earlier one was the proof."""
-    index = xp.nonzero(found.proved[state.place] == 0)[0]
+def _remember(
+    found: Swept, state: _State, result: tuple[_Sweep, Array], ascent: Ascent, xp: Backend
+) -> None:
+    """Note what the last sweep gave, except where an earlier one was the proof, or better."""
+    sweep, corner = result
+    if ascent.last:
+        index = xp.nonzero(found.proved[state.place] == 0)[0]
+    else:
+        index = xp.nonzero(sweep.least > found.least[state.place])[0]
     place = state.place[index]
     least = sweep.least[index]
     found.least[place] = xp.maximum(found.least[place], least)
@@ -246,8 +281,8 @@ def _remember(found: Swept, state: _State, sweep: _Sweep, corner: Array, xp: Bac
     found.proved[place] = xp.floats(least > SLACK * sweep.size[index])
 
 
-def _adam(state: _State, gradient: Array, step: int, settings: BoundSettings) -> None:
-    rate = settings.split_rate * settings.learning_rate_decay ** (step - 1)
+def _adam(state: _State, gradient: Array, step: int, ascent: Ascent) -> None:
+    rate = ascent.rate * ascent.decay ** (step - 1)
     gradient *= state.scale
     state.mean *= ADAM_MEAN
     state.mean += (1 - ADAM_MEAN) * gradient

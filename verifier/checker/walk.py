@@ -132,7 +132,9 @@ class Walk:
             return
         known = part.neurons[:, :, self.place[value]]
         enclosure.narrow(value, known[:, 0], known[:, 1])
-        taken = (self.proof["node"][part.node] & HIDDEN == 0)[:, None] & (abs(known).max(1) < np.inf)
+        taken = (self.proof["node"][part.node] & HIDDEN == 0)[:, None] & (
+            abs(known).max(1) < np.inf
+        )
         for boxes, side in ((enclosure.lower, 0), (enclosure.upper, 1)):
             boxes[value] = np.where(taken, known[:, side], boxes[value])
 

@@ -17,6 +17,8 @@ from verifier.bounds import (
     crown,
     first_bounds,
 )
+from verifier.bounds.reduced import is_reducible
+from verifier.bounds.root import refine_root
 from verifier.certify import Action, ProofTree, Tightened, Tilts
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
@@ -32,7 +34,7 @@ from verifier.search.neuron_split import (
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import DeadlinePassed
-from verifier.tensors import Array
+from verifier.tensors import Array, single_precision
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
@@ -105,15 +107,24 @@ class NeuronSearch:
         found = hunt.run(HUNT_SECONDS, steps=200)
         if found is not None:
             return found
-        inherited = {v: plain.boxes[v] for v in context.graph.relaxed_inputs}
-        optimiser = HiddenOptimiser(context.bounds.hidden_steps, self._recorder(case, plain))
-        root = crown(context.graph, region, context.bounds, inherited, optimiser=optimiser)
-        root = root.enclosure
-        settings = (context.bounds, context.settings)
-        problem = NeuronProblem.of(root, self.objective, thresholds[0], settings)
+        problem = self._root(case, region, plain, thresholds[0])
         log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
         children = self.tree.by_clause(node, clauses)
         return self._search(problem, problem.roots(clauses, children), hunt, case)
+
+    def _root(self, case: int, region: Box, plain: Enclosure, thresholds: Array) -> NeuronProblem:
+        """The problem that is split, with hidden neurons that optimised their bounds."""
+        context, graph = self.context, self.context.graph
+        inherited = {v: plain.boxes[v] for v in graph.relaxed_inputs}
+        record, settings = self._recorder(case, plain), (context.bounds, context.settings)
+        if is_reducible(plain):
+            how = single_precision(graph.xp), self.workers.map
+            reducer = refine_root(graph, region, context.bounds, inherited, record, how)
+            root = reducer.enclosure
+            return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
+        optimiser = HiddenOptimiser(context.bounds.hidden_steps, record)
+        root = crown(graph, region, context.bounds, inherited, optimiser=optimiser).enclosure
+        return NeuronProblem.of(root, self.objective, thresholds, settings)
 
     def _recorder(
         self, node: int, plain: Enclosure

@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from verifier.bounds import Enclosure
 from verifier.bounds.optimise import Optimised, optimise, project
 from verifier.bounds.reduced import Reduced
-from verifier.bounds.sweep import SLACK, Patterns, Swept, sweep_patterns
+from verifier.bounds.sweep import SLACK, Ascent, Patterns, Swept, sweep_in_parts
 from verifier.certify import Chosen
 from verifier.families import Planes
 from verifier.search.neuron_split import NeuronProblem, SignPatterns
 from verifier.search.workers import Workers
 from verifier.tensors import Array, Float, Int
 
-SWEPT_BYTES = 1_500_000
-"""Bytes of the largest array that a worker sweeps at once: it stays in the cache of a core."""
 SEALED_BYTES = 200_000_000
 """About the memory of the enclosures that are sealed at once."""
 
@@ -84,23 +82,13 @@ def _bound_reduced(
 def _sweep(
     problem: NeuronProblem, net: Reduced, batch: SignPatterns, effort: tuple[int, Workers]
 ) -> Swept:
-    """All rows of a batch, in parts that fit into the cache."""
-    steps, workers = effort
-    fast, width = net.xp, problem.width
-    each = max(1, SWEPT_BYTES // (4 * max(net.inputs, net.neurons) * width))
-    if fast.device != "cpu":
-        each = len(batch)
-    each = max(1, min(each, -(-len(batch) // workers.count)))
-
-    def sweep(start: int) -> Swept:
-        part = batch[start : start + each]
-        phase = fast.repeat(part.phase, width) if width > 1 else part.phase
-        tilt = part.tilts.reshape(phase.shape)
-        row = problem.members[part.clause].reshape(-1)
-        return sweep_patterns(net, Patterns(row, phase, tilt), width, steps, problem.bounds)
-
-    parts = workers.map(sweep, range(0, len(batch), each))
-    return Swept.cat(parts, fast)
+    """All rows of a batch."""
+    fast, width, bounds = net.xp, problem.width, problem.bounds
+    phase = fast.repeat(batch.phase, width) if width > 1 else batch.phase
+    row = problem.members[batch.clause].reshape(-1)
+    patterns = Patterns(row, phase, batch.tilts.reshape(phase.shape))
+    ascent = Ascent(effort[0], bounds.split_rate, bounds.learning_rate_decay, width)
+    return sweep_in_parts(net, patterns, ascent, effort[1].map)
 
 
 def _seal(

@@ -15,12 +15,12 @@ import numpy as np
 
 from verifier.bounds import Enclosure, Objective
 from verifier.bounds.optimise import TILT_STEPS, Rows, default_tilts
-from verifier.bounds.reduced import Reduced, is_reducible, reduce
+from verifier.bounds.reduced import Reduced, Reducer
 from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings, SearchSettings
-from verifier.tensors import Array, Backend, Float, Int, gamma, numpy_backend, torch_backend
+from verifier.tensors import Array, Backend, Float, Int, gamma
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +98,9 @@ class NeuronProblem:
         objective: Objective,
         thresholds: Float[Array, " rows"],
         settings: tuple[BoundSettings, SearchSettings],
+        reducer: Reducer | None = None,
     ) -> NeuronProblem:
-        """From a root enclosure of batch 1."""
+        """From a root enclosure of batch 1, and what reduces its network."""
         xp, layers, seen = root.graph.xp, [], set()
         for value, index in unstable_neurons(root).items():
             (source,) = root.graph.node(value).inputs
@@ -109,23 +110,13 @@ class NeuronProblem:
         problem = NeuronProblem(
             root, objective, thresholds, objective.members, tuple(layers), settings[0], settings[1]
         )
-        return replace(problem, reduced=problem.reduce())
-
-    def reduce(self) -> Reduced | None:
-        """The reduced form, in single precision; None where something else is nonlinear, too."""
-        root, xp = self.root, self.root.graph.xp
-        if not self.layers or not is_reducible(root, {n.value: n.index for n in self.layers}):
-            return None
-        row, owner = xp.arange(self.objective.size), Owner.equal(1, self.objective.size, xp)
-        start, _ = self.objective.start(row, root, owner)
-        absent = self.thresholds == -float("inf")
-        rows = Rows(start, xp.where(absent, self.thresholds * 0 + 1, -self.thresholds), owner)
-        layers = {n.value: (n.source, n.index) for n in self.layers}
-        fast = (
-            numpy_backend("float32") if xp.name == "numpy" else torch_backend("float32", xp.device)
-        )
-        found = reduce(root, layers, rows, self.bounds, fast)
-        return found if found.finite else None
+        if reducer is None or not reducer.layers:
+            return problem
+        owner = Owner.equal(1, objective.size, xp)
+        start, _ = objective.start(xp.arange(objective.size), root, owner)
+        constant = xp.where(thresholds > -float("inf"), -thresholds, thresholds * 0)
+        found = reducer.net(reducer.tail(Rows(start, constant, owner)))
+        return replace(problem, reduced=found) if found.finite else problem
 
     @property
     def xp(self) -> Backend:

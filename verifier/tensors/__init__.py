@@ -7,7 +7,13 @@ the operators alone.
 
 from verifier.tensors.annotations import Array, Bool, Float, Int
 from verifier.tensors.backend import Backend, ScatterPlan, gamma
-from verifier.tensors.choose import cuda_devices, cuda_works, numpy_backend, torch_backend
+from verifier.tensors.choose import (
+    cuda_devices,
+    cuda_works,
+    numpy_backend,
+    single_precision,
+    torch_backend,
+)
 
 __all__ = [
     "Array",
@@ -20,5 +26,6 @@ __all__ = [
     "cuda_works",
     "gamma",
     "numpy_backend",
+    "single_precision",
     "torch_backend",
 ]

@@ -21,6 +21,11 @@ def torch_backend(dtype: str = "float32", device: str = "cpu") -> Backend:
     return TorchBackend(dtype, device)
 
 
+def single_precision(xp: Backend) -> Backend:
+    """The same backend on the same device, in float32."""
+    return numpy_backend("float32") if xp.name == "numpy" else torch_backend("float32", xp.device)
+
+
 def cuda_works() -> bool:
     """Can torch use a GPU? Not every build of it can."""
     from verifier.tensors.torch_arrays import has_cuda

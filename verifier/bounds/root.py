@@ -1,0 +1,119 @@
+"""The root of a search over neurons: every unstable neuron optimises its slopes for its own bound.
+
+Slopes are sought on the reduced network of the layers before, in single precision; the graph's own
+sweep, in its own precision and with its rounding, gives the bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from verifier.bounds.crown import narrow, unit_rows, unstable_mask
+from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.optimise import default_tilts, optimise, project
+from verifier.bounds.reduced import Reducer, Tail
+from verifier.bounds.sweep import Ascent, Patterns, Spread, sweep_in_parts
+from verifier.families import Nonlinear
+from verifier.graph import Graph
+from verifier.sets import Box
+from verifier.settings import BoundSettings
+from verifier.tensors import Array, Backend
+
+Record = Callable[[int, tuple[Array, Array], dict[int, Array]], object]
+"""Is told which rows made a box smaller: value, (neuron, sign), and their tilts."""
+
+
+@dataclass(eq=False)
+class _Root:
+    """A root at work."""
+
+    enclosure: Enclosure
+    reducer: Reducer
+    settings: BoundSettings
+    record: Record
+    spread: Spread
+
+    def refine(self, value: int) -> None:
+        """Narrow the box of a value, the side first that may settle a neuron."""
+        xp, enclosure = self.enclosure.graph.xp, self.enclosure
+        neuron = xp.nonzero(unstable_mask(enclosure, value)[0])[0]
+        if neuron.shape[0] == 0:
+            return
+        box, one = enclosure.boxes[value], xp.full((neuron.shape[0],), 1.0)
+        sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
+        tail = self.reducer.tail(unit_rows(enclosure, value, (xp.ints(one * 0), neuron, one)))
+        self._half(value, neuron, sign, tail)
+        left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
+        if left.shape[0]:
+            tail = tail.signed(left, one[left])
+            self._half(value, neuron[left], -sign[left], tail)
+
+    def _half(self, value: int, neuron: Array, sign: Array, tail: Tail) -> None:
+        xp, box = self.enclosure.graph.xp, self.enclosure.boxes[value]
+        count = neuron.shape[0]
+        net = self.reducer.net(tail.signed(xp.arange(count), sign))
+        fast = net.xp
+        tilt = fast.zeros(count, net.neurons) + net.tilt
+        patterns = Patterns(fast.arange(count), tilt * 0, tilt)
+        settings = self.settings
+        ascent = Ascent(
+            settings.hidden_steps,
+            settings.learning_rate,
+            settings.learning_rate_decay,
+            last=False,
+        )
+        found = sweep_in_parts(net, patterns, ascent, self.spread)
+        known = xp.where(sign > 0, box.lower[0, neuron], -box.upper[0, neuron])
+        better = xp.nonzero(xp.floats(found.least) > known)[0]
+        chunk = max(16, settings.rows_at_once(self.enclosure.graph, xp) // 4)
+        for start in range(0, better.shape[0], chunk):
+            some = better[start : start + chunk]
+            self._dispose(value, neuron[some], sign[some], found.tilt[some])
+
+    def _dispose(self, value: int, neuron: Array, sign: Array, tilt: Array) -> None:
+        """The bounds that the slopes found give on the graph itself."""
+        self.settings.check_time()
+        xp, enclosure = self.enclosure.graph.xp, self.enclosure
+        which = xp.ints(neuron * 0), neuron, sign
+        rows = unit_rows(enclosure, value, which)
+        tilts, start = default_tilts(enclosure, rows.start, rows.owner), 0
+        for layer, (_, index) in self.reducer.layers.items():
+            stop = start + index.shape[0]
+            if layer in tilts:
+                whole = xp.copy(tilts[layer])
+                whole[:, index] = xp.floats(tilt[:, start:stop])
+                tilts[layer] = project(enclosure, layer, whole)
+            start = stop
+        found = optimise(enclosure, rows, 1, self.settings, tilts)
+        narrowed = xp.nonzero(narrow(enclosure, value, which, found.least))[0]
+        if narrowed.shape[0]:
+            told = {v: t[narrowed] for v, t in found.tilts.items()}
+            self.record(value, (neuron[narrowed], sign[narrowed]), told)
+
+
+def refine_root(
+    graph: Graph,
+    region: Box,
+    settings: BoundSettings,
+    inherited: Mapping[int, Box],
+    record: Record,
+    how: tuple[Backend, Spread],
+) -> Reducer:
+    """Boxes of all values over one region, as tight as optimised slopes make them.
+
+    ``inherited`` are boxes known to be valid. ``how``: what slopes are sought in, and a map over
+    parts of the work. Returns what reduces the network; its ``enclosure`` holds the boxes.
+    """
+    enclosure = Enclosure.over(graph, region, single=settings.single)
+    reducer = Reducer.of(enclosure, how[0], settings)
+    root = _Root(enclosure, reducer, settings, record, how[1])
+    tight = set(graph.relaxed_inputs)
+    for _ in graph.nodes:
+        value = enclosure.step(inherited)
+        if isinstance(graph.node(value).operator, Nonlinear):
+            enclosure.relax(value)
+            reducer.add(value)
+        if value in tight and not graph.affine_of_input[value]:
+            root.refine(value)
+    return reducer
