@@ -51,7 +51,7 @@ class BoundSettings:
     chunk_bytes_gpu: int = 400_000_000
     """Bytes of one array of rows on a GPU."""
     hidden_steps: int = 8
-    """Steps of the slope optimisation for each hidden neuron at the root: more gain next to nothing."""
+    """Steps of the slope optimisation for each hidden neuron at the root; more gain little."""
     objective_steps: int = 20
     """Steps of the slope optimisation for the property's rows at the root."""
     split_steps: int = 10

@@ -105,8 +105,9 @@ def is_reducible(root: Enclosure) -> bool:
         if planes is None:
             continue
         source = graph.node(value).inputs[0]
-        simple = isinstance(planes, Planes) and len(planes.below) == 1 and planes.gain is not None
-        if not simple or planes.gain is None or source in sources:
+        if not isinstance(planes, Planes) or len(planes.below) > 1 or planes.gain is None:
+            return False
+        if source in sources:
             return False
         sources.add(source)
         neurons += int((planes.gain[0] > 0).sum())

@@ -166,6 +166,7 @@ def value_at(net: Reduced, row: Array, corner: Float[Array, "batch n"]) -> Float
 class _State:
     """The rows at work: their places in the result, and the optimiser's memory."""
 
+    xp: Backend
     place: Array
     row: Array
     lines: _Lines
@@ -177,7 +178,7 @@ class _State:
 
     def keep(self, index: Array) -> None:
         """Drop the other rows."""
-        for f in fields(self):
+        for f in fields(self)[1:]:
             setattr(self, f.name, getattr(self, f.name)[index])
 
 
@@ -222,11 +223,11 @@ def sweep_patterns(net: Reduced, patterns: Patterns, ascent: Ascent) -> Swept:
         xp.zeros(rows, net.inputs),
         xp.zeros(rows),
     )
-    state = _begin(net, patterns)
+    state, left = _begin(net, patterns), xp.arange(rows)
     for step in range(1, ascent.steps + 1):
         sweep = _backward(net, state.row, state.lines, state.tilt)
         corner = -xp.function("sign", sweep.rows_in)
-        _remember(found, state, (sweep, corner), ascent, xp)
+        _remember(found, state, (sweep, corner), left, last=ascent.last)
         if step == ascent.steps:
             break
         if step == 1:
@@ -238,12 +239,14 @@ def sweep_patterns(net: Reduced, patterns: Patterns, ascent: Ascent) -> Swept:
         _adam(state, gradient, step, ascent)
         if left.shape[0] <= CROWDED * state.place.shape[0]:
             state.keep(left)
+            left = xp.arange(left.shape[0])
     return replace(found, margin=value_at(net, patterns.row, found.corner))
 
 
 def _begin(net: Reduced, patterns: Patterns) -> _State:
     xp, rows = net.xp, patterns.row.shape[0]
     return _State(
+        xp,
         xp.arange(rows),
         patterns.row,
         _lines(net, patterns.phase),
@@ -264,21 +267,20 @@ def _rescale(net: Reduced, state: _State, sweep: _Sweep) -> None:
 
 
 def _remember(
-    found: Swept, state: _State, result: tuple[_Sweep, Array], ascent: Ascent, xp: Backend
+    found: Swept, state: _State, result: tuple[_Sweep, Array], index: Array, *, last: bool
 ) -> None:
-    """Note what the last sweep gave, except where an earlier one was the proof, or better."""
+    """Note what the last sweep gave to the rows ``index`` of patterns that are still open."""
     sweep, corner = result
-    if ascent.last:
-        index = xp.nonzero(found.proved[state.place] == 0)[0]
-    else:
-        index = xp.nonzero(sweep.least > found.least[state.place])[0]
+    if not last:
+        better = sweep.least[index] > found.least[state.place[index]]
+        index = index[better]
     place = state.place[index]
     least = sweep.least[index]
-    found.least[place] = xp.maximum(found.least[place], least)
+    found.least[place] = state.xp.maximum(found.least[place], least)
     found.tilt[place] = state.tilt[index]
     found.passed[place] = sweep.passed[index]
     found.corner[place] = corner[index]
-    found.proved[place] = xp.floats(least > SLACK * sweep.size[index])
+    found.proved[place] = state.xp.floats(least > SLACK * sweep.size[index])
 
 
 def _adam(state: _State, gradient: Array, step: int, ascent: Ascent) -> None:

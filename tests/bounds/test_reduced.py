@@ -1,0 +1,260 @@
+"""Reduced networks: the same function, the same bounds, and gradients that point uphill."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.bounds.checks import SETTINGS
+from tests.bounds.graphs import boxes, mixed, mlp, placed, residual
+from verifier.bounds import Enclosure, crown
+from verifier.bounds.optimise import Rows, default_tilts, optimise
+from verifier.bounds.reduced import Reduced, Reducer, is_reducible
+from verifier.bounds.root import refine_root
+from verifier.bounds.sweep import (
+    Ascent,
+    Patterns,
+    _backward,
+    _forward,
+    _lines,
+    sweep_in_parts,
+    sweep_patterns,
+    value_at,
+)
+from verifier.graph import Graph
+from verifier.sets import Box, Owner
+from verifier.tensors import Backend, numpy_backend, single_precision, torch_backend
+
+SEEDS = st.integers(0, 10**6)
+ROWS, BATCH, STEP = 3, 5, 1e-3
+XP = numpy_backend()
+
+
+@dataclass
+class Case:
+    """A root, its reduced form, and rows of its output."""
+
+    root: Enclosure
+    reducer: Reducer
+    rows: Rows
+    net: Reduced
+
+    @property
+    def center(self) -> np.ndarray:
+        return np.asarray((self.root.boxes[0].lower + self.root.boxes[0].upper) / 2)[0]
+
+    @property
+    def radius(self) -> np.ndarray:
+        return np.asarray((self.root.boxes[0].upper - self.root.boxes[0].lower) / 2)[0]
+
+
+def graph_of(seed: int) -> Graph:
+    leak = 0.1 * (seed % 3 == 0)
+    return residual(seed) if seed % 2 else mlp(seed, (3, 6, 5, 4, 2), leak)
+
+
+def spread(function, parts):
+    return [function(part) for part in parts]
+
+
+def case_of(seed: int, xp: Backend = XP, fast: Backend | None = None, record=None) -> Case:
+    graph = graph_of(seed).on(xp)
+    box = placed(xp, *boxes("normal", [seed], 1, graph.input_size))
+    plain = crown(graph, box, SETTINGS).enclosure
+    inherited = {v: plain.boxes[v] for v in graph.relaxed_inputs}
+    how = (fast or numpy_backend("float64"), spread)
+    note = record or (lambda *_: None)
+    reducer = refine_root(graph, box, SETTINGS, inherited, note, how)
+    coefficients = np.random.default_rng(seed).normal(size=(ROWS, graph.output_size))
+    start = {graph.output: xp.floats(coefficients)}
+    rows = Rows(start, xp.doubles(xp.zeros(ROWS)), Owner.equal(1, ROWS, xp))
+    net = reducer.net(reducer.tail(rows))
+    return Case(reducer.enclosure, reducer, rows, net)
+
+
+def patterns_of(case: Case, seed: int) -> Patterns:
+    generator = np.random.default_rng(seed)
+    shape = (BATCH * ROWS, case.net.neurons)
+    phase = generator.choice([-1.0, 0.0, 0.0, 1.0], size=shape)
+    tilt = np.where(phase == 0, generator.uniform(0.1, 0.9, shape), generator.uniform(0, 2, shape))
+    return Patterns(np.tile(np.arange(ROWS), BATCH), phase, tilt)
+
+
+@given(SEEDS)
+def test_a_reduced_network_computes_the_same(seed: int):
+    case = case_of(seed)
+    corner = np.random.default_rng(seed).uniform(-1, 1, (ROWS * 20, case.net.inputs))
+    row = np.tile(np.arange(ROWS), 20)
+    outputs = case.root.graph.evaluate(case.center + corner * case.radius)
+    expected = (outputs * case.rows.start[case.root.graph.output][row]).sum(1)
+    np.testing.assert_allclose(value_at(case.net, row, corner), expected, rtol=1e-7, atol=1e-7)
+
+
+def cut(case: Case, phase: np.ndarray) -> Enclosure:
+    """The root with neurons on their sides, and what is charged for it, as a search has them."""
+    from verifier.bounds import Objective
+    from verifier.search.neuron_split import NeuronProblem, SignPatterns
+    from verifier.settings import SearchSettings
+
+    graph = case.root.graph
+    rows = case.rows.start[graph.output]
+    objective = Objective.of(np.asarray(rows), None, np.arange(ROWS), XP)
+    problem = NeuronProblem.of(case.root, objective, np.zeros(ROWS), (SETTINGS, SearchSettings()))
+    none = np.zeros(len(phase), dtype=int)
+    batch = SignPatterns(none, phase, phase[:, None] * 0, none * 0.0, none, none)
+    return problem.enclosure(batch)
+
+
+@given(SEEDS)
+def test_sweeps_give_the_bounds_of_the_graph(seed: int):
+    case = case_of(seed)
+    patterns = patterns_of(case, seed)
+    sweep = _backward(case.net, patterns.row, _lines(case.net, patterns.phase), patterns.tilt)
+    enclosure = cut(case, patterns.phase)
+    start = {v: x[patterns.row] for v, x in case.rows.start.items()}
+    owner = Owner.equal(len(patterns.row), 1, XP)
+    tilts, place = default_tilts(enclosure, start, owner), 0
+    for layer, (_, index) in case.reducer.layers.items():
+        stop = place + len(index)
+        if layer in tilts:
+            tilts[layer] = np.array(tilts[layer])
+            tilts[layer][:, index] = patterns.tilt[:, place:stop]
+        place = stop
+    rows = Rows(start, np.zeros(len(patterns.row)), owner)
+    expected = optimise(enclosure, rows, 1, SETTINGS, tilts).least
+    np.testing.assert_allclose(sweep.least, expected, rtol=1e-6, atol=1e-6)
+
+
+@given(SEEDS)
+def test_bounds_are_below_what_points_of_the_pattern_give(seed: int):
+    case = case_of(seed)
+    generator = np.random.default_rng(seed)
+    corner = generator.uniform(-1, 1, (40, case.net.inputs))
+    values = case.root.graph.values(case.center + corner * case.radius)
+    parts = [values[source][:, index] for source, index in case.reducer.layers.values()]
+    signs = np.sign(np.concatenate([np.zeros((40, 0)), *parts], 1))
+    phase = signs * (generator.random(signs.shape) < 0.5)
+    row = generator.integers(ROWS, size=40)
+    tilt = generator.uniform(0, 1, phase.shape)
+    found = sweep_patterns(case.net, Patterns(row, phase, tilt), Ascent(4, 0.35, 0.98))
+    assert (found.least <= value_at(case.net, row, corner) + 1e-6).all()
+
+
+@given(SEEDS)
+def test_gradients_are_those_of_the_bound(seed: int):
+    case = case_of(seed)
+    patterns = patterns_of(case, seed)
+    lines = _lines(case.net, patterns.phase)
+    sweep = _backward(case.net, patterns.row, lines, patterns.tilt)
+    gradient = _forward(case.net, lines, sweep, -np.sign(sweep.rows_in))
+    direction = np.random.default_rng(seed).normal(size=gradient.shape)
+    sides = [
+        _backward(case.net, patterns.row, lines, patterns.tilt + sign * STEP * direction).least
+        for sign in (1, -1)
+    ]
+    right, left = (sides[0] - sweep.least) / STEP, (sweep.least - sides[1]) / STEP
+    smooth = abs(left - right) < 1e-3
+    expected = (gradient * direction).sum(1)
+    np.testing.assert_allclose(((left + right) / 2)[smooth], expected[smooth], atol=2e-3)
+
+
+@given(SEEDS)
+def test_steps_raise_the_bounds(seed: int):
+    case = case_of(seed)
+    patterns = patterns_of(case, seed)
+    once = sweep_patterns(case.net, patterns, Ascent(1, 0.35, 0.98, last=False))
+    often = sweep_patterns(case.net, patterns, Ascent(12, 0.35, 0.98, last=False))
+    assert (often.least >= once.least).all()
+    again = _backward(case.net, patterns.row, _lines(case.net, patterns.phase), often.tilt)
+    np.testing.assert_allclose(again.least, often.least, rtol=1e-9, atol=1e-9)
+
+
+@given(SEEDS)
+def test_the_last_multipliers_come_back_where_nothing_is_proved(seed: int):
+    """The best ones are a trap: small steps from one pattern to the next would never add up."""
+    case = case_of(seed)
+    patterns = patterns_of(case, seed)
+    found = sweep_patterns(case.net, patterns, Ascent(3, 0.35, 0.98))
+    again = _backward(case.net, patterns.row, _lines(case.net, patterns.phase), found.tilt)
+    np.testing.assert_allclose(again.passed, found.passed, rtol=1e-9, atol=1e-9)
+    done = found.proved > 0
+    assert (again.least[done] > 0).all()
+    if case.net.neurons:
+        moved = abs(found.tilt - patterns.tilt).max(1) > 0
+        assert moved[~done].mean() >= 0.5 or not (~done).any()
+
+
+@given(SEEDS, st.integers(1, 3))
+def test_parts_and_widths_change_nothing(seed: int, width: int):
+    case = case_of(seed)
+    patterns = patterns_of(case, seed)
+    count = len(patterns.row) // width * width
+    some = Patterns(patterns.row[:count], patterns.phase[:count], patterns.tilt[:count])
+    ascent = Ascent(3, 0.35, 0.98, width)
+    whole = sweep_patterns(case.net, some, ascent)
+    singly = [
+        sweep_patterns(case.net, Patterns(some.row[i], some.phase[i], some.tilt[i]), ascent)
+        for i in (slice(k, k + width) for k in range(0, count, width))
+    ]
+    for name in ("least", "tilt", "proved"):
+        parts = np.concatenate([getattr(part, name) for part in singly])
+        np.testing.assert_allclose(getattr(whole, name), parts, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(sweep_in_parts(case.net, some, ascent, spread).least, whole.least)
+
+
+@given(SEEDS)
+def test_single_precision_and_torch_agree(seed: int):
+    exact = case_of(seed)
+    patterns = patterns_of(exact, seed)
+    expected = sweep_patterns(exact.net, patterns, Ascent(3, 0.1, 0.98, last=False)).least
+    for xp in (numpy_backend(), torch_backend("float64")):
+        case = case_of(seed, xp, single_precision(xp))
+        fast = case.net.xp
+        assert fast.dtype == "float32"
+        assert fast.name == xp.name
+        if case.net.neurons != exact.net.neurons:
+            continue
+        arrays = (fast.floats(patterns.phase), fast.floats(patterns.tilt))
+        moved = Patterns(fast.ints(patterns.row), *arrays)
+        found = sweep_patterns(case.net, moved, Ascent(3, 0.1, 0.98, last=False))
+        np.testing.assert_allclose(fast.numpy(found.least), expected, rtol=5e-2, atol=5e-3)
+
+
+@given(SEEDS)
+def test_a_refined_root_contains_what_points_give_and_is_as_tight_as_crown(seed: int):
+    told: list[tuple[int, np.ndarray, np.ndarray, dict[int, np.ndarray]]] = []
+    case = case_of(seed, record=lambda v, which, tilts: told.append((v, *which, tilts)))
+    graph, box = case.root.graph, case.root.boxes[0]
+    plain = crown(graph, box, SETTINGS).enclosure
+    points = np.random.default_rng(seed).uniform(box.lower, box.upper, (200, graph.input_size))
+    for value, x in enumerate(graph.values(points)):
+        assert (case.root.boxes[value].lower <= x).all()
+        assert (x <= case.root.boxes[value].upper).all()
+    for value in graph.relaxed_inputs:
+        assert (case.root.boxes[value].lower >= plain.boxes[value].lower).all()
+        assert (case.root.boxes[value].upper <= plain.boxes[value].upper).all()
+    for value, neuron, sign, tilts in told:
+        assert (abs(sign) == 1).all()
+        assert len(neuron) == len(sign)
+        assert all(np.array_equal(np.rint(t * 255) / 255, t) for t in tilts.values())
+        assert value in graph.relaxed_inputs
+
+
+def test_roots_are_tighter_than_crown_somewhere():
+    case = case_of(2)
+    plain = crown(case.root.graph, case.root.boxes[0], SETTINGS).enclosure
+    gain = [
+        (plain.boxes[v].upper - case.root.boxes[v].upper).max()
+        for v in case.root.graph.relaxed_inputs
+    ]
+    assert max(gain) > 1e-3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_only_networks_of_relus_are_reduced(seed: int):
+    graph = mixed(seed, inputs=3, steps=8).on(XP)
+    enclosure = crown(graph, Box(np.zeros((1, 3)) - 1, np.zeros((1, 3)) + 1), SETTINGS).enclosure
+    simple = all(type(graph.node(v).operator).__name__ == "Relu" for v in graph.nonlinear)
+    assert simple or not is_reducible(enclosure)
