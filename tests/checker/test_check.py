@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import runpy
 import time
+import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,13 +17,16 @@ from onnx.helper import make_node as node
 
 from tests.checker.containers import build
 from tests.checker.handmade import (
+    CLIP,
     HIDDEN,
     INPUT,
+    JOINTLY,
     ROWS,
     SIZE,
     certificate,
     prop,
     relus,
+    split,
     verdict,
 )
 from tests.checker.onnx_files import DOUBLE, file
@@ -105,6 +109,42 @@ def test_a_deadline_is_kept():
                 verdict(SIZE, HOLDS, effort, node=[ROWS])
         else:
             assert verdict(SIZE, HOLDS, effort, node=[ROWS]).accepted
+
+
+def test_a_deadline_is_kept_within_a_joint_cut():
+    """300 inputs and 60 rows: seconds for one pair of nodes."""
+    g, size, rows = np.random.default_rng(0), 300, 60
+    network = relus(g.normal(size=(2, size)), np.eye(2))
+    sums = [
+        "(+ " + " ".join(f"(* {c:.3f} X_{i})" for i, c in enumerate(g.normal(size=size))) + ")"
+        for _ in range(rows)
+    ]
+    text = prop("(and " + " ".join(f"(<= {s} 3)" for s in sums) + ")", inputs=size)
+    tree = split(actions=ROWS, children=(CLIP | JOINTLY, CLIP | JOINTLY))
+    started = time.monotonic()
+    with pytest.raises(OutOfTimeError):
+        verdict(network, text, Effort(deadline=started + 1), semantics="real", **tree)
+    assert time.monotonic() - started < 2.5
+
+
+def test_memory_does_not_grow_with_the_number_of_cases(monkeypatch):
+    """2,000 cases know the boxes of 2,000 neurons: 64 MB at once."""
+    count = 2000
+    monkeypatch.setattr(module.Walk, "batch", lambda _: 50)
+    network = relus(np.ones((count, 1)), np.ones((1, count)), np.zeros(count))
+    cases = " ".join(f"(and (>= X_0 0) (<= X_0 {k}))" for k in range(1, count + 1))
+    text = prop(f"(or {cases})", "(<= Y_0 -1)", outputs=1, box=(0, count))
+    roots = {"roots": range(count), "node": [HIDDEN | ROWS] * count}
+    data = certificate(network, text, semantics="real", **roots)
+    subject = read_network(network, Arithmetic()), read_property(text)
+    tracemalloc.start()
+    try:
+        report = module.check_parsed(read_container(data), subject, Effort(), "real")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert report.accepted
+    assert peak < 40e6
 
 
 def test_failures_are_named_in_the_order_of_their_nodes(monkeypatch):

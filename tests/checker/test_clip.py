@@ -106,7 +106,7 @@ def test_points_below_all_planes_of_a_clause_stay(seed, jointly):
     planes = np.concatenate([a, c[:, :, None]], 2)
     live = g.random((20, 2)) < 0.8
     with np.errstate(all="ignore"):
-        low, high, still = clip(box, planes, clause, live, FLOAT, jointly=jointly)
+        low, high, still = clip(box, (planes, clause), live, FLOAT, jointly=jointly)
     assert not (still & ~live).any()
     shares = np.stack(np.meshgrid(*[np.linspace(0, 1, 21)] * 2), -1).reshape(-1, 1, 2)
     x = np.minimum(box[0] + shares * (box[1] - box[0]), box[1])
@@ -131,7 +131,7 @@ def single(low, high, *clauses, jointly=False, live=None, number=FLOAT):
     box = number.numbers([low]), number.numbers([high])
     live = np.ones((1, len(clauses)), dtype=bool) if live is None else np.array([live])
     with np.errstate(all="ignore"):
-        return clip(box, number.numbers(planes), clause, live, number, jointly=jointly)
+        return clip(box, (number.numbers(planes), clause), live, number, jointly=jointly)
 
 
 def test_the_box_is_the_hull_of_what_its_clauses_leave():

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from verifier.checker.arithmetic import Arithmetic
@@ -145,8 +146,9 @@ def _failures(
 
 def _walk(walk: Walk, effort: Effort, mapper: Callable[..., Iterable[Looked]]) -> list[Failure]:
     """Depth first, in batches: little is open at a time."""
-    failures, stack, size = list[Failure](), [walk.roots()], walk.batch()
-    while stack:
+    failures, stack, size = list[Failure](), list[Open](), walk.batch()
+    roots = walk.roots(size * effort.threads)
+    while stack := stack or list(islice(roots, 1)):
         require_time(effort.deadline)
         for found, children in mapper(walk.look, _take(stack, size, effort.threads)):
             failures += found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from verifier.checker.arithmetic import Arithmetic, Floats, Ints
+from verifier.checker.errors import require_time
 
 SWEEPS = 2
 """Passes over the rows of a clause; the second starts from the box that the first one left."""
@@ -17,24 +18,32 @@ Box = tuple[Floats, Floats]
 
 
 def clip(
-    box: Box, planes: Floats, clause: Ints, live: Ints, arithmetic: Arithmetic, *, jointly: bool
+    box: Box,
+    known: tuple[Floats, Ints],
+    live: Ints,
+    arithmetic: Arithmetic,
+    *,
+    jointly: bool,
+    deadline: float = float("inf"),
 ) -> tuple[Floats, Floats, Ints]:
     """The hull of the parts of each box where some live clause has all its planes <= 0.
 
-    ``planes`` [batch, rows, n + 1] are coefficients and constants; ``clause`` [rows] ascends;
-    ``live`` [batch, clauses]. Returns the new box and the clauses that can still be met in it. A
-    box of which nothing is left stays as it is.
+    Known are the planes [batch, rows, n + 1], coefficients and constants, and the clause [rows] of
+    each, ascending; ``live`` [batch, clauses]. Returns the new box and the clauses that can still
+    be met in it. A box of which nothing is left stays as it is.
     """
+    planes, clause = known
     still = live.copy()
     low, high = np.full_like(box[0], np.inf), np.full_like(box[1], -np.inf)
     starts: list[int] = np.searchsorted(clause, np.arange(int(live.shape[1]) + 1)).tolist()
     for k in np.flatnonzero(np.any(live, 0)).tolist():
         rows = np.arange(starts[k], starts[k + 1])
         a, c, part = planes[:, rows, :-1], planes[:, rows, -1], box
+        require_time(deadline)
         for _ in range(SWEEPS if len(rows) else 0):
             part = _cut(part, a, c, arithmetic)
         if jointly and len(rows) > 1:
-            part = _cut_jointly(part, a, c, arithmetic)
+            part = _cut_jointly(part, a, c, arithmetic, deadline)
         still[:, k] &= ~np.any(part[0] > part[1], 1)
         met = still[:, k, None]
         low = np.where(met, np.minimum(low, part[0]), low)
@@ -67,7 +76,9 @@ def _cut(box: Box, a: Floats, c: Floats, arithmetic: Arithmetic) -> Box:
     return _intersect(box, lower, np.where(np.any(total > 0, 1)[:, None], -np.inf, upper))
 
 
-def _cut_jointly(box: Box, a: Floats, c: Floats, arithmetic: Arithmetic) -> Box:
+def _cut_jointly(
+    box: Box, a: Floats, c: Floats, arithmetic: Arithmetic, deadline: float = float("inf")
+) -> Box:
     """Bound each coordinate subject to all rows: by any multipliers >= 0 of theirs.
 
     x_i >= min over the box of (e_i + beta A) . x + beta c, where beta >= 0, A x + c <= 0.
@@ -76,7 +87,7 @@ def _cut_jointly(box: Box, a: Floats, c: Floats, arithmetic: Arithmetic) -> Box:
     known = abs(c) < np.inf
     a, c = np.where(known[:, :, None], a, 0), np.where(known, c, 0)
     axes = np.concatenate([np.eye(size), -np.eye(size)])
-    beta = arithmetic.numbers(_multipliers(box, (a, c), axes))
+    beta = arithmetic.numbers(_multipliers(box, (a, c), axes, deadline))
     direction = arithmetic.numbers(axes)[None] + beta @ a
     low, high = box[0][:, None, :], box[1][:, None, :]
     least = np.minimum(direction * low, direction * high).sum(2) + (beta * c[:, None, :]).sum(2)
@@ -88,7 +99,7 @@ def _cut_jointly(box: Box, a: Floats, c: Floats, arithmetic: Arithmetic) -> Box:
     return _intersect(box, least[:, :size], -least[:, size:])
 
 
-def _multipliers(box: Box, planes: tuple[Floats, Floats], axes: Floats) -> Floats:
+def _multipliers(box: Box, planes: tuple[Floats, Floats], axes: Floats, deadline: float) -> Floats:
     """Good multipliers [batch, axes, rows], each maximised in turn; any numbers >= 0 would do."""
     a, c = (np.asarray(x, dtype=np.float64) for x in planes)
     low, high = (np.asarray(x, dtype=np.float64)[:, None, :] for x in box)
@@ -96,6 +107,7 @@ def _multipliers(box: Box, planes: tuple[Floats, Floats], axes: Floats) -> Float
     beta = np.zeros((len(a), len(axes), a.shape[1]))
     direction = axes[None] + 0 * center
     for row in list(range(a.shape[1])) * PASSES:
+        require_time(deadline)
         slope = a[:, row][:, None, :]
         without = direction - beta[:, :, row, None] * slope
         beta[:, :, row] = _best(without, slope, c[:, row], (center, radius))
