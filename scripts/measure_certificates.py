@@ -82,7 +82,7 @@ def child(connection: Connection, *given: Any) -> None:
     """The same in a process of its own."""
     try:
         connection.send(solve(*given))
-    except Exception as error:  # noqa: BLE001 - one line of the table each
+    except Exception as error:
         connection.send({"verdict": "error", "note": f"{type(error).__name__}: {error}"})
 
 
@@ -104,7 +104,8 @@ def unpacked(path: Path, folder: Path) -> Path:
     """A file, or what its .gz holds."""
     packed = path.with_name(path.name + ".gz")
     target = folder / path.name
-    target.write_bytes(path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes()))
+    found = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
+    target.write_bytes(found)
     return target
 
 
@@ -112,7 +113,7 @@ def chosen(folder: Path, given: argparse.Namespace) -> list[tuple[str, str]]:
     """Every ``--step``-th instance, or so many drawn."""
     with (folder / "instances.csv").open(newline="") as file:
         names = [(row[0], row[1]) for row in csv.reader(file)]
-    names = [n for n in names if all(list(folder.glob(f"{part}*")) for part in n)][:: given.step]
+    names = [n for n in names if all(any(folder.glob(f"{part}*")) for part in n)][:: given.step]
     if given.draw is not None and given.draw < len(names):
         names = sorted(random.Random(given.seed).sample(names, given.draw))
     return names

@@ -31,7 +31,7 @@ from tests.checker.handmade import (
 )
 from tests.checker.onnx_files import DOUBLE, file
 from verifier.checker import check as module
-from verifier.checker.__main__ import main
+from verifier.checker.__main__ import main, run
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.cases import Alternative, Row
 from verifier.checker.check import Effort, check
@@ -281,6 +281,14 @@ def test_the_command_accepts(files, capsys):
     for more in (["--semantics", "real"], ["--exact"], ["--exact", "--semantics", "real"]):
         assert main([*names, *more]) == 0
         assert said(capsys)[0].startswith("accepted for the real function (1 nodes, 1 leaves, ")
+
+
+def test_a_certificate_may_be_given_as_bytes(files):
+    data = certificate(SIZE, HOLDS, node=[ROWS])
+    network, text = map(Path, files(SIZE, HOLDS, data)[:2])
+    for exact in (False, True):
+        report = run((network, text), data, semantics=None, exact=exact)
+        assert (report.accepted, report.semantics) == (True, "real" if exact else "float32")
 
 
 def test_the_command_rejects(files, capsys):

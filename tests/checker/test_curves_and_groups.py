@@ -99,6 +99,30 @@ def test_groups_are_exact_in_fractions(name):
         assert (low <= high).all()
 
 
+@pytest.mark.parametrize("name", ["product", "max of 2", "max of 7", "reciprocal left"])
+def test_float32_execution_is_off_by_as_much_at_most(name):
+    rule, function, limits = RULES[name]
+    close, exact = 0.0, True
+    for low, high in boxes(rule, limits, 4):
+        x = samples(low, high).astype(np.float32)
+        lower, upper = np.minimum(low, x.min(0)), np.maximum(high, x.max(0))
+        true = values(rule, function, x.astype(float))
+        error = abs(function(x.reshape(len(x), rule.arity, N)) - true)
+        most = rule.error32(lower, upper)
+        assert (error <= most).all()
+        close = max(close, float((error / np.where(most, most, 1)).max()))
+        exact &= not most.any()
+    assert exact == name.startswith("max")
+    assert exact or close > 0.5
+
+
+def test_float32_execution_of_other_functions_is_unknown():
+    box = np.array([[-1.0, 0.0, 0.5]]), np.array([[1.0, 2.0, 0.5]])
+    for rule in (Exp(), Power(2), Root(), Wave(cosine=True)):
+        assert np.isinf(rule.error32(*box)).all()
+    assert np.isinf(Reciprocal().error32(*box)).tolist() == [[True, True, False]]
+
+
 def test_sines_are_as_accurate_as_they_say():
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.normal(size=300), rng.uniform(-(2.0**19), 2.0**19, 700)])
