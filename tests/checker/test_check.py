@@ -101,6 +101,14 @@ def test_numbers_beyond_float64_are_unsupported():
         module.check_parsed(read_container(data), subject, Effort(), "real")
 
 
+def test_exact_numbers_beyond_those_of_float64_are_refused():
+    large = relus([[1e20], [-1e20]], [[1, 1], [1, -1]])
+    text = prop("(and (<= (* 1e300 (+ Y_0 Y_1)) 1) (<= (* 1e300 (- Y_1 X_0)) -1))")
+    tree = split(actions=ROWS, children=(CLIP | JOINTLY, CLIP | JOINTLY))
+    with pytest.raises(Unsupported, match="numbers beyond those of float64"):
+        verdict(large, text, Effort(exact=True), semantics="real", **tree)
+
+
 def test_a_deadline_is_kept():
     for late in (True, False):
         effort = Effort(deadline=time.monotonic() + (-1 if late else 60))

@@ -176,6 +176,16 @@ def test_planes_without_coefficients():
     assert 0.5 <= high[0, 0] < 0.5 + 1e-12
 
 
+def test_planes_that_are_not_known_meet_fractions_of_any_size():
+    box = EXACT.numbers([[-1e300]]), EXACT.numbers([[1e300]])
+    planes = EXACT.numbers([[[1e300, 0], [1, -7]]])
+    planes[0, 0, -1] = -INF
+    low, high, still = clip(
+        box, (planes, np.zeros(2, int)), np.ones((1, 1), bool), EXACT, jointly=False
+    )
+    assert (low[0, 0], high[0, 0], still.all()) == (-1e300, 7, True)
+
+
 def test_a_clause_without_planes_keeps_the_box():
     low, high, still = single([0, 0], [4, 4], [(1, 0, -1)], [], number=EXACT)
     assert (low.tolist(), high.tolist(), still.tolist()) == ([[0, 0]], [[4, 4]], [[True, True]])

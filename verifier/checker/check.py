@@ -135,12 +135,12 @@ def _failures(
     arithmetic, failures = Arithmetic(effort.exact), list[Failure]()
     try:
         cases = groups(subject[1], proof["roots"], arithmetic, effort.deadline)
+        with ThreadPoolExecutor(effort.threads) as pool:
+            for group in cases:
+                walk = Walk(subject[0], proof, group, arithmetic, single, effort.deadline)
+                failures += _walk(walk, effort, map if effort.threads == 1 else pool.map)
     except OverflowError:
-        raise Unsupported("the property has numbers beyond those of float64") from None
-    with ThreadPoolExecutor(effort.threads) as pool:
-        for group in cases:
-            walk = Walk(subject[0], proof, group, arithmetic, single, effort.deadline)
-            failures += _walk(walk, effort, map if effort.threads == 1 else pool.map)
+        raise Unsupported("the property or the proof has numbers beyond those of float64") from None
     return failures
 
 

@@ -62,18 +62,21 @@ def _cut(box: Box, a: Floats, c: Floats, arithmetic: Arithmetic) -> Box:
 
     a_i x_i <= -(c + sum over j != i of min(a_j x_j)); the sum is that of all j, less the i-th.
     """
+    known = abs(c) < np.inf
+    c = np.where(known, c, 0)
     low, high = a * box[0][:, None, :], a * box[1][:, None, :]
     best, size = np.minimum(low, high), a.shape[2]
     reach = np.maximum(abs(low), abs(high)).sum(2) + abs(c)
     error = 2 * arithmetic.gamma(2 * size + 12) * reach + arithmetic.tiny * (size + 8)
     total = c + best.sum(2) - error
     rest = total[:, :, None] - best
-    usable = (a != 0) & (abs(rest) < np.inf)
+    usable = (a != 0) & (abs(rest) < np.inf) & known[:, :, None]
     bound = -np.where(usable, rest, 0) / np.where(usable, a, 1)
     slack = arithmetic.gamma(8) * abs(bound) + arithmetic.tiny
     upper = np.where(usable & (a > 0), bound + slack, np.inf).min(1)
     lower = np.where(usable & (a < 0), bound - slack, -np.inf).max(1)
-    return _intersect(box, lower, np.where(np.any(total > 0, 1)[:, None], -np.inf, upper))
+    empty = np.any(known & (total > 0), 1)[:, None]
+    return _intersect(box, lower, np.where(empty, -np.inf, upper))
 
 
 def _cut_jointly(
