@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 
 from tests.checker.containers import FIELDS
 from tests.checker.handmade import CLAUSE, INPUT, MIX, NEURON, ROWS, SIZE
-from tests.checker.proofs import Net, Region, Statement, prove
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.container import Container
 from verifier.checker.errors import Rejected
@@ -105,22 +102,6 @@ def test_arrays_without_elements_may_be_absent():
     assert bare().nodes == 0
     proof = bare(roots=[0], node=[0], row_node=[0, 0], row=[0, 1], beta_count=[0, 0])
     assert proof["row_alpha"].shape == (2, 0)
-
-
-def test_a_sum_of_rows_needs_no_neurons(tmp_path):
-    """Two rows that contradict each other, over a network whose neurons are all active."""
-    one, none = np.eye(2, dtype=np.float32), np.zeros(2, dtype=np.float32)
-    net = Net(((one, none + 5), (one, none)))
-    region = Region((Fraction(-1),) * 2, (Fraction(1),) * 2)
-    low = Fraction(-1, 8)
-    found = prove(
-        tmp_path, net, Statement((region,), ((((1, -1), low), ((-1, 1), low)),)), "neurons"
-    )
-    assert found is not None
-    assert "mix_row" in found.arrays
-    assert "column_atom" not in found.arrays
-    assert found.verdict(found.bytes()) == "float32"
-    assert found.verdict(found.bytes(), exact=True) == "real"
 
 
 WRONG = {
