@@ -99,6 +99,26 @@ def test_groups_are_exact_in_fractions(name):
         assert (low <= high).all()
 
 
+@pytest.mark.parametrize(
+    ("lower", "upper", "below", "above"),
+    [
+        ([-1, 0], [2, 1], [0, 1], [1 / 3, 0]),  # max(x_0, 1) is on a chord from (-1, 1) to (2, 2)
+        ([1.5, 0], [2, 1], [1, 0], [1, 0]),
+        ([0, -1, 0.5], [1, 3, 1], [0, 0, 1], [0, 0.5, 0]),
+        ([0, 1], [1, 1], [0, 1], [0, 0]),
+    ],
+)
+def test_lines_of_a_maximum(lower, upper, below, above):
+    box = np.array([lower], dtype=float), np.array([upper], dtype=float)
+    found = Maximum(len(lower)).lines(*box)
+    np.testing.assert_allclose(found, [[below], [above]])
+
+
+def test_lines_of_a_product():
+    found = Product().lines(np.array([[0.0, 1.0]]), np.array([[2.0, 5.0]]))
+    np.testing.assert_allclose(found, [[[3, 1]], [[3, 1]]])
+
+
 @pytest.mark.parametrize("name", ["product", "max of 2", "max of 7", "reciprocal left"])
 def test_float32_execution_is_off_by_as_much_at_most(name):
     rule, function, limits = RULES[name]
