@@ -186,6 +186,15 @@ def test_planes_that_are_not_known_meet_fractions_of_any_size():
     assert (low[0, 0], high[0, 0], still.all()) == (-1e300, 7, True)
 
 
+def test_boxes_that_a_plane_empties_meet_fractions_of_any_size():
+    """1e10 x <= -1 leaves nothing of x >= 1e308; the second sweep cuts what is empty."""
+    for jointly in (False, True):
+        planes = [(1e10, 0, 1), (-1e10, 1e10, -1)]
+        low, high, still = single([1e308] * 2, [1.5e308] * 2, planes, jointly=jointly, number=EXACT)
+        assert not still.any()
+        assert (low.tolist(), high.tolist()) == ([[1e308] * 2], [[1.5e308] * 2])
+
+
 def test_a_clause_without_planes_keeps_the_box():
     low, high, still = single([0, 0], [4, 4], [(1, 0, -1)], [], number=EXACT)
     assert (low.tolist(), high.tolist(), still.tolist()) == ([[0, 0]], [[4, 4]], [[True, True]])

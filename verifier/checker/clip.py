@@ -11,6 +11,8 @@ SWEEPS = 2
 """Passes over the rows of a clause; the second starts from the box that the first one left."""
 PASSES = 2
 """Times that each multiplier of a joint cut is maximised in turn."""
+LARGE = 1e300
+"""In multipliers, which may be any numbers >= 0, instead of larger fractions."""
 
 
 Box = tuple[Floats, Floats]
@@ -64,7 +66,8 @@ def _cut(box: Box, a: Floats, c: Floats, arithmetic: Arithmetic) -> Box:
     """
     known = abs(c) < np.inf
     c = np.where(known, c, 0)
-    low, high = a * box[0][:, None, :], a * box[1][:, None, :]
+    # What is empty already stays so: no infinity of it meets a fraction.
+    low, high = a * box[0][:, None, :], a * np.maximum(*box)[:, None, :]
     best, size = np.minimum(low, high), a.shape[2]
     reach = np.maximum(abs(low), abs(high)).sum(2) + abs(c)
     error = 2 * arithmetic.gamma(2 * size + 12) * reach + arithmetic.tiny * (size + 8)
@@ -92,7 +95,7 @@ def _cut_jointly(
     axes = np.concatenate([np.eye(size), -np.eye(size)])
     beta = arithmetic.numbers(_multipliers(box, (a, c), axes, deadline))
     direction = arithmetic.numbers(axes)[None] + beta @ a
-    low, high = box[0][:, None, :], box[1][:, None, :]
+    low, high = box[0][:, None, :], np.maximum(*box)[:, None, :]
     least = np.minimum(direction * low, direction * high).sum(2) + (beta * c[:, None, :]).sum(2)
     reach = np.maximum(abs(low), abs(high))
     scale = ((beta @ abs(a) + 1) * reach).sum(2) + (beta * abs(c)[:, None, :]).sum(2)
@@ -104,8 +107,8 @@ def _cut_jointly(
 
 def _multipliers(box: Box, planes: tuple[Floats, Floats], axes: Floats, deadline: float) -> Floats:
     """Good multipliers [batch, axes, rows], each maximised in turn; any numbers >= 0 would do."""
-    a, c = (np.asarray(x, dtype=np.float64) for x in planes)
-    low, high = (np.asarray(x, dtype=np.float64)[:, None, :] for x in box)
+    a, c = map(_nearly, planes)
+    low, high = (_nearly(x)[:, None, :] for x in box)
     center, radius = (low + high) / 2, (high - low) / 2
     beta = np.zeros((len(a), len(axes), a.shape[1]))
     direction = axes[None] + 0 * center
@@ -116,6 +119,11 @@ def _multipliers(box: Box, planes: tuple[Floats, Floats], axes: Floats, deadline
         beta[:, :, row] = _best(without, slope, c[:, row], (center, radius))
         direction = without + beta[:, :, row, None] * slope
     return beta
+
+
+def _nearly(x: Floats) -> Floats:
+    """Fractions as floats; those beyond float64 as large ones."""
+    return np.clip(x, -LARGE, LARGE).astype(np.float64) if x.dtype == object else x
 
 
 def _best(direction: Floats, slope: Floats, constant: Floats, box: Box) -> Floats:
