@@ -172,7 +172,7 @@ def _layer_normalization(step: Step) -> list[Tensor]:
     factor = step.numbers(np.broadcast_to(scale, shape))
     shift = step.numbers(np.zeros(1) if bias is None else exact(bias, x))
     index = product.index.reshape(shape)[None]
-    return [step.affine([product], index, factor, np.broadcast_to(shift, shape) + 0 * factor)]
+    return [step.affine([product], index, factor, np.broadcast_to(shift, shape))]
 
 
 def _matmul(step: Step) -> list[Tensor]:
