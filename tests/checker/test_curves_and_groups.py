@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from verifier.checker.curves import Exp, Power, Reciprocal, Root, Wave, _sine
+from verifier.checker.curves import Exp, Power, Reciprocal, Root, SShape, Wave, _sine
 from verifier.checker.errors import Unsupported
 from verifier.checker.groups import Maximum, Product
 
@@ -22,6 +22,8 @@ CURVES = {
     "root": (Root(), np.sqrt, (0.0, np.inf)),
     "sin": (Wave(cosine=False), np.sin, (-np.inf, np.inf)),
     "cos": (Wave(cosine=True), np.cos, (-np.inf, np.inf)),
+    "sigmoid": (SShape(1), lambda x: 1 / (1 + np.exp(-x)), (-np.inf, np.inf)),
+    "tanh": (SShape(2), np.tanh, (-np.inf, np.inf)),
 }
 GROUPS = {
     "product": (Product(), lambda x: x.prod(1)),
@@ -79,6 +81,36 @@ def test_intervals_and_intercepts_hold(name):
         spread = margin.max(0) + 1e-12 * (abs(nu * y).max(0) + 1)
         close.append(float(np.median(margin.min(0) / spread)))
     assert np.median(close) < 0.1
+
+
+def envelopes(x, y):
+    """The convex and the concave envelope in the middle, by all chords between samples."""
+    middle, half = x[len(x) // 2], len(x) // 2 + 1
+    left, right = x[:half, None], x[None, half - 1 :]
+    with np.errstate(all="ignore"):
+        share = np.nan_to_num((middle - left) / (right - left))
+    chords = y[:half, None] + share * (y[None, half - 1 :] - y[:half, None])
+    return chords.min((0, 1)), chords.max((0, 1))
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_lines_support_the_envelopes_in_the_middle(name):
+    rule, function, limits = CURVES[name]
+    gaps = []
+    for lower, upper in boxes(rule, limits, 5):
+        x = lower + np.linspace(0, 1, 65)[:, None] * (upper - lower)
+        y, middle, one = function(x), (lower + upper) / 2, np.ones_like(lower)
+        least, most = envelopes(x, y)
+        below, above = rule.lines(lower, upper)
+        low = rule.intercept(one, below, lower, upper) + below * middle
+        high = above * middle - rule.intercept(-one, -above, lower, upper)
+        width, size = upper - lower, y.max(0) - y.min(0)
+        fair = (width > 1e-2) & (width < 4) & (abs(lower) < 40) & (size > 1e-6)
+        gaps += (np.maximum(least - low, high - most) / size)[fair].tolist()
+    assert len(gaps) > 20
+    assert np.median(gaps) < 1e-3
+    assert max(gaps) < 0.05
 
 
 @pytest.mark.parametrize("name", GROUPS)
