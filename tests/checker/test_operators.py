@@ -121,6 +121,10 @@ BAD = {
     "kernel": (single("Conv", KERNEL, shape=(1, 1, 4), kernel_shape=[3]), "groups do not match"),
     "axes that are no integers": (single("ReduceSum", weights(1)), "integers expected"),
     "no shape": (single("Reshape", None), "integers expected"),
+    "nothing left": (
+        single("Split", np.array([0, 4]), shape=(4, 2), outputs=("y", "z")),
+        "zero-size array",
+    ),
 }
 
 
