@@ -67,6 +67,15 @@ def test_the_property_is_about_as_many_numbers(inputs, outputs):
         verdict(SIZE, text, node=[ROWS])
 
 
+def test_tensors_of_vnnlib_2_are_those_of_the_network():
+    text = "(vnnlib-version <2.0>)(declare-network N (declare-input X {} [1, 1])"
+    text += "(declare-output Y real [1, 2]))"
+    text += "(assert (<= X[0,0] 1.0))(assert (>= X[0,0] -1.0))(assert (<= Y[0,0] -0.5))"
+    assert verdict(SIZE, text.format("float32").encode(), node=[ROWS]).semantics == "float32"
+    with pytest.raises(Rejected, match=r"the property declares X float64\[1, 1\], the network"):
+        verdict(SIZE, text.format("float64").encode(), node=[ROWS])
+
+
 def test_exact_arithmetic_is_for_the_real_function():
     data = certificate(SIZE, HOLDS, node=[ROWS])
     assert check(SIZE, HOLDS, data, Effort(exact=True), semantics="real").semantics == "real"

@@ -158,6 +158,17 @@ def test_divisors_of_doubles_have_a_range():
                 read_network(data, FLOAT)
 
 
+def test_normalisation_of_doubles_has_a_least_scale():
+    vectors = [np.full(2, v) for v in (0.5, 0.25, 1.0)]
+    for scale, known in ((1e-260, True), (0.0, True), (1e-280, False)):
+        data = doubles(single("BatchNormalization", np.array([1.0, scale]), *vectors))
+        if known:
+            assert read_network(data, FLOAT).nodes
+        else:
+            with pytest.raises(Unsupported, match="a scale out of range"):
+                read_network(data, FLOAT)
+
+
 def test_normalisation_has_no_exact_rule():
     with pytest.raises(Unsupported, match="exact arithmetic"):
         read_network(norm(), Arithmetic(exact=True))
