@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 OUT_OF_TIME = "unchecked: the time ran out before the check"
 READ_BYTES_PER_SECOND = 1_000_000
 """About how fast the checker reads a property: one that is too long is not begun."""
+REAL_ONLY = "it holds for the real function only: the network is no float32 one throughout"
 MOST_REFINED = 4096
 """With more leaves than this that hold for the real function only, float32 is given up."""
 
@@ -72,6 +73,8 @@ class Seal:
         # The engine's own proof is for the real function.
         lacks = found.semantics != "float32" and not sealed.reopen
         refused = sealed.refused or (lacks and self.options.semantics == "float32")
+        if refused and found.checked:
+            found = replace(found, note=REAL_ONLY)
         return replace(sealed, certificate=found, refused=refused)
 
     def settle(self) -> Certificate | None:

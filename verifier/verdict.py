@@ -19,7 +19,7 @@ class Reason(Enum):
     NEAR_MISS = (
         "a counterexample of our arithmetic is none in ONNX Runtime: the property is at its edge"
     )
-    NOT_SEALED = "the checker does not accept the proof that was found, and no more splits are left"
+    NOT_SEALED = "the checker does not accept the proof that was found"
     INTERRUPTED = "interrupted"
 
 
@@ -59,6 +59,8 @@ class Unknown:
     """The least lower bound of an open subproblem; above 0 would be proved."""
     open: int
     """How many subproblems are open."""
+    note: str = ""
+    """What else is known of the reason."""
 
 
 Verdict = Verified | Violated | Unknown

@@ -10,7 +10,8 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from verifier.checker.affine import Affine
-from verifier.checker.network import Network
+from verifier.checker.arithmetic import Arithmetic
+from verifier.checker.network import Network, read_network
 
 FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
@@ -60,3 +61,29 @@ def evaluate(network: Network, x: np.ndarray) -> list[np.ndarray]:
         else:
             values.append(node.rule.interval(*inputs, *inputs)[0])
     return values
+
+
+def single(
+    operator: str,
+    *constants: Any,
+    shape: Any = (1, 2),
+    inputs: tuple[str, ...] = ("x",),
+    outputs: tuple[str, ...] = ("y",),
+    **more: Any,
+) -> bytes:
+    """One node over x and constants c0, c1, ..."""
+    opset = more.pop("opset", 17)
+    named = {f"c{i}": c for i, c in enumerate(constants) if c is not None}
+    names = [f"c{i}" if c is not None else "" for i, c in enumerate(constants)]
+    step = helper.make_node(operator, [*inputs, *names], list(outputs), **more)
+    return file([step], shape, named, outputs, opset)
+
+
+def agrees(data: bytes, x: np.ndarray | None = None) -> Network:
+    """A network; it maps a point as ONNX Runtime does."""
+    network = read_network(data, Arithmetic())
+    if x is None:
+        x = np.random.default_rng(len(data)).normal(size=network.sizes[0]).astype(np.float32)
+    computed = evaluate(network, np.asarray(x, float)[None])[network.output][0]
+    np.testing.assert_allclose(computed, execute(data, x), atol=1e-5)
+    return network

@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 
 from verifier.checker.arithmetic import Arithmetic
-from verifier.checker.atoms import (
-    Relu,
-    SShape,
-    _sigmoid,
-    absolute,
-    clip,
-    exp_of_minus,
-    leaky_relu,
-)
+from verifier.checker.atoms import Relu, absolute, clip, leaky_relu
+from verifier.checker.curves import SShape, _sigmoid, exp_of_minus
 from verifier.checker.errors import Unsupported
 
 PIECEWISE = {
@@ -159,12 +152,12 @@ def test_sigmoid_against_extended_precision_on_millions_of_points():
 
 
 def test_the_constants_of_the_proof():
-    from verifier.checker import atoms
+    from verifier.checker import curves
 
     with localcontext(prec=60):
-        rest = Decimal(2).ln() - Decimal(atoms._LN2_HIGH) - Decimal(atoms._LN2_LOW)
+        rest = Decimal(2).ln() - Decimal(curves._LN2_HIGH) - Decimal(curves._LN2_LOW)
         assert abs(rest) < Decimal(2) ** -80
-    numerator, _ = atoms._LN2_HIGH.as_integer_ratio()
+    numerator, _ = curves._LN2_HIGH.as_integer_ratio()
     assert numerator.bit_length() <= 33
     assert 700 / np.log(2) < 2**10
     t = np.linspace(0, 700, 1_000_001)

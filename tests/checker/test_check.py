@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import runpy
 import time
+import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,18 +17,21 @@ from onnx.helper import make_node as node
 
 from tests.checker.containers import build
 from tests.checker.handmade import (
+    CLIP,
     HIDDEN,
     INPUT,
+    JOINTLY,
     ROWS,
     SIZE,
     certificate,
     prop,
     relus,
+    split,
     verdict,
 )
 from tests.checker.onnx_files import DOUBLE, file
 from verifier.checker import check as module
-from verifier.checker.__main__ import main
+from verifier.checker.__main__ import main, run
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.cases import Alternative, Row
 from verifier.checker.check import Effort, check
@@ -61,6 +65,15 @@ def test_the_property_is_about_as_many_numbers(inputs, outputs):
     text = prop("(<= Y_0 -0.5)", inputs=inputs, outputs=outputs)
     with pytest.raises(Rejected, match=r"^the property has . (inputs|outputs), the network .$"):
         verdict(SIZE, text, node=[ROWS])
+
+
+def test_tensors_of_vnnlib_2_are_those_of_the_network():
+    text = "(vnnlib-version <2.0>)(declare-network N (declare-input X {} [1, 1])"
+    text += "(declare-output Y real [1, 2]))"
+    text += "(assert (<= X[0,0] 1.0))(assert (>= X[0,0] -1.0))(assert (<= Y[0,0] -0.5))"
+    assert verdict(SIZE, text.format("float32").encode(), node=[ROWS]).semantics == "float32"
+    with pytest.raises(Rejected, match=r"the property declares X float64\[1, 1\], the network"):
+        verdict(SIZE, text.format("float64").encode(), node=[ROWS])
 
 
 def test_exact_arithmetic_is_for_the_real_function():
@@ -97,6 +110,14 @@ def test_numbers_beyond_float64_are_unsupported():
         module.check_parsed(read_container(data), subject, Effort(), "real")
 
 
+def test_exact_numbers_may_be_beyond_those_of_float64():
+    large = relus([[1e20], [-1e20]], [[1, 1], [1, -1]])
+    text = prop("(and (<= (* 1e300 (+ Y_0 Y_1)) 1) (<= (* 1e300 (- Y_1 X_0)) -1))")
+    tree = split(actions=ROWS, children=(CLIP | JOINTLY, CLIP | JOINTLY))
+    report = verdict(large, text, Effort(exact=True), semantics="real", **tree)
+    assert report.semantics is None
+
+
 def test_a_deadline_is_kept():
     for late in (True, False):
         effort = Effort(deadline=time.monotonic() + (-1 if late else 60))
@@ -105,6 +126,44 @@ def test_a_deadline_is_kept():
                 verdict(SIZE, HOLDS, effort, node=[ROWS])
         else:
             assert verdict(SIZE, HOLDS, effort, node=[ROWS]).accepted
+
+
+def test_a_deadline_is_kept_within_a_joint_cut():
+    """500 inputs and 60 rows: many seconds for one pair of nodes."""
+    g, size, rows = np.random.default_rng(0), 500, 60
+    network = relus(g.normal(size=(2, size)), np.eye(2))
+    sums = [
+        "(+ " + " ".join(f"(* {c:.3f} X_{i})" for i, c in enumerate(g.normal(size=size))) + ")"
+        for _ in range(rows)
+    ]
+    text = prop("(and " + " ".join(f"(<= {s} 3)" for s in sums) + ")", inputs=size)
+    tree = split(actions=ROWS, children=(CLIP | JOINTLY, CLIP | JOINTLY))
+    data = read_container(certificate(network, text, semantics="real", **tree))
+    subject = read_network(network, Arithmetic()), read_property(text)
+    started = time.monotonic()
+    with pytest.raises(OutOfTimeError):
+        module.check_parsed(data, subject, Effort(deadline=started + 0.5), "real")
+    assert time.monotonic() - started < 4
+
+
+def test_memory_does_not_grow_with_the_number_of_cases(monkeypatch):
+    """2,000 cases know the boxes of 2,000 neurons: 64 MB at once."""
+    count = 2000
+    monkeypatch.setattr(module.Walk, "batch", lambda _: 50)
+    network = relus(np.ones((count, 1)), np.ones((1, count)), np.zeros(count))
+    cases = " ".join(f"(and (>= X_0 0) (<= X_0 {k}))" for k in range(1, count + 1))
+    text = prop(f"(or {cases})", "(<= Y_0 -1)", outputs=1, box=(0, count))
+    roots = {"roots": range(count), "node": [HIDDEN | ROWS] * count}
+    data = certificate(network, text, semantics="real", **roots)
+    subject = read_network(network, Arithmetic()), read_property(text)
+    tracemalloc.start()
+    try:
+        report = module.check_parsed(read_container(data), subject, Effort(), "real")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert report.accepted
+    assert peak < 40e6
 
 
 def test_failures_are_named_in_the_order_of_their_nodes(monkeypatch):
@@ -239,6 +298,14 @@ def test_the_command_accepts(files, capsys):
     for more in (["--semantics", "real"], ["--exact"], ["--exact", "--semantics", "real"]):
         assert main([*names, *more]) == 0
         assert said(capsys)[0].startswith("accepted for the real function (1 nodes, 1 leaves, ")
+
+
+def test_a_certificate_may_be_given_as_bytes(files):
+    data = certificate(SIZE, HOLDS, node=[ROWS])
+    network, text = map(Path, files(SIZE, HOLDS, data)[:2])
+    for exact in (False, True):
+        report = run((network, text), data, semantics=None, exact=exact)
+        assert (report.accepted, report.semantics) == (True, "real" if exact else "float32")
 
 
 def test_the_command_rejects(files, capsys):

@@ -106,7 +106,7 @@ def test_points_below_all_planes_of_a_clause_stay(seed, jointly):
     planes = np.concatenate([a, c[:, :, None]], 2)
     live = g.random((20, 2)) < 0.8
     with np.errstate(all="ignore"):
-        low, high, still = clip(box, planes, clause, live, FLOAT, jointly=jointly)
+        low, high, still = clip(box, (planes, clause), live, FLOAT, jointly=jointly)
     assert not (still & ~live).any()
     shares = np.stack(np.meshgrid(*[np.linspace(0, 1, 21)] * 2), -1).reshape(-1, 1, 2)
     x = np.minimum(box[0] + shares * (box[1] - box[0]), box[1])
@@ -131,7 +131,7 @@ def single(low, high, *clauses, jointly=False, live=None, number=FLOAT):
     box = number.numbers([low]), number.numbers([high])
     live = np.ones((1, len(clauses)), dtype=bool) if live is None else np.array([live])
     with np.errstate(all="ignore"):
-        return clip(box, number.numbers(planes), clause, live, number, jointly=jointly)
+        return clip(box, (number.numbers(planes), clause), live, number, jointly=jointly)
 
 
 def test_the_box_is_the_hull_of_what_its_clauses_leave():
@@ -174,6 +174,25 @@ def test_planes_without_coefficients():
     assert still.all()
     assert low[0, 0] == 0
     assert 0.5 <= high[0, 0] < 0.5 + 1e-12
+
+
+def test_planes_that_are_not_known_meet_fractions_of_any_size():
+    box = EXACT.numbers([[-1e300]]), EXACT.numbers([[1e300]])
+    planes = EXACT.numbers([[[1e300, 0], [1, -7]]])
+    planes[0, 0, -1] = -INF
+    low, high, still = clip(
+        box, (planes, np.zeros(2, int)), np.ones((1, 1), bool), EXACT, jointly=False
+    )
+    assert (low[0, 0], high[0, 0], still.all()) == (-1e300, 7, True)
+
+
+def test_boxes_that_a_plane_empties_meet_fractions_of_any_size():
+    """1e10 x <= -1 leaves nothing of x >= 1e308; the second sweep cuts what is empty."""
+    for jointly in (False, True):
+        planes = [(1e10, 0, 1), (-1e10, 1e10, -1)]
+        low, high, still = single([1e308] * 2, [1.5e308] * 2, planes, jointly=jointly, number=EXACT)
+        assert not still.any()
+        assert (low.tolist(), high.tolist()) == ([[1e308] * 2], [[1.5e308] * 2])
 
 
 def test_a_clause_without_planes_keeps_the_box():

@@ -324,10 +324,27 @@ def test_files_of_broken_gzip_data(tmp_path, data):
         read_file(tmp_path / "a.gz")
 
 
+@pytest.mark.parametrize("read", [read_file, read_certificate])
+def test_files_are_read_up_to_their_limit(tmp_path, monkeypatch, read):
+    content = bytes(range(250)) * 40
+    (tmp_path / "a").write_bytes(content)
+    (tmp_path / "b").write_bytes(gzip.compress(content))
+    paths = tmp_path / "a", tmp_path / "b"
+    assert [read(path) for path in paths] == [content] * 2
+    limit = "MAX_FILE" if read is read_file else "MAX_CERTIFICATE"
+    monkeypatch.setattr(f"verifier.checker.container.{limit}", len(content))
+    assert [read(path) for path in paths] == [content] * 2
+    monkeypatch.setattr(f"verifier.checker.container.{limit}", len(content) - 1)
+    for path in paths:
+        with pytest.raises(Unreadable, match="has more than 9999 bytes"):
+            read(path)
+
+
 def test_files_that_are_not_there_or_too_large(tmp_path, monkeypatch):
-    for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(Unreadable):
-            read_file(path)
+    with pytest.raises(Unreadable):
+        read_file(tmp_path)
+    with pytest.raises(Unreadable, match=r"cannot be read: No such file or directory$"):
+        read_file(tmp_path / "none")
     monkeypatch.setattr("verifier.checker.container.MAX_FILE", 5)
     (tmp_path / "a").write_bytes(b"network")
     (tmp_path / "b").write_bytes(gzip.compress(b"network"))

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from verifier.checker.curves import Exp, Power, Reciprocal, Root, Wave, _sine
+from verifier.checker.curves import Exp, Power, Reciprocal, Root, SShape, Wave, _sine
 from verifier.checker.errors import Unsupported
 from verifier.checker.groups import Maximum, Product
 
@@ -22,10 +22,11 @@ CURVES = {
     "root": (Root(), np.sqrt, (0.0, np.inf)),
     "sin": (Wave(cosine=False), np.sin, (-np.inf, np.inf)),
     "cos": (Wave(cosine=True), np.cos, (-np.inf, np.inf)),
+    "sigmoid": (SShape(1), lambda x: 1 / (1 + np.exp(-x)), (-np.inf, np.inf)),
+    "tanh": (SShape(2), np.tanh, (-np.inf, np.inf)),
 }
 GROUPS = {
     "product": (Product(), lambda x: x.prod(1)),
-    "max of 1": (Maximum(1), lambda x: x.max(1)),
     "max of 2": (Maximum(2), lambda x: x.max(1)),
     "max of 7": (Maximum(7), lambda x: x.max(1)),
 }
@@ -82,6 +83,36 @@ def test_intervals_and_intercepts_hold(name):
     assert np.median(close) < 0.1
 
 
+def envelopes(x, y):
+    """The convex and the concave envelope in the middle, by all chords between samples."""
+    middle, half = x[len(x) // 2], len(x) // 2 + 1
+    left, right = x[:half, None], x[None, half - 1 :]
+    with np.errstate(all="ignore"):
+        share = np.nan_to_num((middle - left) / (right - left))
+    chords = y[:half, None] + share * (y[None, half - 1 :] - y[:half, None])
+    return chords.min((0, 1)), chords.max((0, 1))
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_lines_support_the_envelopes_in_the_middle(name):
+    rule, function, limits = CURVES[name]
+    gaps = []
+    for lower, upper in boxes(rule, limits, 5):
+        x = lower + np.linspace(0, 1, 65)[:, None] * (upper - lower)
+        y, middle, one = function(x), (lower + upper) / 2, np.ones_like(lower)
+        least, most = envelopes(x, y)
+        below, above = rule.lines(lower, upper)
+        low = rule.intercept(one, below, lower, upper) + below * middle
+        high = above * middle - rule.intercept(-one, -above, lower, upper)
+        width, size = upper - lower, y.max(0) - y.min(0)
+        fair = (width > 1e-2) & (width < 4) & (abs(lower) < 40) & (size > 1e-6)
+        gaps += (np.maximum(least - low, high - most) / size)[fair].tolist()
+    assert len(gaps) > 20
+    assert np.median(gaps) < 1e-3
+    assert max(gaps) < 0.05
+
+
 @pytest.mark.parametrize("name", GROUPS)
 def test_groups_are_exact_in_fractions(name):
     rule, _, limits = RULES[name]
@@ -97,6 +128,50 @@ def test_groups_are_exact_in_fractions(name):
         assert (abs(found.astype(float) - floats) <= scale).all()
         low, high = rule.interval(*exact)
         assert (low <= high).all()
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "below", "above"),
+    [
+        ([-1, 0], [2, 1], [0, 1], [1 / 3, 0]),  # max(x_0, 1) is on a chord from (-1, 1) to (2, 2)
+        ([1.5, 0], [2, 1], [1, 0], [1, 0]),
+        ([0, -1, 0.5], [1, 3, 1], [0, 0, 1], [0, 0.5, 0]),
+        ([0, 1], [1, 1], [0, 1], [0, 0]),
+    ],
+)
+def test_lines_of_a_maximum(lower, upper, below, above):
+    box = np.array([lower], dtype=float), np.array([upper], dtype=float)
+    found = Maximum(len(lower)).lines(*box)
+    np.testing.assert_allclose(found, [[below], [above]])
+
+
+def test_lines_of_a_product():
+    found = Product().lines(np.array([[0.0, 1.0]]), np.array([[2.0, 5.0]]))
+    np.testing.assert_allclose(found, [[[3, 1]], [[3, 1]]])
+
+
+@pytest.mark.parametrize("name", ["product", "max of 2", "max of 7", "reciprocal left"])
+def test_float32_execution_is_off_by_as_much_at_most(name):
+    rule, function, limits = RULES[name]
+    close, exact = 0.0, True
+    for low, high in boxes(rule, limits, 4):
+        x = samples(low, high).astype(np.float32)
+        lower, upper = np.minimum(low, x.min(0)), np.maximum(high, x.max(0))
+        true = values(rule, function, x.astype(float))
+        error = abs(function(x.reshape(len(x), rule.arity, N)) - true)
+        most = rule.error32(lower, upper)
+        assert (error <= most).all()
+        close = max(close, float((error / np.where(most, most, 1)).max()))
+        exact &= not most.any()
+    assert exact == name.startswith("max")
+    assert exact or close > 0.5
+
+
+def test_float32_execution_of_other_functions_is_unknown():
+    box = np.array([[-1.0, 0.0, 0.5]]), np.array([[1.0, 2.0, 0.5]])
+    for rule in (Exp(), Power(2), Root(), Wave(cosine=True)):
+        assert np.isinf(rule.error32(*box)).all()
+    assert np.isinf(Reciprocal().error32(*box)).tolist() == [[True, True, False]]
 
 
 def test_sines_are_as_accurate_as_they_say():

@@ -67,7 +67,9 @@ def test_attributes_have_the_types_of_their_operator():
     twice.attribute.append(make_attribute("alpha", 0.25))
     undefined = node("LeakyRelu", ["x"], ["y"], alpha=0.5)
     undefined.attribute[0].type = onnx.AttributeProto.UNDEFINED
-    for odd in (node("LeakyRelu", ["x"], ["y"], alpha=1), twice, undefined):
+    of_a_function = node("LeakyRelu", ["x"], ["y"], alpha=0.5)
+    of_a_function.attribute[0].ref_attr_name = "beta"
+    for odd in (node("LeakyRelu", ["x"], ["y"], alpha=1), twice, undefined, of_a_function):
         with pytest.raises(Unreadable, match="attribute"):
             read(odd)
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx.helper import make_node as node
 
-from tests.checker.onnx_files import DOUBLE, evaluate, execute, file
+from tests.checker.onnx_files import DOUBLE, agrees, evaluate, file, single
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.errors import Unreadable, Unsupported
@@ -21,15 +21,6 @@ FLOAT = Arithmetic()
 
 def weights(*shape):
     return G.normal(size=shape).astype(np.float32)
-
-
-def single(operator, *constants, shape=(1, 2), inputs=("x",), outputs=("y",), **more):
-    """One node over x and constants c0, c1, ..."""
-    opset = more.pop("opset", 17)
-    named = {f"c{i}": c for i, c in enumerate(constants) if c is not None}
-    names = [f"c{i}" if c is not None else "" for i, c in enumerate(constants)]
-    step = node(operator, [*inputs, *names], list(outputs), **more)
-    return file([step], shape, named, outputs, opset)
 
 
 def norm(*, variance=1.0, scale=1.0, **more):
@@ -130,6 +121,10 @@ BAD = {
     "kernel": (single("Conv", KERNEL, shape=(1, 1, 4), kernel_shape=[3]), "groups do not match"),
     "axes that are no integers": (single("ReduceSum", weights(1)), "integers expected"),
     "no shape": (single("Reshape", None), "integers expected"),
+    "nothing left": (
+        single("Split", np.array([0, 4]), shape=(4, 2), outputs=("y", "z")),
+        "zero-size array",
+    ),
 }
 
 
@@ -163,17 +158,20 @@ def test_divisors_of_doubles_have_a_range():
                 read_network(data, FLOAT)
 
 
+def test_normalisation_of_doubles_has_a_least_scale():
+    vectors = [np.full(2, v) for v in (0.5, 0.25, 1.0)]
+    for scale, known in ((1e-260, True), (0.0, True), (1e-280, False)):
+        data = doubles(single("BatchNormalization", np.array([1.0, scale]), *vectors))
+        if known:
+            assert read_network(data, FLOAT).nodes
+        else:
+            with pytest.raises(Unsupported, match="a scale out of range"):
+                read_network(data, FLOAT)
+
+
 def test_normalisation_has_no_exact_rule():
     with pytest.raises(Unsupported, match="exact arithmetic"):
         read_network(norm(), Arithmetic(exact=True))
-
-
-def agrees(data, x=None):
-    network = read_network(data, FLOAT)
-    x = weights(network.sizes[0]) if x is None else x
-    computed = evaluate(network, np.asarray(x, float)[None])[network.output][0]
-    np.testing.assert_allclose(computed, execute(data, x), atol=1e-5)
-    return network
 
 
 def test_values_that_stay_as_they_are():

@@ -100,6 +100,8 @@ def test_arrays_without_elements_may_be_absent():
     proof = bare((("r", 2),), roots=[0], node=[0], column_atom=[0], column_neuron=[1])
     assert proof["row_alpha"].shape == (0, 1)
     assert bare().nodes == 0
+    proof = bare(roots=[0], node=[0], row_node=[0, 0], row=[0, 1], beta_count=[0, 0])
+    assert proof["row_alpha"].shape == (2, 0)
 
 
 WRONG = {

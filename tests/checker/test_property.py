@@ -247,3 +247,27 @@ def test_large_files_take_seconds():
     started = time.process_time()
     assert len(read_property((text + "(assert (<= Y_0 0))").encode()).case(0).lower) == count
     assert time.process_time() - started < 10
+
+
+def test_operands_of_an_outermost_and_are_assertions():
+    """Inputs bounded beside an `or` over outputs: one case of two clauses, not two cases."""
+    either = "(or (<= Y_0 0) (<= Y_1 1))"
+    for text in (
+        f"(assert (and (<= X_0 1) (>= X_0 0) {either}))",
+        f"(assert (and (<= X_0 1) (and {either} (and (>= X_0 0) (<= X_1 9)))))",
+    ):
+        found = read(BOX + text)
+        assert (found.n_cases, len(found.case(0).clauses)) == (1, 2)
+    inner = read(BOX + f"(assert (or (and (<= X_0 1) {either}) (<= Y_1 -1)))")
+    assert inner.n_cases == 3
+    shape = [(len(choice[0].lower), len(choice[0].clauses)) for choice in inner.choices]
+    assert shape == [(2, 1), (0, 1)]
+
+
+def test_lists_nest_to_a_limit(monkeypatch):
+    text = "(assert (<= (+ X_0 (- 1)) 0))"
+    monkeypatch.setattr("verifier.checker.property.MAX_DEPTH", 5)
+    assert read(BOX + text).n_cases == 1
+    monkeypatch.setattr("verifier.checker.property.MAX_DEPTH", 4)
+    with pytest.raises(Unsupported, match="lists nest deeper than 4"):
+        read(BOX + text)

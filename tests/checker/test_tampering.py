@@ -149,6 +149,22 @@ def test_nothing_proves_what_is_false(number: int):
     )
 
 
+def test_a_proof_without_neurons_is_changed_too(tmp_path):
+    """Two rows that contradict each other, whatever the network computes."""
+    one, none = np.eye(2, dtype=np.float32), np.zeros(2, dtype=np.float32)
+    net, box = Net(((one, none + 5), (one, none))), Region((Fraction(-1),) * 2, (Fraction(1),) * 2)
+    rows = (((1, -1), Fraction(-1, 8)), ((-1, 1), Fraction(-1, 8)))
+    p, g = prove(tmp_path, net, Statement((box,), (rows,)), "neurons"), np.random.default_rng(0)
+    assert p is not None
+    assert "mix_row" in p.arrays
+    assert "column_atom" not in p.arrays
+    assert p.verdict(p.bytes()) == "float32"
+    assert p.verdict(p.bytes(), exact=True) == "real"
+    assert weigh(p, mutants(p, g, OF_EACH))["rejected"] > LEAST["true"] / 2
+    false = p.about(net, falsified(net, p.statement, g))
+    assert refuse_all(false, [("itself", false.bytes()), *mutants(false, g, FALSE)]) > 20
+
+
 @pytest.mark.parametrize("number", MANIFESTS)
 def test_a_changed_manifest_is_rejected_or_as_good(number: int):
     p = proof(number)

@@ -295,12 +295,12 @@ def walk(network, text, single=True, **proof):
 
 
 def test_roots_know_nothing_but_their_box():
-    state = walk(SIZE, prop("(<= Y_0 -1)"), node=[CLIP | HIDDEN]).roots()
+    state = next(walk(SIZE, prop("(<= Y_0 -1)"), node=[CLIP | HIDDEN]).roots(9))
     assert (state.lower.tolist(), state.upper.tolist()) == ([[-1]], [[1]])
     assert state.live.tolist() == [[[True, True]]]
     assert state.planes.tolist() == [[[0, -np.inf]]]
     assert state.neurons.tolist() == [[[-np.inf] * 2, [np.inf] * 2]]
-    plain = walk(SIZE, prop("(<= Y_0 -1)"), node=[ROWS]).roots()
+    plain = next(walk(SIZE, prop("(<= Y_0 -1)"), node=[ROWS]).roots(9))
     assert plain.planes.shape == (1, 0, 2)
     assert plain.neurons.shape == (1, 2, 0)
 
@@ -317,7 +317,7 @@ def test_planes_are_below_their_rows():
     found = walk(
         SIZE, prop("(and (<= Y_1 0) (<= Y_0 0))"), **split(actions=ROWS, children=(CLIP, CLIP))
     )
-    failures, children = found.look(found.roots())
+    failures, children = found.look(next(found.roots(9)))
     assert failures == []
     assert children.node.tolist() == [1, 2]
     for x in np.linspace(-1, 1, 21):

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from verifier.checker.proof import CLAUSE, INPUT, LEAF, MEMBERS, MIX, NEURON
+from verifier.checker.members import LENGTHS, MEMBERS
+from verifier.checker.proof import CLAUSE, INPUT, LEAF, MIX, NEURON
 
 Record = dict[str, Any]
 ROW = ("row", "row_alpha", "row_beta", "mix_row", "mix_weight")
@@ -83,8 +84,11 @@ def grow(arrays: dict[str, np.ndarray]) -> list[Tree]:
 def complete(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """With the arrays that have no elements."""
     width = len(arrays.get("column_atom", ()))
-    empty = {n: np.zeros((0, width)[:axes], dtype) for n, (dtype, axes) in MEMBERS.items()}
-    return empty | arrays
+    result: dict[str, np.ndarray] = {}
+    for name, (dtype, axes) in MEMBERS.items():
+        rows = len(arrays.get(LENGTHS[name], ())) if axes > 1 and not width else 0
+        result[name] = np.zeros((rows, width)[:axes], dtype)
+    return result | arrays
 
 
 def flatten(roots: list[Tree], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -182,12 +182,12 @@ def test_the_results_file_takes_the_witness(cli, tmp_path, net, prop):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "p.vnnlib", "r.txt"]
 
 
-def stuck(monkeypatch, reason):
+def stuck(monkeypatch, reason, note=""):
     """The search gives up at once."""
     from verifier.verdict import Unknown
 
     def give_up(*_, **__):
-        return Unknown(reason, -0.125, 3)
+        return Unknown(reason, -0.125, 3, note)
 
     monkeypatch.setattr("verifier.api.decide", give_up)
 
@@ -210,6 +210,15 @@ def test_what_is_said_where_nothing_is_known(cli, net, prop, monkeypatch, said):
     assert cli("verify", net, prop, "--verdict-style", "vnncomp").word == competition
     assert cli("verify", net, prop, "--exit-code").status == status
     assert cli("verify", net, prop, "-q").err == ""
+
+
+def test_what_a_refused_certificate_lacks_is_said(cli, net, prop, monkeypatch):
+    from verifier.verdict import Reason
+
+    flat(prop, UNSAT)
+    stuck(monkeypatch, Reason.NOT_SEALED, "not certified: no rule for Foo")
+    said = "the checker does not accept the proof that was found: not certified: no rule for Foo"
+    assert said in cli("verify", net, prop).line()
 
 
 @pytest.mark.parametrize(("unsafe", "status"), [(SAT, 1), (UNSAT, 0)])

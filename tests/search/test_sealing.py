@@ -72,3 +72,28 @@ def test_nothing_rests_on_a_certificate_that_is_rejected(net, tmp_path, monkeypa
     verdict = verify(net, prop, timeout=20.0).verdict
     assert isinstance(verdict, Unknown)
     assert verdict.reason is Reason.NOT_SEALED
+    assert verdict.note.startswith("our own certificate is rejected: ")
+
+
+def test_what_the_checker_has_no_rule_for_is_named_where_float32_is_required(tmp_path):
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 2.5))")
+    net = twice(tmp_path / "net.onnx", "float64")
+    verdict = verify(net, prop, timeout=20.0, options=Options(semantics="float32")).verdict
+    assert isinstance(verdict, Unknown)
+    assert verdict.note == sealing.REAL_ONLY
+
+
+def test_leaves_that_cannot_be_split_are_counted(tmp_path, net, monkeypatch):
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 2.5))")
+
+    def doubting(self: sealing.Seal, _: ProofTree | None) -> Sealed:
+        cases = self.problem.cases.take(0, 1)
+        leaf = Leaf(0, 0, cases.lower[0], cases.lower[0])
+        certificate = Certificate(None, note="1 leaves are not proved for the semantics real")
+        return Sealed(certificate, (leaf,), single=False, required=True)
+
+    monkeypatch.setattr(sealing.Seal, "__call__", doubting)
+    verdict = verify(net, prop, timeout=20.0).verdict
+    assert isinstance(verdict, Unknown)
+    assert verdict.reason is Reason.NOT_SEALED
+    assert verdict.note.endswith("semantics real, and their boxes are too thin to split")

@@ -97,7 +97,9 @@ def gamma32(terms: int) -> float:
 def round_down(x: Fraction) -> float:
     """The greatest double that is at most x."""
     nearest = float(x)
-    return nearest if Fraction(nearest) <= x else float(np.nextafter(nearest, -np.inf))
+    numerator, denominator = nearest.as_integer_ratio()
+    is_below = numerator * x.denominator <= x.numerator * denominator
+    return nearest if is_below else float(np.nextafter(nearest, -np.inf))
 
 
 def round_up(x: Fraction) -> float:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from verifier.checker.arithmetic import Arithmetic
@@ -134,19 +135,20 @@ def _failures(
     arithmetic, failures = Arithmetic(effort.exact), list[Failure]()
     try:
         cases = groups(subject[1], proof["roots"], arithmetic, effort.deadline)
+        with ThreadPoolExecutor(effort.threads) as pool:
+            for group in cases:
+                walk = Walk(subject[0], proof, group, arithmetic, single, effort.deadline)
+                failures += _walk(walk, effort, map if effort.threads == 1 else pool.map)
     except OverflowError:
-        raise Unsupported("the property has numbers beyond those of float64") from None
-    with ThreadPoolExecutor(effort.threads) as pool:
-        for group in cases:
-            walk = Walk(subject[0], proof, group, arithmetic, single, effort.deadline)
-            failures += _walk(walk, effort, map if effort.threads == 1 else pool.map)
+        raise Unsupported("the property or the proof has numbers beyond those of float64") from None
     return failures
 
 
 def _walk(walk: Walk, effort: Effort, mapper: Callable[..., Iterable[Looked]]) -> list[Failure]:
     """Depth first, in batches: little is open at a time."""
-    failures, stack, size = list[Failure](), [walk.roots()], walk.batch()
-    while stack:
+    failures, stack, size = list[Failure](), list[Open](), walk.batch()
+    roots = walk.roots(size * effort.threads)
+    while stack := stack or list(islice(roots, 1)):
         require_time(effort.deadline)
         for found, children in mapper(walk.look, _take(stack, size, effort.threads)):
             failures += found

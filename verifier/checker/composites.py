@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -21,31 +20,37 @@ from verifier.checker.operators import (
     moves,
     multiply,
     nonlinear,
+    reduced,
     with_constant,
 )
-from verifier.checker.tensors import NoRule, Step, Tensor, Variable, exact
+from verifier.checker.tensors import NoRule, Step, Tensor, Variable, exact, side_by_side
 from verifier.checker.windows import patches, transposed_convolution
 
 MOST_MULTIPLIED = 1 << 20
 """Products of two variable matrices with more elementary products than this have no rule."""
 
 
-def _greatest(step: Step, x: list[Variable], index: Indices, shape: tuple[int, ...]) -> Variable:
+def _greatest(step: Step, x: list[Variable], index: Indices) -> Variable:
     """The maximum over the first axis of ``index`` [k, ...]; -1: no member there."""
     one = index.max(axis=0)
     index = np.where(index < 0, one, index)
     if (one < 0).any():
         raise NoRule("a window in the padding")
     name = step.outputs[0]
-    stacked = step.values.select(f"{name}:members", x, index)
+    stacked = step.values.select(step.part("members").outputs[0], x, index)
     if len(index) == 1:
-        return step.values.select(name, [stacked], np.arange(prod(shape)).reshape(shape))
-    return step.values.add(name, Maximum(len(index)), [stacked], shape)
+        return step.values.select(name, [stacked], stacked.index.reshape(index.shape[1:]))
+    return step.values.add(name, Maximum(len(index)), [stacked], index.shape[1:])
 
 
-def _negative(step: Step, x: Variable, name: str) -> Any:
-    inner = replace(step, outputs=[f"{step.outputs[0]}:{name}"])
-    return with_constant(inner, "*", x, np.full(x.shape, -1.0))
+def _least(step: Step, x: list[Variable], index: Indices) -> Tensor:
+    """The minimum in the same way: - max(- x)."""
+    turned = [_negative(step.part(f"minus{i}"), part) for i, part in enumerate(x)]
+    return _negative(step, _greatest(step.part("greatest"), turned, index))
+
+
+def _negative(step: Step, x: Variable) -> Any:
+    return with_constant(step, "*", x, np.full(x.shape, -1.0))
 
 
 def _max_pool(step: Step) -> list[Tensor]:
@@ -53,15 +58,7 @@ def _max_pool(step: Step) -> list[Tensor]:
     if step.attribute("storage_order", 0) or len(step.outputs) > 1:
         raise NoRule("the output Indices")
     index = np.moveaxis(patches(step, x, kernel), 2, 0)
-    return [_greatest(step, [x], index, index.shape[1:])]
-
-
-def _global_max_pool(step: Step) -> list[Tensor]:
-    x = step.variable()
-    images = x.shape[:2]
-    index = x.index.reshape(*images, -1)
-    shape = images + (1,) * (len(x.shape) - 2)
-    return [_greatest(step, [x], np.moveaxis(index, 2, 0).reshape(-1, *shape), shape)]
+    return [_greatest(step, [x], index)]
 
 
 def _several(sign: int) -> Rule:
@@ -72,17 +69,8 @@ def _several(sign: int) -> Rule:
         variables = [t for t in tensors if isinstance(t, Variable)]
         if len(variables) != len(tensors):
             return [_with_constants(step, sign, tensors, variables)]
-        if sign < 0:
-            variables = [_negative(step, x, f"minus{i}") for i, x in enumerate(variables)]
-        starts = np.cumsum([0, *(x.index.size for x in variables)])
-        index = np.stack(
-            np.broadcast_arrays(*(s + x.index for s, x in zip(starts, variables, strict=False)))
-        )
-        if sign > 0:
-            return [_greatest(step, variables, index, index.shape[1:])]
-        inner = replace(step, outputs=[f"{step.outputs[0]}:greatest"])
-        found = _greatest(inner, variables, index, index.shape[1:])
-        return [with_constant(step, "*", found, np.full(found.shape, -1.0))]
+        extreme = _greatest if sign > 0 else _least
+        return [extreme(step, variables, side_by_side(variables))]
 
     return rule
 
@@ -94,35 +82,20 @@ def _with_constants(step: Step, sign: int, tensors: list[Any], variables: list[V
     x = variables[0]
     given = exact(tensors[1] if tensors[0] is x else tensors[0], x)
     c = np.broadcast_to(given, np.broadcast_shapes(x.shape, given.shape))
-    inner = replace(step, outputs=[f"{step.outputs[0]}:apart"])
-    apart: Any = with_constant(inner, "-" if sign > 0 else "c-", x, c)
+    apart: Any = with_constant(step.part("apart"), "-" if sign > 0 else "c-", x, c)
     over = nonlinear(step, Relu(), apart, "over")
     return with_constant(step, "+" if sign > 0 else "c-", over, c)
 
 
-def _reduce_max(step: Step) -> list[Tensor]:
-    return _reduced(step, 1)
+def _reduce(extreme: Callable[[Step, list[Variable], Indices], Tensor], **how: bool) -> Rule:
+    """The greatest or the least over some axes."""
 
+    def rule(step: Step) -> list[Tensor]:
+        x = step.variable()
+        index = reduced(step, x, **how)
+        return [x if index is None else extreme(step, [x], index)]
 
-def _reduce_min(step: Step) -> list[Tensor]:
-    return _reduced(step, -1)
-
-
-def _reduced(step: Step, sign: int) -> list[Tensor]:
-    x = step.variable()
-    axes, keep = step.integers("axes", []), step.attribute("keepdims", 1)
-    if step.attribute("noop_with_empty_axes", 0) and not axes:
-        return [x]
-    chosen = chosen_axes(axes or list(range(len(x.shape))), len(x.shape))
-    shape = tuple(1 if i in chosen else n for i, n in enumerate(x.shape))
-    final = shape if keep else tuple(n for i, n in enumerate(x.shape) if i not in chosen)
-    index = np.moveaxis(x.index, chosen, range(len(chosen)))
-    index = index.reshape(-1, *index.shape[len(chosen) :])
-    if sign > 0:
-        return [_greatest(step, [x], index.reshape(-1, *final), final)]
-    inner = replace(step, outputs=[f"{step.outputs[0]}:greatest"])
-    found = _greatest(inner, [_negative(step, x, "minus")], index.reshape(-1, *final), final)
-    return [with_constant(step, "*", found, np.full(final, -1.0))]
+    return rule
 
 
 def _function(make: Callable[[], Atom]) -> Rule:
@@ -134,11 +107,6 @@ def _function(make: Callable[[], Atom]) -> Rule:
         return [step.values.add(step.outputs[0], make(), [x], x.shape)]
 
     return rule
-
-
-def _reciprocal(step: Step) -> list[Tensor]:
-    x = step.variable()
-    return [step.values.add(step.outputs[0], Reciprocal(), [x], x.shape)]
 
 
 def _power(step: Step) -> list[Tensor]:
@@ -165,13 +133,11 @@ def _softmax(step: Step) -> list[Tensor]:
     last = np.moveaxis(x.index, axis, -1)
     pairs = np.stack(np.broadcast_arrays(last[..., None, :], last[..., :, None]))
     signs = np.array([1.0, -1.0]).reshape(2, *[1] * (pairs.ndim - 1))
-    inner = replace(step, outputs=[f"{name}:apart"])
-    apart: Any = inner.affine([x], pairs, step.numbers(signs), step.numbers(0.0))
+    apart: Any = step.part("apart").affine([x], pairs, step.numbers(signs), step.numbers(0.0))
     powers = nonlinear(step, Exp(), apart, "powers")
-    inner = replace(step, outputs=[f"{name}:sum"])
-    one = step.numbers(np.ones(1))
-    total: Any = inner.affine([powers], np.moveaxis(powers.index, -1, 0), one, step.numbers(0.0))
-    share = step.values.add(f"{name}:share", Reciprocal(), [total], total.shape)
+    one, zero, terms = step.numbers(np.ones(1)), step.numbers(0.0), np.moveaxis(powers.index, -1, 0)
+    total: Any = step.part("sum").affine([powers], terms, one, zero)
+    share = nonlinear(step, Reciprocal(), total, "share")
     return [step.values.select(name, [share], np.moveaxis(share.index, -1, axis))]
 
 
@@ -186,21 +152,17 @@ def _layer_normalization(step: Step) -> list[Tensor]:
         raise NoRule("more than one output, or exact arithmetic")
     name, n = step.outputs[0], prod(x.shape[axis:])
     step.values.strained.extend(step.outputs)
-
-    def value(part: str) -> Step:
-        return replace(step, outputs=[f"{name}:{part}"])
-
     rows = x.index.reshape(*x.shape[:axis], n)
     share, zero = step.numbers(np.full(1, 1 / n)), step.numbers(0.0)
     inexact = int(n & (n - 1) != 0)
-    mean: Any = value("mean").affine([x], np.moveaxis(rows, -1, 0), share, zero, inexact)
+    mean: Any = step.part("mean").affine([x], np.moveaxis(rows, -1, 0), share, zero, inexact)
     pairs = np.stack(np.broadcast_arrays(rows, rows.size + mean.index[..., None]))
     signs = step.numbers(np.array([1.0, -1.0]).reshape(2, *[1] * rows.ndim))
-    centred: Any = value("centred").affine([x, mean], pairs, signs, zero)
+    centred: Any = step.part("centred").affine([x, mean], pairs, signs, zero)
     squares = nonlinear(step, Power(2), centred, "squares")
     columns = np.moveaxis(squares.index, -1, 0)
     offset = step.numbers(float(epsilon))
-    variance: Any = value("variance").affine([squares], columns, share, offset, inexact)
+    variance: Any = step.part("variance").affine([squares], columns, share, offset, inexact)
     deviation = nonlinear(step, Root(), variance, "deviation")
     inverse = nonlinear(step, Reciprocal(), deviation, "inverse")
     spread = np.broadcast_to(inverse.index[..., None], rows.shape)
@@ -210,7 +172,7 @@ def _layer_normalization(step: Step) -> list[Tensor]:
     factor = step.numbers(np.broadcast_to(scale, shape))
     shift = step.numbers(np.zeros(1) if bias is None else exact(bias, x))
     index = product.index.reshape(shape)[None]
-    return [step.affine([product], index, factor, np.broadcast_to(shift, shape) + 0 * factor)]
+    return [step.affine([product], index, factor, np.broadcast_to(shift, shape))]
 
 
 def _matmul(step: Step) -> list[Tensor]:
@@ -238,10 +200,9 @@ def _sum(step: Step) -> list[Tensor]:
     variables = [t for t in tensors if isinstance(t, Variable)]
     if len(variables) != len(tensors):
         raise NoRule("constants among variables")
-    starts = np.cumsum([0, *(x.index.size for x in variables)])
-    parts = [s + x.index for s, x in zip(starts, variables, strict=False)]
-    index = np.stack(np.broadcast_arrays(*parts))
-    return [step.affine(variables, index, step.numbers(np.ones(1)), step.numbers(0.0))]
+    return [
+        step.affine(variables, side_by_side(variables), step.numbers(np.ones(1)), step.numbers(0.0))
+    ]
 
 
 def _blocks(step: Step) -> list[Tensor]:
@@ -277,16 +238,15 @@ ALL_RULES: dict[str, Rule] = RULES | {
     "DepthToSpace": _blocks,
     "Exp": _function(Exp),
     "GatherElements": moves(_gather_elements),
-    "GlobalMaxPool": _global_max_pool,
+    "GlobalMaxPool": _reduce(_greatest, spatial=True),
     "LayerNormalization": _layer_normalization,
     "MatMul": _matmul,
     "Max": _several(1),
     "MaxPool": _max_pool,
     "Min": _several(-1),
     "Pow": _power,
-    "Reciprocal": _reciprocal,
-    "ReduceMax": _reduce_max,
-    "ReduceMin": _reduce_min,
+    "ReduceMax": _reduce(_greatest),
+    "ReduceMin": _reduce(_least),
     "Sin": _function(lambda: Wave(cosine=False)),
     "Softmax": _softmax,
     "Sqrt": _function(Root),

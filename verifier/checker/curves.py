@@ -9,7 +9,7 @@ from math import factorial, pi
 import numpy as np
 
 from verifier.checker.arithmetic import TINY, TINY32, UNIT, UNIT32, Floats
-from verifier.checker.atoms import Atom, Pair, exp_of_minus, lowered, ratio
+from verifier.checker.atoms import Atom, Pair, lowered, ratio
 from verifier.checker.errors import Unsupported
 
 SAMPLES = 8
@@ -46,7 +46,8 @@ class Curve(Atom):
         """Whether a piece is convex, for each box."""
         return np.full(lower.shape, self.convex_first == (piece % 2 == 0))
 
-    def _at(self, x: Floats) -> Bracket:
+    def at(self, x: Floats) -> Bracket:
+        """The bracket, which floats only have."""
         if x.dtype == object:
             raise Unsupported("exact arithmetic has no rule for curved functions")
         return self.bracket(x)
@@ -61,7 +62,7 @@ class Curve(Atom):
     def lines(self, lower: Floats, upper: Floats) -> Pair:
         """The slopes that support the envelopes of phi in the middle, by samples."""
         middle = (lower + upper) / 2
-        low, high, least, most = self._at(middle)
+        low, high, least, most = self.at(middle)
         tangent, half = (least + most) / 2, (upper - lower) / 2
         steps = [k / SAMPLES for k in range(SAMPLES)]
         left = [lower + half * k for k in steps]
@@ -69,7 +70,7 @@ class Curve(Atom):
         for bend in self.bends(lower, upper):
             left.append(np.clip(bend, lower, middle))
             right.append(np.clip(bend, middle, upper))
-        values = [[(x, self._at(x)[0]) for x in side] for side in (left, right)]
+        values = [[(x, self.at(x)[0]) for x in side] for side in (left, right)]
         results: list[Floats] = []
         for sign in (1, -1):
             best, slope = sign * (low + high) / 2, tangent
@@ -108,7 +109,7 @@ class Curve(Atom):
     def _tangent(
         self, nu: Floats, multiplier: Floats, at: Floats, left: Floats, right: Floats
     ) -> Floats:
-        slopes = self._at(at)[2:]
+        slopes = self.at(at)[2:]
         rises = [nu * slope - multiplier for slope in slopes]
         most = np.maximum(*map(abs, slopes))
         slack = 8 * UNIT * (abs(nu) * most + abs(multiplier)) + TINY
@@ -119,13 +120,115 @@ class Curve(Atom):
         return value - 4 * UNIT * abs(value)
 
     def _height(self, nu: Floats, multiplier: Floats, x: Floats) -> Floats:
-        low, high, _, _ = self._at(x)
+        low, high, _, _ = self.at(x)
         size = abs(nu) * np.maximum(abs(low), abs(high)) + abs(multiplier * x)
         return lowered(np.where(nu >= 0, nu * low, nu * high) - multiplier * x, size)
 
     def error32(self, lower: Floats, upper: Floats) -> Floats:
         """Nothing is known of the runtime's function."""
         return np.full_like(lower, np.inf)
+
+
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+_BRACKET = 2.0**-47
+"""64 units roundoff: more than the relative error of ``_sigmoid``."""
+_FAR = 700.0
+
+
+def exp_of_minus(t: Floats) -> Floats:
+    """exp(-t) for 0 <= t <= 700, off by less than 57 u, relatively.
+
+    With k = rint(t / ln 2) and r = t - k ln 2, exp(-t) = 2^-k exp(-r). The two parts of ln 2 sum
+    to it within 2^-80 and the first has 33 bits, so k times it is exact; |r| < 0.3467, and its two
+    subtractions and the second product round by less than 0.8 u together: relatively as much of
+    exp(-r). The Taylor polynomial of degree 13 misses exp(-r) by less than 0.347^14 / 14! 1.42
+    < 0.06 u; Horner's scheme (Higham 2002, section 5.1), with rounded coefficients, is off by at
+    most gamma_27 exp(|r|) < 27.01 * 1.415 u. As exp(-r) > 0.706, 38.3 u / 0.706 + 0.8 u < 57 u.
+    Scaling by a power of two is exact: exp(-700) is a normal number.
+    """
+    k = np.rint(t * 1.4426950408889634)
+    r = (t - k * _LN2_HIGH) - k * _LN2_LOW
+    total = r * 0
+    for n in range(13, -1, -1):
+        total = 1 / factorial(n) - r * total
+    return np.ldexp(total, -k.astype(np.int64))
+
+
+def _sigmoid(x: Floats) -> Floats:
+    """s(x) = 1 / (1 + exp(-x)) for |x| <= 700, off by less than 60 u, relatively.
+
+    e = exp(-|x|) is off by 57 u. e / (1 + e) and 1 / (1 + e) change relatively by at most as much
+    as e does; the sum and the quotient are rounded: 59 u and terms of second order.
+    """
+    e = exp_of_minus(abs(x))
+    return np.where(x > 0, 1.0, e) / (1 + e)
+
+
+class SShape(Curve):
+    """phi(x) = g s(g x) - (g - 1) for s(x) = 1 / (1 + exp(-x)): Sigmoid for g = 1, Tanh for g = 2.
+
+    It increases, is convex where x <= 0, concave where x >= 0; phi' = g^2 s (1 - s).
+    """
+
+    def __init__(self, gain: int) -> None:
+        self.gain = gain
+
+    def bracket(self, x: Floats) -> Bracket:
+        """Bounds of phi(x), below and above, then of phi'(x).
+
+        Beyond 700 s is between 0 and s(-700), or s(700) and 1. g x, g s, g^2 s are exact;
+        g s - 1 is rounded by at most u. s (1 - s), rounded twice, is least at an end and at most
+        1/4.
+        """
+        x = x * self.gain
+        s = _sigmoid(np.clip(x, -_FAR, _FAR))
+        low = np.where(x < -_FAR, 0.0, s * (1 - _BRACKET))
+        high = np.minimum(s * (1 + _BRACKET), 1.0)
+        slopes = low * (1 - low), high * (1 - high)
+        most = np.where((low <= 0.5) & (high >= 0.5), 0.25, np.maximum(*slopes))
+        square, shift, rounded = self.gain**2, self.gain - 1, (self.gain - 1) * UNIT
+        return (
+            np.maximum(self.gain * low - shift - rounded, -shift),
+            np.minimum(self.gain * high - shift + rounded, 1.0),
+            np.minimum(*slopes) * (1 - 8 * UNIT) * square,
+            (most * (1 + 8 * UNIT) + TINY) * square,
+        )
+
+    def interval(self, lower: Floats, upper: Floats) -> Pair:
+        """phi increases."""
+        return self.at(lower)[0], self.at(upper)[1]
+
+    def lines(self, lower: Floats, upper: Floats) -> Pair:
+        """Tangents on the convex side, else chords; above by symmetry: phi(-x) = c - phi(x)."""
+        return self._below(lower, upper), self._below(-upper, -lower)
+
+    def _below(self, lower: Floats, upper: Floats) -> Floats:
+        """The tangent's slope in the middle, or further left, so that it is below phi(upper)."""
+        target, (start, _, steep, _) = self.at(upper)[0], self.at(lower)
+        chord = ratio(target - start, upper - lower, steep)
+        left, right = lower, np.minimum(upper, 0.0)
+        for _ in range(12):
+            touch = (left + right) / 2
+            value, _, slope, _ = self.at(touch)
+            passes_below = value + slope * (upper - touch) <= target
+            left, right = np.where(passes_below, touch, left), np.where(passes_below, right, touch)
+        slope = self.at(np.minimum(left, (lower + upper) / 2))[2]
+        return np.where((lower >= 0) | (left <= lower), chord, slope)
+
+    def stationary(self, slope: Floats, lower: Floats, upper: Floats) -> Floats:
+        """Where s (1 - s) = phi' / g^2: once on each side of 0."""
+        slope = np.clip(slope / self.gain**2, 1e-300, 0.25)
+        s = 2 * slope / (1 + np.sqrt(1 - 4 * slope))
+        at = np.log(s / (1 - s)) / self.gain
+        return np.where(lower >= 0, -at, at)
+
+    def bends(self, lower: Floats, upper: Floats) -> list[Floats]:
+        """At 0."""
+        return [0 * lower]
+
+    def error32(self, lower: Floats, upper: Floats) -> Floats:
+        """Assumed of the runtime: at most 8 units in the last place of 1; ONNX Runtime has 2.6."""
+        return np.full_like(lower, 2.0**-20)
 
 
 class Exp(Curve):

@@ -60,7 +60,7 @@ class Product(Atom):
 
 
 class Maximum(Atom):
-    """The greatest of k numbers."""
+    """The greatest of k numbers, two at least."""
 
     def __init__(self, arity: int) -> None:
         self.arity = arity
@@ -90,8 +90,7 @@ class Maximum(Atom):
         top = high.argmax(0)
         start = np.take_along_axis(low, top[None], 0)[0]
         stop = high.max(0)
-        rest = self._without(high, top) if self.arity > 1 else start
-        floor = np.minimum(np.maximum(start, rest), stop)
+        floor = np.maximum(start, self._without(high, top))
         slope = ratio(stop - floor, stop - start, zero[0] + 1)
         below = np.where(members == low.argmax(0), zero + 1, zero)
         return _flat(below), _flat(np.where(members == top, slope + zero, zero))
@@ -104,15 +103,14 @@ class Maximum(Atom):
         the others; what is left is concave in x_h and linear in the others.
         """
         a, low, high = (_stacked(x, self.arity) for x in (multiplier, lower, upper))
-        positive = np.maximum(nu, 0 * nu)
         members = np.arange(self.arity)[:, None, None]
         chosen = members == a.argmax(0)
-        rest = np.where(chosen, positive - a, -a)
+        rest = np.where(chosen, nu - a, -a)
         ends = rest * low, rest * high
         rising = np.minimum(*ends).sum(0)
         size = np.maximum(*map(abs, ends)).sum(0)
         top = a.argmin(0)
-        reach = self._without(high, top) if self.arity > 1 else low[0]
+        reach = self._without(high, top)
         others = np.where(members == top, 0 * a, a)
         drops = others * low, others * high
         fixed = np.maximum(*drops).sum(0)

@@ -10,11 +10,20 @@ from typing import Any
 import numpy as np
 import onnx
 
-from verifier.checker.affine import Affine, Dense
-from verifier.checker.atoms import Atom, Relu, SShape, absolute, clip, leaky_relu
-from verifier.checker.curves import Power, Reciprocal
+from verifier.checker.affine import Affine, Dense, Indices
+from verifier.checker.atoms import Atom, Relu, absolute, clip, leaky_relu
+from verifier.checker.curves import Power, Reciprocal, SShape
 from verifier.checker.groups import Product
-from verifier.checker.tensors import Constant, NoRule, Step, Tensor, Variable, bounded, exact
+from verifier.checker.tensors import (
+    Constant,
+    NoRule,
+    Step,
+    Tensor,
+    Variable,
+    bounded,
+    exact,
+    side_by_side,
+)
 from verifier.checker.windows import average_pool, convolution, inverse_of
 
 Rule = Callable[[Step], list[Tensor]]
@@ -198,18 +207,18 @@ def with_constant(step: Step, operator: str, x: Variable, c: Constant) -> Tensor
 
 def nonlinear(step: Step, rule: Atom, x: Variable, name: str) -> Variable:
     """A function of x, for use inside a node."""
-    return step.values.add(f"{step.outputs[0]}:{name}", rule, [x], x.shape)
+    return step.values.add(step.part(name).outputs[0], rule, [x], x.shape)
 
 
 def multiply(step: Step, name: str, a: Variable, b: Variable) -> Variable:
     """The product of two tensors, elementwise, with broadcasting."""
-    first, second = np.broadcast_arrays(a.index, b.index)
-    if a.value == b.value and np.array_equal(first, second):
-        spread = step.values.select(f"{name}:base", [a], first)
-        return step.values.add(name, Power(2), [spread], first.shape)
-    index = np.stack([first, a.index.size + second])
+    index = side_by_side([a, b])
+    shape = index.shape[1:]
+    if a.value == b.value and np.array_equal(index[0], index[1] - a.index.size):
+        spread = step.values.select(f"{name}:base", [a], index[0])
+        return step.values.add(name, Power(2), [spread], shape)
     factors = step.values.select(f"{name}:factors", [a, b], index)
-    return step.values.add(name, Product(), [factors], first.shape)
+    return step.values.add(name, Product(), [factors], shape)
 
 
 def _two_variables(step: Step, operator: str, a: Variable, b: Variable) -> Tensor:
@@ -217,8 +226,7 @@ def _two_variables(step: Step, operator: str, a: Variable, b: Variable) -> Tenso
         b = nonlinear(step, Reciprocal(), b, "inverse")
     if operator in "*/":
         return multiply(step, step.outputs[0], a, b)
-    second = a.index.size + b.index
-    index = np.stack(np.broadcast_arrays(a.index, second))
+    index = side_by_side([a, b])
     signs = np.array([1.0, 1.0 if operator == "+" else -1.0])
     scale = step.numbers(signs.reshape(2, *[1] * (index.ndim - 1)))
     return step.affine([a, b], index, scale, step.numbers(0.0))
@@ -229,20 +237,27 @@ def _reduce(*, mean: bool, spatial: bool = False) -> Rule:
 
     def rule(step: Step) -> list[Tensor]:
         x = step.variable()
-        every = list(range(2 if spatial else 0, len(x.shape)))
-        axes, keep = step.integers("axes", []), step.attribute("keepdims", 1)
-        if step.attribute("noop_with_empty_axes", 0) and not axes:
+        index = reduced(step, x, spatial=spatial)
+        if index is None:
             return [x]
-        chosen = chosen_axes(axes or every, len(x.shape))
-        index = np.moveaxis(x.index, chosen, range(len(chosen)))
-        index = index.reshape(-1, *index.shape[len(chosen) :])
         scale, inexact = inverse_of(step, np.array([float(len(index) if mean else 1)]))
         step.values.strained.extend(step.outputs if mean else [])
-        result: Any = step.affine([x], index, scale, step.numbers(0.0), inexact)
-        shape = tuple(1 if i in chosen else n for i, n in enumerate(x.shape))
-        return [replace(result, shape=shape) if keep else result]
+        return [step.affine([x], index, scale, step.numbers(0.0), inexact)]
 
     return rule
+
+
+def reduced(step: Step, x: Variable, *, spatial: bool = False) -> Indices | None:
+    """The elements [k, *shape] that each result of a reduction is made of; None: x as it is."""
+    every = list(range(2 if spatial else 0, len(x.shape)))
+    axes, keep = step.integers("axes", []), step.attribute("keepdims", 1)
+    if step.attribute("noop_with_empty_axes", 0) and not axes:
+        return None
+    chosen = chosen_axes(axes or every, len(x.shape))
+    shape = [n for i, n in enumerate(x.shape) if i not in chosen]
+    if keep:
+        shape = [1 if i in chosen else n for i, n in enumerate(x.shape)]
+    return np.moveaxis(x.index, chosen, range(len(chosen))).reshape(-1, *shape)
 
 
 def _batch_normalization(step: Step) -> list[Tensor]:
@@ -261,7 +276,7 @@ def _batch_normalization(step: Step) -> list[Tensor]:
     if ((abs(scale) < 2.0**-900) & (factor != 0)).any():
         raise NoRule("a scale out of range")
     step.values.strained.extend(step.outputs)
-    centred, index = replace(step, outputs=[step.outputs[0] + ":centred"]), x.index[None]
+    centred, index = step.part("centred"), x.index[None]
     difference: Any = centred.affine([x], index, np.ones(1), -mean)
     return [step.affine([difference], index, scale, offset, 4)]
 
@@ -314,7 +329,9 @@ def _gemm(step: Step) -> list[Tensor]:
     return [step.product(x, dense, shape, bias)]
 
 
-def _atom(make: Callable[[Step], Atom]) -> Rule:
+def elementwise(make: Callable[[Step], Atom]) -> Rule:
+    """A function of every element."""
+
     def rule(step: Step) -> list[Tensor]:
         x = step.variable()
         return [step.values.add(step.outputs[0], make(step), [x], x.shape)]
@@ -333,12 +350,12 @@ def _clip(step: Step) -> Atom:
 
 
 RULES: dict[str, Rule] = {
-    "Abs": _atom(lambda _: absolute()),
+    "Abs": elementwise(lambda _: absolute()),
     "Add": _arithmetic("+"),
     "AveragePool": average_pool,
     "BatchNormalization": _batch_normalization,
     "Cast": _cast,
-    "Clip": _atom(_clip),
+    "Clip": elementwise(_clip),
     "Concat": _concat,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
@@ -351,22 +368,23 @@ RULES: dict[str, Rule] = {
     "Gemm": _gemm,
     "GlobalAveragePool": _reduce(mean=True, spatial=True),
     "Identity": moves(lambda _, a: a),
-    "LeakyRelu": _atom(lambda s: leaky_relu(s.attribute("alpha", float(np.float32(0.01))))),
+    "LeakyRelu": elementwise(lambda s: leaky_relu(s.attribute("alpha", float(np.float32(0.01))))),
     "MatMul": _matmul,
     "Mul": _arithmetic("*"),
     "Neg": lambda s: [with_constant(s, "*", x := s.variable(), np.full(x.shape, -1.0))],
     "Pad": _pad,
+    "Reciprocal": elementwise(lambda _: Reciprocal()),
     "ReduceMean": _reduce(mean=True),
     "ReduceSum": _reduce(mean=False),
-    "Relu": _atom(lambda _: Relu()),
+    "Relu": elementwise(lambda _: Relu()),
     "Reshape": moves(_reshape),
     "Shape": lambda s: [np.array(s.tensor().shape[s.attribute("start") : s.attribute("end")], int)],
-    "Sigmoid": _atom(lambda _: SShape(1)),
+    "Sigmoid": elementwise(lambda _: SShape(1)),
     "Slice": moves(_slice),
     "Split": _split,
     "Squeeze": moves(lambda s, a: np.squeeze(a, tuple(s.integers("axes", [])) or None)),
     "Sub": _arithmetic("-"),
-    "Tanh": _atom(lambda _: SShape(2)),
+    "Tanh": elementwise(lambda _: SShape(2)),
     "Tile": moves(_tile),
     "Transpose": moves(lambda s, a: a.transpose(s.attribute("perm"))),
     "Unsqueeze": moves(lambda s, a: np.expand_dims(a, tuple(s.integers("axes")))),

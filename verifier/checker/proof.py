@@ -126,7 +126,9 @@ def _members(given: dict[str, Ints]) -> dict[str, Ints]:
     width = len(given.get("column_atom", ()))
     arrays: dict[str, Ints] = {}
     for name, (dtype, axes) in MEMBERS.items():
-        arrays[name] = array = given.get(name, np.zeros((0, width)[:axes], dtype=dtype))
+        # Without columns an array of slopes has no elements, however many records there are.
+        rows = len(given.get(LENGTHS[name], ())) if axes > 1 and not width else 0
+        arrays[name] = array = given.get(name, np.zeros((rows, width)[:axes], dtype=dtype))
         fits = array.dtype == np.dtype(dtype) and array.ndim == axes
         _require(fits, f"{name}: need {axes} axes of type {dtype}")
         _require(axes == 1 or array.shape[1] == width, f"{name}: need {width} columns")

@@ -105,6 +105,10 @@ class Step:
     attributes: dict[str, Any]
     inputs: list[Tensor | None]
 
+    def part(self, name: str) -> Step:
+        """The same node, for a value of its own inside it."""
+        return replace(self, outputs=[f"{self.outputs[0]}:{name}"])
+
     def finish(self) -> None:
         """Refuse what was not understood."""
         if self.attributes or any(tensor is not None for tensor in self.inputs):
@@ -164,6 +168,13 @@ class Step:
         """A value of this shape, a full matrix times x, plus a bias that is broadcast."""
         rule = Affine(matrix, np.broadcast_to(bias, shape).reshape(-1), (prod(x.shape),))
         return self.values.add(self.outputs[0], rule, [x], shape)
+
+
+def side_by_side(x: list[Variable]) -> Indices:
+    """[k, ...]: the elements of tensors laid one after the other, broadcast to one shape."""
+    starts = np.cumsum([0, *(part.index.size for part in x)])
+    parts = [start + part.index for start, part in zip(starts, x, strict=False)]
+    return np.stack(np.broadcast_arrays(*parts))
 
 
 def exact(constant: Tensor, x: Variable) -> npt.NDArray[np.float64]:

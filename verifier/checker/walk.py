@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -47,9 +48,13 @@ class Walk:
             source = network.nodes[value - 1].inputs[0]
             self.slot[columns] = self.place[source].start + neurons
 
-    def roots(self) -> Open:
-        """The roots of the group's cases."""
-        group, count, kind = self.group, len(self.group.root), self.group.lower.dtype
+    def roots(self, most: int) -> Iterator[Open]:
+        """The roots of the group's cases, so many at a time."""
+        cases = np.arange(len(self.group.root))
+        yield from (self._roots(cases[i : i + most]) for i in range(0, len(cases), most))
+
+    def _roots(self, cases: Ints) -> Open:
+        group, count, kind = self.group, len(cases), self.group.lower.dtype
         rows = len(group.clause) if self.keeps_planes else 0
         planes = np.zeros((count, rows, self.network.sizes[0] + 1), dtype=kind)
         planes[:, :, -1] = -np.inf
@@ -57,8 +62,8 @@ class Walk:
         neurons[:, 0] = -np.inf
         live = np.ones((count, group.clauses, 2), dtype=bool)
         split = np.zeros((count, len(self.slot)), dtype=bool)
-        cases = np.arange(count)
-        return Open(group.root, cases, group.lower, group.upper, live, planes, neurons, split)
+        root, lower, upper = (x[cases] for x in (group.root, group.lower, group.upper))
+        return Open(root, cases, lower, upper, live, planes, neurons, split)
 
     def batch(self) -> int:
         """How many nodes to look at together."""
@@ -91,8 +96,9 @@ class Walk:
             part, jointly = state[some], wanted != CLIP
             # What float32 execution may still meet is all that is cut away from.
             box, live = (part.lower, part.upper), np.any(part.live, 2)
+            known, number = (part.planes, self.group.clause), self.arithmetic
             state.lower[some], state.upper[some], still = clip(
-                box, part.planes, self.group.clause, live, self.arithmetic, jointly=jointly
+                box, known, live, number, jointly=jointly, deadline=self.deadline
             )
             state.live[some] = part.live & still[:, :, None]
 

@@ -217,7 +217,7 @@ def _remark(result: Result, written: str) -> None:
     verdict = result.verdict
     if isinstance(verdict, Unknown):
         complain(
-            f"{word_of(verdict)}: {verdict.reason.value} "
+            f"{word_of(verdict)}: {verdict.reason.value}{verdict.note and f': {verdict.note}'} "
             f"({verdict.open:,} open, worst margin {verdict.margin:.4g})"
         )
     if not isinstance(verdict, Verified):

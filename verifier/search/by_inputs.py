@@ -144,7 +144,7 @@ class InputSearch:
             return Verified(self.tree)
         sealed = self.context.seal(self.tree)
         if sealed.refused:
-            return self.unknown(Reason.NOT_SEALED)
+            return self.unknown(Reason.NOT_SEALED, sealed.certificate.note)
         if not sealed.reopen:
             return Verified(self.tree, certificate=sealed.certificate)
         log.info("%d leaves are opened again for the checker", len(sealed.reopen))
@@ -156,7 +156,8 @@ class InputSearch:
             )
         if self._reopen(sealed):
             return None
-        return self._settle() if self.refining else self.unknown(Reason.NOT_SEALED)
+        note = f"{sealed.certificate.note}, and their boxes are too thin to split"
+        return self._settle() if self.refining else self.unknown(Reason.NOT_SEALED, note)
 
     def _settle(self) -> Verified | None:
         """Be content with a proof for the real function; None: there is none yet."""
@@ -281,14 +282,14 @@ class InputSearch:
         self.hunted += before - self.context.left
         return found
 
-    def unknown(self, reason: Reason) -> Unknown | Verified:
+    def unknown(self, reason: Reason, note: str = "") -> Unknown | Verified:
         """How far the search got; what it proved before it looked for more."""
         settled = self._settle() if self.refining else None
         if settled is not None:
             return settled
         margin = min(self.frontier.worst_margin, self.worst_thin)
         still = len(self.frontier) + self.thin + len(self.context.problem.cases) - self.taken
-        return Unknown(reason, margin, still)
+        return Unknown(reason, margin, still, note)
 
 
 def search_inputs(context: Context) -> Verdict:

@@ -81,11 +81,12 @@ class NeuronSearch:
         if self.context.seal is None:
             return Verified(self.tree)
         sealed = self.context.seal(self.tree)
+        certificate, note = sealed.certificate, sealed.certificate.note
         if sealed.refused or (sealed.required and sealed.reopen):
-            return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen))
-        certificate = self.context.seal.settle() if sealed.reopen else sealed.certificate
+            return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen), note)
+        certificate = self.context.seal.settle() if sealed.reopen else certificate
         if certificate is None:
-            return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen))
+            return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen), note)
         return Verified(self.tree, certificate=certificate)
 
     def _case(self, case: int) -> Violated | Unknown | None:
