@@ -22,8 +22,7 @@ UINT8, INT8 = 2, 3
 
 def _parameters(node: OnnxNode, value: Value) -> tuple[np.ndarray, np.ndarray, np.dtype]:
     """(scale, zero point, type): constants that broadcast against the value."""
-    scale, zero = node.weights(1, "scale"), node.constant(2, "zero point")
-    assert scale is not None
+    scale, zero = node.needed_weights(1, "scale"), node.constant(2, "zero point")
     if node.flag("block_size", 0):
         message = "blocked quantisation"
         raise UnsupportedModel(message)

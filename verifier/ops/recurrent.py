@@ -146,9 +146,8 @@ def read_recurrent(node: OnnxNode, builder: Builder) -> tuple[Operand, ...]:
     _check(node, x)
     if node.flag("layout", 0):
         x = move(builder, f"{node.name}/layout", x, lambda table: np.swapaxes(table, 0, 1))
-    weights, recurrence = node.weights(1, "weights"), node.weights(2, "recurrence weights")
-    assert weights is not None
-    assert recurrence is not None
+    weights = node.needed_weights(1, "weights")
+    recurrence = node.needed_weights(2, "recurrence weights")
     directions, _, hidden = recurrence.shape
     bias = node.weights(3, "biases")
     bias = np.zeros((directions, 2 * weights.shape[1])) if bias is None else bias

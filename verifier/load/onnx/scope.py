@@ -13,6 +13,7 @@ from verifier.families.onnx_node import OnnxNode
 from verifier.families.registry import Entry, readers
 from verifier.graph import Builder, Value
 from verifier.load.onnx import fold, functions, read
+from verifier.load.onnx.schema import require_form
 from verifier.ops.shapes import FLOATS
 
 DOMAINS = ("", "ai.onnx")
@@ -20,6 +21,8 @@ MASKS = frozenset(("Add", "Concat", "Equal", "Greater", "Less", "Pad", "Sub"))
 """Operators that infinite constants reach as attention masks."""
 INFINITE_ALLOWED = frozenset(("Clip", "Min", "Max", "Where"))
 """Operators that may read an infinite constant: as a bound that is none, or to leave it out."""
+BROKEN = (ValueError, TypeError, IndexError, ArithmeticError)
+"""What arithmetic on shapes and constants raises where these do not fit their operator."""
 DEEPEST = 40
 """How deep subgraphs and functions may be nested."""
 
@@ -134,7 +137,7 @@ def read_node(scope: Scope, proto: Any) -> None:
     except UnsupportedModel as error:
         scope.shared.unsupported.append((proto.op_type, scope.prefix + label, str(error)))
         results = None
-    except (ModelError, ValueError, IndexError) as error:
+    except (ModelError, *BROKEN) as error:
         message = f"node {label!r} ({proto.op_type}): {error}"
         raise ModelError(message) from error
     if results is None:
@@ -158,6 +161,7 @@ def _results(
         return scope.call(label, proto, body, operands)
     if proto.domain not in DOMAINS:
         return _refused(scope, f"{proto.op_type} of domain {proto.domain!r}", label)
+    require_form(proto, scope.opset)
     if proto.op_type in scope.shared.structural:
         return scope.shared.structural[proto.op_type](scope, proto, label, operands)
     if any(isinstance(x, list) for x in operands):
