@@ -138,6 +138,8 @@ class Curve(Elementwise):
         safe = xp.where(wide, width, xp.full((1,), 1.0))
         middle = (box.lower + box.upper) / 2
         tangent = self.derivative(middle)
+        # Where phi' is infinite, as that of a root at 0, any slope will do.
+        tangent = xp.where(abs(tangent) < INFINITY, tangent, xp.zeros(1))
         unknown = self.outside(box)
         if not self.function.bends:
             chord = (self.evaluate(box.upper) - self.evaluate(box.lower)) / safe
