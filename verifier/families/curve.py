@@ -237,7 +237,7 @@ class Curve(Elementwise):
         reach = stop - start
         steep = xp.where(steep < float("inf"), steep, abs(slope) + falls + rises)
         f = self.function
-        lost = (steep + abs(slope) + f.floor) * (f.accuracy * xp.unit_roundoff) * reach
+        lost = _product(xp, steep + abs(slope) + f.floor, reach) * (f.accuracy * xp.unit_roundoff)
         return first, xp.maximum(abs(values[0]), abs(values[1])), lost
 
 
