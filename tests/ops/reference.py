@@ -48,7 +48,7 @@ CURVES = {
     "gelu_by_tanh": lambda x: x * sigmoid(np.sqrt(8 / PI) * (x + np.longdouble(0.044715) * x**3)),
     "swish": lambda x, alpha: x * sigmoid(alpha * x),
     "mish": lambda x: x * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))),
-    "hard_swish": lambda x: x * np.clip((x + 3) / 6, 0, 1),
+    "hard_gate": lambda x, steep, offset, top: x * np.clip(steep * x + offset, 0, top),
     "sin": np.sin,
     "cos": np.cos,
     "tan": np.tan,

@@ -154,6 +154,11 @@ def curve(name: str, builder: Builder, value: Value, function: Function) -> Valu
     return builder.add(name, Curve.of(value.size, function), [value])
 
 
+def is_curve(operator: object, function: Function) -> bool:
+    """Is an operator just this function?"""
+    return isinstance(operator, Curve) and operator.function is function
+
+
 def _reader(op_type: str) -> Callable[[OnnxNode, Builder], Operand]:
     def read(node: OnnxNode, builder: Builder) -> Operand:
         return curve(node.name, builder, node.value(0), PLAIN[op_type])
