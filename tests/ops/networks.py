@@ -37,6 +37,7 @@ def building_blocks(opset: int) -> dict[str, tuple[Example, ...]]:
 def _fits(example: Example) -> bool:
     shapes = [x for x in example.inputs if isinstance(x, tuple)]
     numbers = example.output_type in {TensorProto.FLOAT, TensorProto.BOOL}
+    numbers = numbers and not example.output_types and not example.quantised
     return bool(shapes) and max(map(math.prod, shapes)) <= LARGEST and numbers
 
 

@@ -13,6 +13,7 @@ from verifier.ops.reciprocal import Reciprocal
 from verifier.ops.relu import Relu
 from verifier.ops.s_shaped import Sigmoid, Tanh
 from verifier.ops.staircase import Staircase
+from verifier.ops.top_k import ArgRank
 
 
 def sigmoid(x):
@@ -92,6 +93,7 @@ FUNCTIONS = {
     Reciprocal: lambda op, x: 1 / x,
     Product: lambda op, x, y: x * y,
     MatrixProduct: matrix_product,
+    ArgRank: lambda op, x: (-x[..., op.index]).argsort(-1, kind="stable")[..., op.rank],
     ArgGreatest: lambda op, x: op.origin + op.turn * x[..., op.index].argmax(-1),
     Maximum: lambda op, x: x[..., op.index].max(-1),
 }

@@ -126,6 +126,9 @@ def _finish(scope: Scope, proto: Any, inputs: tuple[Port, ...]) -> Imported:
         if not isinstance(operand, (Value, np.ndarray)):
             message = f"output {info.name!r} is a sequence, or nothing; need arrays"
             raise UnsupportedModel(message)
+        if isinstance(operand, Value) and operand.number in builder.masked:
+            message = f"output {info.name!r} holds minus infinity, need finite numbers"
+            raise UnsupportedModel(message)
         kind = info.type.tensor_type.elem_type
         dtype = np.dtype(FLOATS.get(kind) or OTHERS.get(kind) or np.float32)
         outputs.append(Port(info.name, dtype, tuple(operand.shape)))
