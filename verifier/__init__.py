@@ -61,9 +61,11 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         message = f"module 'verifier' has no attribute {name!r}"
         raise AttributeError(message)
-    value = getattr(importlib.import_module(_HOME.get(name, "verifier.errors")), name)
-    globals()[name] = value
-    return value
+    home = _HOME.get(name, "verifier.errors")
+    module = importlib.import_module(home)
+    # All names of the module at once: importing it also binds the subpackage ``load`` here.
+    globals().update({other: getattr(module, other) for other in _HOMES.get(home, (name,))})
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -39,3 +39,9 @@ def test_importing_the_package_does_not_import_torch():
     public_names()
     code = "import sys, verifier; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("first", ["verify", "load", "check", "Result"])
+def test_load_is_the_function_whatever_is_used_first(first):
+    code = f"import sys, verifier; verifier.{first}; sys.exit(not callable(verifier.load))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -94,7 +94,8 @@ def node_tests():
     return [
         pytest.param(case.model, *case.data_sets[0], id=name)
         for name, case in found.items()
-        if all(isinstance(x, np.ndarray) for x in case.data_sets[0][0])
+        if "edge_cases" not in name  # Of NaN and infinity.
+        and all(isinstance(x, np.ndarray) for x in case.data_sets[0][0])
         and any(is_float(x) for x in case.data_sets[0][0])
         and all(is_number(y) for y in case.data_sets[0][1])
     ]

@@ -13,6 +13,7 @@ from verifier.ops.reciprocal import Reciprocal
 from verifier.ops.relu import Relu
 from verifier.ops.s_shaped import Sigmoid, Tanh
 from verifier.ops.staircase import Staircase
+from verifier.ops.top_k import ArgRank
 
 
 def sigmoid(x):
@@ -48,7 +49,7 @@ CURVES = {
     "gelu_by_tanh": lambda x: x * sigmoid(np.sqrt(8 / PI) * (x + np.longdouble(0.044715) * x**3)),
     "swish": lambda x, alpha: x * sigmoid(alpha * x),
     "mish": lambda x: x * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))),
-    "hard_swish": lambda x: x * np.clip((x + 3) / 6, 0, 1),
+    "hard_gate": lambda x, steep, offset, top: x * np.clip(steep * x + offset, 0, top),
     "sin": np.sin,
     "cos": np.cos,
     "tan": np.tan,
@@ -92,6 +93,7 @@ FUNCTIONS = {
     Reciprocal: lambda op, x: 1 / x,
     Product: lambda op, x, y: x * y,
     MatrixProduct: matrix_product,
+    ArgRank: lambda op, x: (-x[..., op.index]).argsort(-1, kind="stable")[..., op.rank],
     ArgGreatest: lambda op, x: op.origin + op.turn * x[..., op.index].argmax(-1),
     Maximum: lambda op, x: x[..., op.index].max(-1),
 }

@@ -88,7 +88,11 @@ def samples_of(operator, boxes, seed=0):
         for start, way in ((14, -np.inf), (20, np.inf)):
             whole = np.round(points[start : start + 6])
             points[start : start + 6] = np.nextafter(whole, points.dtype.type(way))
-        points[26:32] = np.floor(points[26:32]) + 0.5
+        points[26:44] = np.floor(points[26:44]) + 0.5
+        for start, way in ((32, -np.inf), (38, np.inf)):
+            points[start : start + 6] = np.nextafter(
+                points[start : start + 6], points.dtype.type(way)
+            )
         result.append(np.clip(points, lower, upper))
     return result
 

@@ -23,20 +23,23 @@ UNCERTIFIED = {
         (
             *("And", "ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual"),
             *("Less", "LessOrEqual", "Not", "Or", "QuantizeLinear", "Round", "Shrink", "Sign"),
-            *("ThresholdedRelu", "Where", "Xor"),
+            *("Mod", "QLinearConv", "QLinearMatMul", "ThresholdedRelu", "TopK", "Where"),
+            "Xor",
         ),
         JUMPS,
     ),
     **dict.fromkeys(
         (
-            *("Col2Im", "Compress", "GatherND", "OneHot", "Resize", "ReverseSequence", "Scatter"),
+            *("Col2Im", "Compress", "GatherND", "GridSample", "OneHot", "Resize", "Scatter"),
+            *("ReverseSequence",),
             *("ScatterElements", "ScatterND", "Size", "SpaceToDepth", "Trilu", "Upsample"),
         ),
         MOVES,
     ),
     **dict.fromkeys(
         (
-            *("CumSum", "DequantizeLinear", "Einsum", "GRU", "GroupNormalization"),
+            *("ConvInteger", "CumSum", "DequantizeLinear", "Einsum", "GRU", "GlobalLpPool"),
+            *("GroupNormalization", "LpPool", "MatMulInteger"),
             *("HardSigmoid", "InstanceNormalization", "LSTM", "LogSoftmax", "LpNormalization"),
             *("Mean", "MeanVarianceNormalization", "PRelu", "RMSNormalization", "RNN"),
             *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd"),

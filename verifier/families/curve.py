@@ -138,6 +138,8 @@ class Curve(Elementwise):
         safe = xp.where(wide, width, xp.full((1,), 1.0))
         middle = (box.lower + box.upper) / 2
         tangent = self.derivative(middle)
+        # Where phi' is infinite, as that of a root at 0, any slope will do.
+        tangent = xp.where(abs(tangent) < INFINITY, tangent, xp.zeros(1))
         unknown = self.outside(box)
         if not self.function.bends:
             chord = (self.evaluate(box.upper) - self.evaluate(box.lower)) / safe
@@ -235,7 +237,7 @@ class Curve(Elementwise):
         reach = stop - start
         steep = xp.where(steep < float("inf"), steep, abs(slope) + falls + rises)
         f = self.function
-        lost = (steep + abs(slope) + f.floor) * (f.accuracy * xp.unit_roundoff) * reach
+        lost = _product(xp, steep + abs(slope) + f.floor, reach) * (f.accuracy * xp.unit_roundoff)
         return first, xp.maximum(abs(values[0]), abs(values[1])), lost
 
 

@@ -27,8 +27,12 @@ class Example:
     """Places of variables that reach the node as truth values: where they are positive."""
     whole: tuple[int, ...] = ()
     """Places of variables that reach the node as int32, rounded towards 0."""
+    quantised: tuple[int, ...] = ()
+    """Places of variables that reach the node as uint8: 64 times their number, rounded."""
     output_type: int = 1
     """ONNX's number of the outputs' element type; 1 is float32."""
+    output_types: tuple[int, ...] = ()
+    """Those of each output, where they differ."""
 
     @property
     def name(self) -> str:
@@ -55,12 +59,19 @@ class Example:
             if i in self.whole:
                 names[i] = f"t{i}"
                 nodes.append(helper.make_node("Cast", [f"x{i}"], [names[i]], to=TensorProto.INT32))
+            if i in self.quantised:
+                names[i] = f"t{i}"
+                nodes.append(helper.make_node("QuantizeLinear", [f"x{i}", "step"], [names[i]]))
         results = [f"y{i}" for i in range(self.outputs)]
         node = helper.make_node(self.op_type, names, results, "the_node", **self.attributes)
         if self.truths:
             constants.append(numpy_helper.from_array(scalar(0.0), "zero"))
+        if self.quantised:
+            constants.append(numpy_helper.from_array(scalar(1 / 64), "step"))
         nodes.append(node)
-        outputs = [helper.make_tensor_value_info(y, self.output_type, None) for y in results]
+        kinds = self.output_types or (self.output_type,) * len(results)
+        make = helper.make_tensor_value_info
+        outputs = [make(y, kind, None) for y, kind in zip(results, kinds, strict=True)]
         graph = helper.make_graph(nodes, "example", variables, outputs, constants)
         opsets = [helper.make_opsetid("", self.opset)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)

@@ -73,6 +73,12 @@ class OnnxNode:
         given = self.constant(place, what)
         return None if given is None else given.astype(np.float64)
 
+    def needed_weights(self, place: int, what: str) -> np.ndarray:
+        """A constant input in float64 that must be there."""
+        self.operand(place)
+        given = self.weights(place, what)
+        return np.zeros(0) if given is None else given
+
     def ints(self, attribute: str, place: int | None = None) -> tuple[int, ...] | None:
         """Integers from an attribute, or from the input that replaced it; None: absent."""
         given = self.attributes.get(attribute)

@@ -46,6 +46,9 @@ class Builder:
 
     input_size: int
     nodes: list[Node] = field(default_factory=list)
+    masked: dict[int, np.ndarray] = field(default_factory=dict)
+    """Of some values, by number, which elements are minus infinity (the graph says 0 there): bool
+    [size]. Only a softmax may read them."""
 
     def add(
         self,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from verifier.errors import ModelError, UnsupportedModel
 from verifier.families.example import Example, numbers
 from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
-from verifier.graph import Builder
+from verifier.graph import Builder, Value
 from verifier.ops.convolution import Convolution
 from verifier.ops.windows import Windows
 
@@ -16,12 +18,17 @@ from verifier.ops.windows import Windows
 @reads("Conv")
 def read_conv(node: OnnxNode, builder: Builder) -> Operand:
     """A convolution with constant weights, in one to three dimensions."""
-    value, weight = node.value(0), node.weights(1, "weights")
-    bias = node.weights(2, "bias")
+    value, weight = node.value(0), node.needed_weights(1, "weights")
+    return convolved(node, builder, value, weight, node.weights(2, "bias"))
+
+
+def convolved(
+    node: OnnxNode, builder: Builder, value: Value, weight: np.ndarray, bias: np.ndarray | None
+) -> Value:
+    """A convolution with a node's strides, pads, dilations and groups."""
     groups = node.flag("group", 1)
-    if weight is None or len(value.shape) != weight.ndim or weight.ndim < 3:
-        shape = None if weight is None else weight.shape
-        message = f"weights of shape {shape} over a value of shape {value.shape}"
+    if len(value.shape) != weight.ndim or weight.ndim < 3:
+        message = f"weights of shape {weight.shape} over a value of shape {value.shape}"
         raise ModelError(message)
     if weight.ndim > 5:
         message = f"{weight.ndim - 2} spatial dimensions"

@@ -10,11 +10,10 @@ import numpy as np
 
 from verifier.errors import UnsupportedModel
 from verifier.families.curve import INFINITY, Curve, Formula, Function
-from verifier.families.example import Example, scalar
-from verifier.families.onnx_node import OnnxNode, Operand, expand
+from verifier.families.example import Example
+from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
-from verifier.ops.reciprocal import Reciprocal
 from verifier.tensors import Array, Backend
 
 S_SHAPED = {"bends": (0.0,), "signs": (1, -1)}
@@ -154,6 +153,11 @@ def curve(name: str, builder: Builder, value: Value, function: Function) -> Valu
     return builder.add(name, Curve.of(value.size, function), [value])
 
 
+def is_curve(operator: object, function: Function) -> bool:
+    """Is an operator just this function?"""
+    return isinstance(operator, Curve) and operator.function is function
+
+
 def _reader(op_type: str) -> Callable[[OnnxNode, Builder], Operand]:
     def read(node: OnnxNode, builder: Builder) -> Operand:
         return curve(node.name, builder, node.value(0), PLAIN[op_type])
@@ -194,33 +198,6 @@ def read_celu(node: OnnxNode, builder: Builder) -> Operand:
     return curve(node.name, builder, node.value(0), elu(alpha, 1.0, alpha))
 
 
-@reads("Pow", folds=True)
-def read_pow(node: OnnxNode, builder: Builder) -> Operand:
-    """x^p for a constant p, the same for all entries."""
-    base, exponent = node.operand(0), node.operand(1)
-    if isinstance(base, np.ndarray) and isinstance(exponent, np.ndarray):
-        return np.asarray(np.power(base, exponent.astype(base.dtype)))
-    if isinstance(base, np.ndarray) or not isinstance(exponent, np.ndarray):
-        message = "a variable exponent"
-        raise UnsupportedModel(message)
-    if exponent.size == 0 or (exponent != exponent.reshape(-1)[0]).any():
-        message = "several exponents"
-        raise UnsupportedModel(message)
-    shape = np.broadcast_shapes(base.shape, exponent.shape)
-    base = expand(builder, f"{node.name}/base", base, shape)
-    p = float(exponent.reshape(-1)[0])
-    if p == 0:
-        return np.ones(base.shape, dtype=np.float32)
-    if p == 1:
-        return base
-    if p == -1:
-        return builder.add(node.name, Reciprocal.of(base.size), [base])
-    if p < 0 and p == int(p):
-        inverse = builder.add(f"{node.name}/reciprocal", Reciprocal.of(base.size), [base])
-        return curve(node.name, builder, inverse, power(-p))
-    return curve(node.name, builder, base, power(p))
-
-
 def square(name: str, builder: Builder, value: Value) -> Value:
     """x^2, of every entry of a value."""
     return curve(name, builder, value, SQUARE)
@@ -242,15 +219,3 @@ def _elus() -> Iterator[Example]:
         yield Example(op_type, ((4,),))
         yield Example(op_type, ((3,),), {"alpha": 0.4})
     yield Example("Elu", ((3,),), {"alpha": 2.5})
-
-
-@examples("Pow")
-def _powers() -> Iterator[Example]:
-    for p in (2.0, 3.0, 4.0):
-        yield Example("Pow", ((2, 2), scalar(p)))
-    yield Example("Pow", ((3,), scalar(1.0)))
-    yield Example("Pow", ((3,), np.full((2, 1, 3), 2.0, np.float32)))
-    for p in (0.5, 1.5):
-        yield Example("Pow", ((3,), scalar(p)), low=0.0, high=3.0)
-    for p in (-1.0, -2.0, -0.5):
-        yield Example("Pow", ((3,), scalar(p)), low=0.25, high=3.0)

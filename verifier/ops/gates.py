@@ -73,25 +73,8 @@ def _mish_slope(xp: Backend, x: Array) -> Array:
     return gate + x * (1 - gate * gate) * xp.function("sigmoid", x)
 
 
-def _hard_swish(xp: Backend, x: Array) -> Array:
-    return x * ((x + 3) / 6).clip(min=0, max=1)
-
-
 def _flat(xp: Backend, x: Array) -> Array:
     return x * 0
-
-
-def _bowl(xp: Backend, x: Array) -> Array:
-    return x / 3 + 0.5
-
-
-def _straight(xp: Backend, x: Array) -> Array:
-    return x * 0 + 1
-
-
-def _hard_swish_slope(xp: Backend, x: Array) -> Array:
-    middle = xp.where(x < 3, _bowl(xp, x), _straight(xp, x))
-    return xp.where(x < -3, _flat(xp, x), middle)
 
 
 GELU = Function(
@@ -108,10 +91,33 @@ MISH = Function(
     bends=(-2.25637639636079312, 1.4905711794854284593), signs=CONCAVE_CONVEX_CONCAVE,
     turns=(-1.1924312145154952121,), accuracy=40.0,
 )  # fmt: skip
-HARD_SWISH = Function(
-    name="hard_swish", value=_hard_swish, slope=_hard_swish_slope, bends=(-3.0, 3.0),
-    signs=(1, 1, 1), slopes=(_flat, _bowl, _straight), turns=(-1.5,),
-)  # fmt: skip
+
+
+def hard_gate(steep: float, offset: float, top: float) -> Function:
+    """x max(0, min(top, steep x + offset)), steep > 0, 0 < offset < 2 top."""
+
+    def value(xp: Backend, x: Array) -> Array:
+        return x * (steep * x + offset).clip(min=0, max=top)
+
+    def bowl(xp: Backend, x: Array) -> Array:
+        return 2 * steep * x + offset
+
+    def straight(xp: Backend, x: Array) -> Array:
+        return x * 0 + top
+
+    first, second = -offset / steep, (top - offset) / steep
+    # A bend that is off by its rounding takes so much for convex that is not, in eight roundings.
+    kinks = max(offset * abs(first), abs(top - offset) * abs(second))
+
+    def slope(xp: Backend, x: Array) -> Array:
+        middle = xp.where(x < second, bowl(xp, x), straight(xp, x))
+        return xp.where(x < first, _flat(xp, x), middle)
+
+    return Function(
+        name=f"hard_gate({steep!r},{offset!r},{top!r})", value=value, slope=slope,
+        bends=(first, second), signs=(1, 1, 1), slopes=(_flat, bowl, straight),
+        turns=(first / 2,), floor=max(1.0, kinks / 4),
+    )  # fmt: skip
 
 
 @reads("Gelu")
@@ -144,7 +150,7 @@ def read_mish(node: OnnxNode, builder: Builder) -> Operand:
 @reads("HardSwish")
 def read_hard_swish(node: OnnxNode, builder: Builder) -> Operand:
     """x max(0, min(1, x / 6 + 1 / 2))."""
-    return curve(node.name, builder, node.value(0), HARD_SWISH)
+    return curve(node.name, builder, node.value(0), hard_gate(1 / 6, 0.5, 1.0))
 
 
 @examples("Gelu", "Mish", "HardSwish", "Swish")

@@ -33,8 +33,7 @@ def read_abs(node: OnnxNode, builder: Builder) -> Operand:
 @reads("PRelu")
 def read_prelu(node: OnnxNode, builder: Builder) -> Operand:
     """x where positive, else slope x; constant slopes broadcast to x."""
-    value, slope = node.value(0), node.weights(1, "slope")
-    assert slope is not None
+    value, slope = node.value(0), node.needed_weights(1, "slope")
     leak = np.broadcast_to(slope, value.shape).reshape(-1)
     if (leak == leak[0]).all() and 0 <= leak[0] <= 1:
         return builder.add(node.name, Relu.of(value.size, float(leak[0])), [value])

@@ -85,8 +85,11 @@ def cast_whole(name: str, builder: Builder, value: Value, to: int) -> Value:
     if to not in {INT32, INT64}:
         message = f"a cast of a computed value to ONNX type {to}, need float, bool or int32/64"
         raise UnsupportedModel(message)
-    if is_whole(builder, value):
-        return value
+    return value if is_whole(builder, value) else truncated(name, builder, value)
+
+
+def truncated(name: str, builder: Builder, value: Value) -> Value:
+    """A value rounded towards 0."""
     parts = []
     for side, sign in (("above", 1.0), ("below", -1.0)):
         turned = scaled(f"{name}/{side}/sign", builder, value, sign) if sign < 0 else value

@@ -13,6 +13,7 @@ from verifier.families.onnx_node import OnnxNode, Operand, expand
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
 from verifier.ops.curves import square
+from verifier.ops.gated import gated
 from verifier.ops.reciprocal import Reciprocal
 from verifier.ops.scale import Scale
 
@@ -40,7 +41,9 @@ def multiply(name: str, builder: Builder, left: Operand, right: Operand) -> Valu
             return left
         factor = right.astype(np.float64).reshape(-1)
         return builder.add(name, Scale.of(left.size, factor, None), [left])
-    return builder.add(name, Product.of(left.size), [left, right])
+    return gated(name, builder, left, right) or builder.add(
+        name, Product.of(left.size), [left, right]
+    )
 
 
 @reads("Div", folds=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.errors import UnsupportedModel
 from verifier.families.example import Example, numbers
 from verifier.families.onnx_node import OnnxNode, Operand, axis_of
 from verifier.families.registry import examples, reads
@@ -26,6 +25,7 @@ from verifier.ops.sum import add, subtract
 
 WIDEST_MATRIX = 512
 """Up to this many entries their mean is subtracted by one matrix."""
+INVERSE = power(-0.5)
 CHANNELS_OPSET = 21
 """From this opset on a GroupNormalization has a scale for each channel, not for each group."""
 
@@ -63,11 +63,8 @@ def normalised(
         inverse = builder.add(f"{name}/inverse", Reciprocal.of(size.size), [size])
     else:
         if recipe.epsilon:
-            total = scaled(f"{name}/sum", builder, total, 1.0, recipe.epsilon)
-            # Rounding of the sum must not make it less than epsilon.
-            least = Clip.of(total.size, recipe.epsilon, math.inf)
-            total = builder.add(f"{name}/least", least, [total])
-        inverse = curve(f"{name}/inverse", builder, total, power(-0.5))
+            total = at_least(name, builder, total, recipe.epsilon)
+        inverse = curve(f"{name}/inverse", builder, total, INVERSE)
     result = multiply(f"{name}/product", builder, every, inverse.reshape((len(groups), 1)))
     limit = math.sqrt(max(count - recipe.centred, 0) if recipe.mean else 1) * (1 + 1e-6)
     result = builder.add(f"{name}/range", Clip.of(result.size, -limit, limit), [result])
@@ -109,21 +106,37 @@ def _scaled(
     return value if bias is None else add(f"{node.name}/bias", builder, value, bias)
 
 
-def _one_output(node: OnnxNode) -> None:
-    if node.outputs > 1:
-        message = "the outputs Mean and InvStdDev"
-        raise UnsupportedModel(message)
-
-
 @reads("LayerNormalization", "RMSNormalization")
 def read_layer_normalization(node: OnnxNode, builder: Builder) -> Operand:
     """Over all axes from ``axis`` on; RMSNormalization subtracts no mean."""
-    _one_output(node)
     value = node.value(0)
     axis = axis_of(node.flag("axis", -1), len(value.shape))
     groups = value.table().reshape(math.prod(value.shape[:axis]), -1)
     recipe = Recipe(_epsilon(node), centred=node.op_type == "LayerNormalization")
-    return _scaled(node, builder, normalised(node.name, builder, value, groups, recipe))
+    result = _scaled(node, builder, normalised(node.name, builder, value, groups, recipe))
+    if node.outputs == 1:
+        return result
+    shape = (*value.shape[:axis], *(1 for _ in value.shape[axis:]))
+    further = _statistics(f"{node.name}/statistics", builder, value, groups, recipe.epsilon)
+    return result, *(part.reshape(shape) for part in further)
+
+
+def _statistics(
+    name: str, builder: Builder, value: Value, groups: np.ndarray, epsilon: float
+) -> tuple[Value, Value]:
+    """The mean of each group, and one over its standard deviation."""
+    weight = 1.0 / groups.shape[1]
+    mean = sums(f"{name}/mean", builder, value, groups, weight)
+    every = centred(f"{name}/centred", builder, builder.rearrange(f"{name}/all", value, groups))
+    squares = square(f"{name}/squares", builder, every)
+    total = sums(f"{name}/variance", builder, squares, squares.table(), weight)
+    return mean, curve(f"{name}/inverse", builder, at_least(name, builder, total, epsilon), INVERSE)
+
+
+def at_least(name: str, builder: Builder, total: Value, epsilon: float) -> Value:
+    """A sum of squares plus epsilon; rounding must not make it less than that."""
+    total = scaled(f"{name}/sum", builder, total, 1.0, epsilon)
+    return builder.add(f"{name}/least", Clip.of(total.size, epsilon, math.inf), [total])
 
 
 @reads("InstanceNormalization")
@@ -185,6 +198,7 @@ def _layers() -> Iterator[Example]:
     attributes = {"axis": 1, "epsilon": 0.1}
     yield Example("LayerNormalization", ((2, 2, 2), numbers(2, 2)), attributes)
     yield Example("LayerNormalization", ((1, 4), numbers(4)), {"axis": -2})
+    yield Example("LayerNormalization", ((2, 3), numbers(3)), outputs=3)
 
 
 @examples("InstanceNormalization", "GroupNormalization", "RMSNormalization")

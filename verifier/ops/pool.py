@@ -13,7 +13,11 @@ from verifier.families.maximum import Maximum
 from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
+from verifier.ops.curves import square
 from verifier.ops.gather_sum import GatherSum
+from verifier.ops.kinked import absolute
+from verifier.ops.norms import root
+from verifier.ops.reduce import sums
 from verifier.ops.windows import Windows, image_table
 
 
@@ -59,23 +63,42 @@ def read_average_pool(node: OnnxNode, builder: Builder) -> Operand:
     return builder.add(node.name, operator, [value], shape)
 
 
+@reads("LpPool", "GlobalLpPool")
+def read_lp_pool(node: OnnxNode, builder: Builder) -> Operand:
+    """The p-norm of each window, or of each image, for p = 1 or 2; padding counts as zeros."""
+    value, p = node.value(0), node.flag("p", 2)
+    if p not in {1, 2}:
+        message = f"p {p}, need 1 or 2"
+        raise UnsupportedModel(message)
+    if node.op_type == "LpPool":
+        _, table, shape = _windows(node, value)
+    else:
+        table, shape = _images(value)
+    inner, name = absolute if p == 1 else square, node.name
+    total = sums(f"{name}/sum", builder, inner(f"{name}/terms", builder, value), table, 1.0)
+    return (total if p == 1 else root(name, builder, total)).reshape(shape)
+
+
+def _images(value: Value) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The elements of each image, and the shape of one number for each."""
+    table = np.arange(value.size).reshape(math.prod(value.shape[:2]), -1)
+    return table, value.shape[:2] + (1,) * (len(value.shape) - 2)
+
+
 @reads("GlobalAveragePool")
 def read_global_average_pool(node: OnnxNode, builder: Builder) -> Operand:
     """The mean over all spatial axes, which stay as axes of length 1."""
     value = node.value(0)
-    images = value.shape[:2]
-    table = np.arange(value.size).reshape(math.prod(images), -1)
+    table, shape = _images(value)
     operator = GatherSum.of(table, np.full(len(table), 1.0 / table.shape[1]), value.size)
-    return builder.add(node.name, operator, [value], images + (1,) * (len(value.shape) - 2))
+    return builder.add(node.name, operator, [value], shape)
 
 
 @reads("GlobalMaxPool")
 def read_global_max_pool(node: OnnxNode, builder: Builder) -> Operand:
     """The maximum over all spatial axes, which stay as axes of length 1."""
     value = node.value(0)
-    images = value.shape[:2]
-    table = np.arange(value.size).reshape(math.prod(images), -1)
-    shape = images + (1,) * (len(value.shape) - 2)
+    table, shape = _images(value)
     return builder.add(node.name, Maximum.of(table, value.size), [value], shape)
 
 
@@ -123,6 +146,15 @@ def _average_pool() -> Iterator[Example]:
         "AveragePool", ((1, 1, 5, 5),), {"kernel_shape": [2, 2], "auto_pad": "SAME_UPPER"}, opset=8
     )
     yield Example("AveragePool", ((1, 1, 6),), {"kernel_shape": [2], "dilations": [3]}, opset=19)
+
+
+@examples("LpPool", "GlobalLpPool")
+def _lp_pool() -> Iterator[Example]:
+    yield Example("LpPool", ((1, 2, 4, 4),), {"kernel_shape": [2, 2], "strides": [2, 2]})
+    pads = {"kernel_shape": [3], "strides": [2], "pads": [1, 0], "p": 1}
+    yield Example("LpPool", ((2, 1, 7),), pads, opset=18)
+    yield Example("GlobalLpPool", ((2, 2, 3),))
+    yield Example("GlobalLpPool", ((1, 2, 2, 2),), {"p": 1})
 
 
 @examples("GlobalAveragePool", "GlobalMaxPool")

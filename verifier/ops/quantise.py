@@ -22,8 +22,7 @@ UINT8, INT8 = 2, 3
 
 def _parameters(node: OnnxNode, value: Value) -> tuple[np.ndarray, np.ndarray, np.dtype]:
     """(scale, zero point, type): constants that broadcast against the value."""
-    scale, zero = node.weights(1, "scale"), node.constant(2, "zero point")
-    assert scale is not None
+    scale, zero = node.needed_weights(1, "scale"), node.constant(2, "zero point")
     if node.flag("block_size", 0):
         message = "blocked quantisation"
         raise UnsupportedModel(message)
@@ -45,8 +44,20 @@ def read_quantise(node: OnnxNode, builder: Builder) -> Operand:
     """round(x / scale) + zero point, halves to even, cut at the ends of the integer type."""
     value = node.value(0)
     scale, zero, dtype = _parameters(node, value)
-    name, ends = node.name, np.iinfo(dtype)
-    steps = multiply(f"{name}/steps", builder, value, np.asarray(1.0 / scale))
+    return quantised(node.name, builder, value, np.asarray(1.0 / scale), (zero, dtype))
+
+
+def quantised(
+    name: str,
+    builder: Builder,
+    value: Value,
+    factor: np.ndarray,
+    target: tuple[np.ndarray, np.dtype],
+) -> Value:
+    """round(factor x) + zero, cut at the ends of an integer type; ``target``: zero and type."""
+    zero, dtype = target
+    ends = np.iinfo(dtype)
+    steps = multiply(f"{name}/steps", builder, value, factor)
     whole = add(f"{name}/zero", builder, staircase(f"{name}/round", builder, steps, "round"), zero)
     operator = Clip.of(whole.size, float(ends.min), float(ends.max))
     return builder.add(name, operator, [whole])

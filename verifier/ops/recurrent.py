@@ -46,6 +46,8 @@ class Cell(ABC):
     """[2, gates hidden]: of the inputs, of the states."""
     functions: tuple[str, ...]
     before_reset: bool = False
+    peepholes: np.ndarray | None = None
+    """Of an LSTM, [3, hidden]: what its gates input, output, forget see of the cell."""
 
     @property
     def hidden(self) -> int:
@@ -95,14 +97,21 @@ class LstmCell(Cell):
     def step(self, name: str, x: Operand, state: State) -> State:
         h, c = state
         i, o, f, cell = self.gates(name, x, h)
-        i, o, f = (
-            self.activate(f"{name}/{n}", z, 0) for n, z in zip("iof", (i, o, f), strict=True)
-        )
+        i = self.activate(f"{name}/i", self.seen(f"{name}/i", i, c, 0), 0)
+        f = self.activate(f"{name}/f", self.seen(f"{name}/f", f, c, 2), 0)
         candidate = self.activate(f"{name}/candidate", cell, 1)
         kept = _times(f"{name}/kept", self.builder, f, c)
         fresh = _times(f"{name}/fresh", self.builder, i, candidate)
         c = add(f"{name}/c", self.builder, fresh, kept)
+        o = self.activate(f"{name}/o", self.seen(f"{name}/o", o, c, 1), 0)
         return _times(f"{name}/h", self.builder, o, self.activate(f"{name}/out", c, 2)), c
+
+    def seen(self, name: str, total: Operand, c: Operand, gate: int) -> Operand:
+        """A gate's sum with what it sees of the cell."""
+        if self.peepholes is None:
+            return total
+        part = _times(f"{name}/peephole", self.builder, c, self.peepholes[gate])
+        return add(f"{name}/seen", self.builder, total, part)
 
 
 class GruCell(Cell):
@@ -146,9 +155,8 @@ def read_recurrent(node: OnnxNode, builder: Builder) -> tuple[Operand, ...]:
     _check(node, x)
     if node.flag("layout", 0):
         x = move(builder, f"{node.name}/layout", x, lambda table: np.swapaxes(table, 0, 1))
-    weights, recurrence = node.weights(1, "weights"), node.weights(2, "recurrence weights")
-    assert weights is not None
-    assert recurrence is not None
+    weights = node.needed_weights(1, "weights")
+    recurrence = node.needed_weights(2, "recurrence weights")
     directions, _, hidden = recurrence.shape
     bias = node.weights(3, "biases")
     bias = np.zeros((directions, 2 * weights.shape[1])) if bias is None else bias
@@ -156,6 +164,7 @@ def read_recurrent(node: OnnxNode, builder: Builder) -> tuple[Operand, ...]:
     if not set(functions) <= {"sigmoid", "tanh", "relu"}:
         message = f"activations {functions}, need Sigmoid, Tanh or Relu"
         raise UnsupportedModel(message)
+    peepholes = node.weights(7, "peepholes") if node.op_type == "LSTM" else None
     count = len(defaults)
     runs = []
     for d in range(directions):
@@ -166,6 +175,7 @@ def read_recurrent(node: OnnxNode, builder: Builder) -> tuple[Operand, ...]:
             bias[d].reshape(2, -1),
             tuple(functions[d * count : (d + 1) * count]),
             bool(node.flag("linear_before_reset", 0)),
+            None if peepholes is None else peepholes[d].reshape(3, hidden),
         )
         state = tuple(
             _initial(node, builder, place, d, (x.shape[1], hidden))
@@ -186,9 +196,6 @@ def _check(node: OnnxNode, x: Operand) -> None:
         if node.attributes.get(name):
             message = f"the attribute {name}"
             raise UnsupportedModel(message)
-    if node.op_type == "LSTM" and node.get(7) is not None:
-        message = "peepholes"
-        raise UnsupportedModel(message)
 
 
 def _initial(
@@ -250,6 +257,9 @@ def _recurrent() -> Iterator[Example]:
     start = (numbers(1, 1, 2), numbers(1, 1, 2, seed=1))
     weights = numbers(1, 8, 3), numbers(1, 8, 2), numbers(1, 16)
     yield Example("LSTM", ((2, 1, 3), *weights, None, *start), {"hidden_size": 2}, outputs=3)
+    peepholes = numbers(1, 6, seed=2)
+    inputs = ((2, 1, 3), *weights, None, None, None, peepholes)
+    yield Example("LSTM", inputs, {"hidden_size": 2}, outputs=3)
     weights = numbers(1, 6, 3), numbers(1, 6, 2), numbers(1, 12)
     attributes = {"hidden_size": 2, "linear_before_reset": 1}
     yield Example("GRU", ((2, 1, 3), *weights, None, (1, 1, 2)), attributes)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from verifier.errors import UnsupportedModel
 from verifier.families.example import Example
 from verifier.families.onnx_node import OnnxNode, Operand, axis_of
 from verifier.families.registry import examples, reads
@@ -18,7 +19,7 @@ from verifier.ops.norms import log_sum_exp
 from verifier.ops.reciprocal import Reciprocal
 from verifier.ops.reduce import sums
 from verifier.ops.scale import Scale
-from verifier.ops.sum import subtract
+from verifier.ops.sum import concatenate, subtract
 
 LONGEST_AXIS, MOST_DIFFERENCES = 64, 20_000
 """Up to these all differences of entries become neurons."""
@@ -47,14 +48,49 @@ def read_softmax(node: OnnxNode, builder: Builder) -> Operand:
         fill = np.full(value.shape, 0.0 if log else 1.0)
         return builder.rearrange(node.name, value, np.full(value.shape, -1), fill)
     rows = table.reshape(-1, count)
-    few = count <= LONGEST_AXIS and rows.size * (count - 1) <= MOST_DIFFERENCES
-    if few and not log:
-        result = _by_differences(node.name, builder, value, rows)
+    hidden = builder.masked.get(value.number)
+    if hidden is not None and hidden.any():
+        result = _masked(node.name, builder, value, rows, hidden[rows])
     else:
-        result = _by_logarithm(node.name, builder, value, rows, log=log)
+        result = _of_rows(node.name, builder, value, rows, log=log)
     back = np.empty(value.size, dtype=np.int64)
     back[places] = np.arange(value.size)
     return builder.rearrange(f"{node.name}/order", result, back.reshape(value.shape))
+
+
+def _of_rows(name: str, builder: Builder, value: Value, rows: np.ndarray, *, log: bool) -> Value:
+    """The softmax of each row of elements, one after another."""
+    count = rows.shape[1]
+    if count <= LONGEST_AXIS and rows.size * (count - 1) <= MOST_DIFFERENCES and not log:
+        return _by_differences(name, builder, value, rows)
+    return _by_logarithm(name, builder, value, rows, log=log)
+
+
+def _masked(
+    name: str, builder: Builder, value: Value, rows: np.ndarray, hidden: np.ndarray
+) -> Value:
+    """Rows of which some elements are minus infinity: the softmax of the others, and 0."""
+    counts = (~hidden).sum(axis=1)
+    if not counts.all():
+        message = "a row of nothing but minus infinity"
+        raise UnsupportedModel(message)
+    index, fill, start = np.full(rows.shape, -1), np.zeros(rows.shape), 0
+    parts = []
+    for count in np.unique(counts):
+        where = np.flatnonzero(counts == count)
+        kept = ~hidden & (counts == count)[:, None]
+        if count == 1:
+            fill[kept] = 1.0
+            continue
+        some = rows[kept].reshape(len(where), count)
+        parts.append(_of_rows(f"{name}/{count}", builder, value, some, log=False))
+        index[kept] = start + np.arange(some.size)
+        start += some.size
+    if not parts:
+        return builder.rearrange(name, value, index.reshape(-1), fill)
+    flat = [part.reshape((part.size,)) for part in parts]
+    joined = concatenate(f"{name}/all", builder, flat, 0)
+    return builder.rearrange(name, joined, index.reshape(-1), fill)
 
 
 def _by_differences(name: str, builder: Builder, value: Value, rows: np.ndarray) -> Value:

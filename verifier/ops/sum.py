@@ -146,8 +146,20 @@ def read_mean(node: OnnxNode, builder: Builder) -> Operand:
 
 @reads("Add", folds=True)
 def read_add(node: OnnxNode, builder: Builder) -> Operand:
-    """A + b."""
-    return add(node.name, builder, node.operand(0), node.operand(1))
+    """A + b; a constant b may be minus infinity, as masks are."""
+    left, right = node.operand(0), node.operand(1)
+    if isinstance(left, np.ndarray):
+        left, right = right, left
+    hidden = np.isneginf(right) if isinstance(right, np.ndarray) and _is_float(right) else None
+    if isinstance(left, np.ndarray) or hidden is None or not hidden.any():
+        return add(node.name, builder, left, right)
+    result = add(node.name, builder, left, np.where(hidden, np.zeros((), right.dtype), right))
+    builder.masked[result.number] = np.broadcast_to(hidden, result.shape).reshape(-1)
+    return result
+
+
+def _is_float(numbers: np.ndarray) -> bool:
+    return numbers.dtype.kind == "f"
 
 
 @reads("Sub", folds=True)

@@ -63,7 +63,9 @@ def _port(info: Any) -> str:
     from onnx import TensorProto
 
     tensor = info.type.tensor_type
-    kind = TensorProto.DataType.Name(tensor.elem_type).lower()
+    known = TensorProto.DataType.DESCRIPTOR.values_by_number
+    number = tensor.elem_type
+    kind = known[number].name.lower() if number in known else f"type {number}"
     kind = {"float": "float32", "double": "float64"}.get(kind, kind)
     sizes = ", ".join(d.dim_param or str(d.dim_value or "?") for d in tensor.shape.dim)
     return f"{info.name}: {kind} [{sizes}]"

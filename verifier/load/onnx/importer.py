@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from verifier.errors import ModelError, UnsupportedModel
-from verifier.families.onnx_node import Operand
+from verifier.families.onnx_node import Operand, bounded
 from verifier.graph import Builder, Graph, Value
 from verifier.load.onnx.model import Port
 from verifier.load.onnx.scope import DOMAINS, Scope, Shared, initialisers, read_node
@@ -82,7 +82,7 @@ def _port(info: Any) -> Port:
         raise ModelError(message)
     kind = info.type.tensor_type.elem_type
     dtype = FLOATS.get(kind) or OTHERS.get(kind) or object
-    return Port(info.name, np.dtype(dtype), tuple(n or 1 for n in dims))
+    return Port(info.name, np.dtype(dtype), bounded([n or 1 for n in dims]))
 
 
 def _dims(info: Any) -> tuple[int | None, ...] | None:
@@ -125,6 +125,9 @@ def _finish(scope: Scope, proto: Any, inputs: tuple[Port, ...]) -> Imported:
         operand = scope.lookup("the network's output", info.name)
         if not isinstance(operand, (Value, np.ndarray)):
             message = f"output {info.name!r} is a sequence, or nothing; need arrays"
+            raise UnsupportedModel(message)
+        if isinstance(operand, Value) and operand.number in builder.masked:
+            message = f"output {info.name!r} holds minus infinity, need finite numbers"
             raise UnsupportedModel(message)
         kind = info.type.tensor_type.elem_type
         dtype = np.dtype(FLOATS.get(kind) or OTHERS.get(kind) or np.float32)

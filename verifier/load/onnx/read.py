@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from verifier.errors import ModelError
+from verifier.families.onnx_node import bounded
 from verifier.load.files import read_regular
 
 GZIP = b"\x1f\x8b"
@@ -34,6 +35,9 @@ def read_model(path: Path) -> tuple[bytes, Any]:
     if not proto.graph.output or not proto.opset_import:
         message = f"{path.name} is not ONNX: it holds no network with outputs and an opset"
         raise ModelError(message)
+    if not _is_text(proto):
+        message = f"{path.name} is not ONNX: it holds a name that is not UTF-8"
+        raise ModelError(message)
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(proto)):
         data = _with_external_data(path, proto)
     return data, proto
@@ -47,6 +51,20 @@ def _bytes(path: Path) -> bytes:
         problem = getattr(error, "strerror", None) or str(error)
         message = f"{path} cannot be read: {problem}; need an ONNX file"
         raise ModelError(message) from None
+
+
+def _is_text(message: Any) -> bool:
+    """Are all strings text? Protocol buffers give those that are not as bytes."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            texts = [value] if isinstance(value, (str, bytes)) else value
+            if not all(isinstance(text, str) for text in texts):
+                return False
+        elif field.type == field.TYPE_MESSAGE:
+            parts = [value] if hasattr(value, "ListFields") else value
+            if not all(map(_is_text, parts)):
+                return False
+    return True
 
 
 def _tensors(proto: Any) -> Iterator[Any]:
@@ -84,15 +102,19 @@ def array(tensor: Any) -> np.ndarray:
     if isinstance(tensor, SparseTensorProto):
         return _dense(tensor)
     try:
-        return numpy_helper.to_array(tensor)
+        numbers = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         message = f"constant {tensor.name!r} cannot be read: {_first_line(error)}"
         raise ModelError(message) from None
+    if numbers.dtype.kind == "c":
+        message = f"constant {tensor.name!r} holds complex numbers, need real ones"
+        raise ModelError(message)
+    return numbers
 
 
 def _dense(tensor: Any) -> np.ndarray:
     values, places = array(tensor.values), array(tensor.indices)
-    result = np.zeros(tuple(tensor.dims), values.dtype)
+    result = np.zeros(bounded(tensor.dims), values.dtype)
     try:
         if places.ndim == 1:
             result.reshape(-1)[places] = values

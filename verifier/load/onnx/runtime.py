@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from verifier.errors import ModelError
+from verifier.errors import ImportMismatch, ModelError
 from verifier.load.onnx.model import Model
 
 _SOURCE_PLACE = re.compile(r"/\S+\.(?:cc|cpp|h):\d+ .*?\) (?=[A-Z])")
@@ -49,11 +49,17 @@ def run(model: Model, x: np.ndarray) -> np.ndarray:
 
     Raises:
         ModelError: ONNX Runtime refuses the model or fails on it.
+        ImportMismatch: its outputs have other sizes than the graph's.
     """
     judge = runtime_session(model)
     names = [port.name for port in model.outputs]
     rows = [_flat(outputs(judge, names, model.feeds(point))) for point in np.asarray(x)]
-    return np.stack(rows) if rows else np.zeros((0, sum(port.size for port in model.outputs)))
+    expected = sum(port.size for port in model.outputs)
+    for row in rows:
+        if len(row) != expected:
+            message = f"ONNX Runtime computes {len(row)} outputs, our graph {expected}"
+            raise ImportMismatch(message)
+    return np.stack(rows) if rows else np.zeros((0, expected))
 
 
 def outputs(judge: Any, names: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -13,13 +13,18 @@ from verifier.families.onnx_node import OnnxNode
 from verifier.families.registry import Entry, readers
 from verifier.graph import Builder, Value
 from verifier.load.onnx import fold, functions, read
+from verifier.load.onnx.schema import require_form
 from verifier.ops.shapes import FLOATS
 
 DOMAINS = ("", "ai.onnx")
 MASKS = frozenset(("Add", "Concat", "Equal", "Greater", "Less", "Pad", "Sub"))
 """Operators that infinite constants reach as attention masks."""
+MASK_READERS = frozenset(("Cast", "Identity", "Reshape", "Softmax", "Squeeze", "Unsqueeze"))
+"""Operators that may read a value of which some elements are minus infinity."""
 INFINITE_ALLOWED = frozenset(("Clip", "Min", "Max", "Where"))
 """Operators that may read an infinite constant: as a bound that is none, or to leave it out."""
+BROKEN = (ValueError, TypeError, IndexError, ArithmeticError)
+"""What arithmetic on shapes and constants raises where these do not fit their operator."""
 DEEPEST = 40
 """How deep subgraphs and functions may be nested."""
 
@@ -134,7 +139,7 @@ def read_node(scope: Scope, proto: Any) -> None:
     except UnsupportedModel as error:
         scope.shared.unsupported.append((proto.op_type, scope.prefix + label, str(error)))
         results = None
-    except (ModelError, ValueError, IndexError) as error:
+    except (ModelError, *BROKEN) as error:
         message = f"node {label!r} ({proto.op_type}): {error}"
         raise ModelError(message) from error
     if results is None:
@@ -153,11 +158,13 @@ def _results(
     """The outputs of a node; None where it reads what could not be read."""
     if any(isinstance(x, Unread) for x in operands):
         return None if _has_rule(scope, proto) else _refused(scope, proto.op_type, label)
+    _refuse_masked(scope.shared.builder, proto, operands)
     body = scope.shared.functions.get((proto.domain, proto.op_type))
     if body is not None:
         return scope.call(label, proto, body, operands)
     if proto.domain not in DOMAINS:
         return _refused(scope, f"{proto.op_type} of domain {proto.domain!r}", label)
+    require_form(proto, scope.opset)
     if proto.op_type in scope.shared.structural:
         return scope.shared.structural[proto.op_type](scope, proto, label, operands)
     if any(isinstance(x, list) for x in operands):
@@ -228,13 +235,28 @@ def _refused(scope: Scope, operator: str, label: str) -> None:
     scope.shared.unsupported.append((operator, scope.prefix + label, ""))
 
 
+def _refuse_masked(builder: Builder, proto: Any, operands: tuple[Any, ...]) -> None:
+    if proto.op_type in MASK_READERS and proto.domain in DOMAINS:
+        return
+    for name, operand in zip(proto.input, operands, strict=True):
+        if isinstance(operand, Value) and operand.number in builder.masked:
+            message = f"minus infinity in {name!r}, which only Softmax may read"
+            raise UnsupportedModel(message)
+
+
+def _is_mask(proto: Any, operands: tuple[Any, ...], numbers: np.ndarray) -> bool:
+    """Is a constant added whose infinite numbers are all minus infinity?"""
+    added = proto.op_type == "Add" and any(isinstance(x, Value) for x in operands)
+    return added and not np.isnan(numbers).any() and not np.isposinf(numbers).any()
+
+
 def _refuse_infinite(proto: Any, operands: tuple[Any, ...]) -> None:
     for name, numbers in zip(proto.input, operands, strict=True):
         if not isinstance(numbers, np.ndarray) or numbers.dtype.kind != "f":
             continue
         finite = np.isfinite(numbers)
         allowed = proto.op_type in INFINITE_ALLOWED and not np.isnan(numbers).any()
-        if finite.all() or allowed:
+        if finite.all() or allowed or _is_mask(proto, operands, numbers):
             continue
         if proto.op_type in MASKS and not np.isnan(numbers).any():
             message = f"infinite numbers in {name!r}, need finite ones (a mask of -1e9)"
