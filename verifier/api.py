@@ -82,7 +82,7 @@ def verify(
         first = problem.cases.take(0, 1, nearest=True)
         verify_import(model, first.lower[0], first.upper[0])
     clock.lap("import gate")
-    strategy = choose(problem.graph, options.device, options.dtype)
+    strategy = choose(problem, options.device, options.dtype)
     left = timeout - clock.total
     seal = Seal(problem, _files(model, query), options, time.monotonic() + left)
     verdict = decide(problem, _replay(model), left, strategy, report, seal)

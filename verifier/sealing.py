@@ -37,6 +37,8 @@ OUT_OF_TIME = "unchecked: the time ran out before the check"
 READ_BYTES_PER_SECOND = 1_000_000
 """About how fast the checker reads a property: one that is too long is not begun."""
 REAL_ONLY = "it holds for the real function only: the network is no float32 one throughout"
+LEAST_CHECK_SECONDS, CHECK_SHARE = 10.0, 2.0
+"""A check that nobody asked for may take so long, or so many times what the search took."""
 MOST_REFINED = 4096
 """With more leaves than this that hold for the real function only, float32 is given up."""
 
@@ -56,6 +58,7 @@ class Seal:
         self, problem: Problem, files: Files | None, options: Options, deadline: float
     ) -> None:
         self.problem, self.files, self.options, self.deadline = problem, files, options, deadline
+        self.started = time.monotonic()
         self.subject: Subject | None = None
         self.read: tuple[Network, Property] | None = None
         self.unread = "unchecked, as asked"
@@ -156,9 +159,13 @@ class Seal:
         from threadpoolctl import threadpool_limits
 
         assert self.read is not None
+        deadline = self.deadline
+        if self.options.semantics == "auto":
+            taken = CHECK_SHARE * (time.monotonic() - self.started)
+            deadline = min(deadline, time.monotonic() + max(LEAST_CHECK_SECONDS, taken))
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         with threadpool_limits(limits=1, user_api="blas"):
-            effort = Effort(threads=threads, deadline=self.deadline, fall_back=False)
+            effort = Effort(threads=threads, deadline=deadline, fall_back=False)
             return check_parsed(read_container(data), self.read, effort, semantics)
 
 

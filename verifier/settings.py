@@ -7,12 +7,31 @@ device and the time. At most 40 knobs in all.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from verifier.graph import Graph
     from verifier.tensors import Backend
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Spread:
+    """Maps a function over parts, in order; here one after another."""
+
+    count: int = 1
+    """How many parts are worked on at once."""
+
+    def map(self, function: Callable[[T], R], parts: Sequence[T]) -> list[R]:
+        """The function's results for each part."""
+        return [function(part) for part in parts]
+
+
+ONE_BY_ONE = Spread()
 
 
 class DeadlinePassed(Exception):
@@ -45,6 +64,9 @@ class BoundSettings:
     single: bool = False
     """Whether bounds are to hold for every float32 execution of the network, not only for the real
     function; not a knob either."""
+
+    spread: Spread = ONE_BY_ONE
+    """Who works on the chunks of rows; not a knob either."""
 
     chunk_bytes_cpu: int = 3_000_000
     """Bytes of one array of rows on a CPU: a few of them should stay in the cache."""
@@ -94,7 +116,7 @@ class SearchSettings:
     """The same on a GPU."""
     frontier_bytes: int = 2_000_000_000
     """Above this much memory the newest boxes go first."""
-    inherited_neurons: int = 4000
+    inherited_neurons: int = 200_000
     """How many hidden neurons' boxes a child takes over from its parent."""
     clip_clauses: int = 64
     """With more clauses than this, boxes are not clipped."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from verifier.bounds.back import LowerForm, back_substitute, unit_start
+from verifier.bounds.back import LowerForm, Trace, back_substitute, unit_start
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.optimise import Rows, optimise
-from verifier.families import Nonlinear
-from verifier.graph import Graph
+from verifier.bounds.optimise import Optimised, Rows, optimise
+from verifier.families import Nonlinear, Product
+from verifier.graph import Graph, Node
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Bool, Float, Int
@@ -91,7 +91,22 @@ def unstable_mask(enclosure: Enclosure, value: int) -> Bool[Array, "batch n"]:
             continue
         for which, i in enumerate(node.inputs):
             if i == value:
-                mask = mask | node.operator.unstable(which, box)
+                mask = mask | _gains(enclosure, node, which, box)
+    return mask
+
+
+def _gains(enclosure: Enclosure, node: Node, which: int, box: Box) -> Bool[Array, "batch n"]:
+    """Where a tighter box of one input would tighten the node's relaxation.
+
+    A product with a point is linear, however wide the other factor.
+    """
+    operator = node.operator
+    assert isinstance(operator, Nonlinear)
+    mask = operator.unstable(which, box)
+    if isinstance(operator, Product):
+        other = enclosure.known(node.inputs[1 - which])
+        if other is not None:
+            mask = mask & operator.unstable(1 - which, other)
     return mask
 
 
@@ -135,26 +150,44 @@ def _rows(
     chunk = settings.rows_at_once(enclosure.graph, xp)
     if optimiser is not None:
         chunk = max(16, chunk // OPTIMISER_ARRAYS)
-    count = which[0].shape[0]
-    parts = []
-    for start in range(0, count, chunk):
+    count, together = which[0].shape[0], settings.spread.count
+    chunk = min(chunk, max(16, -(-count // together)))
+
+    def bound(start: int) -> Optimised:
         settings.check_time()
         batch, neuron, sign = (x[start : start + chunk] for x in which)
         rows = unit_rows(enclosure, value, (batch, neuron, sign))
-        tilts = None
         if optimiser is not None:
-            found = optimise(enclosure, rows, optimiser.steps, settings)
-            form, least, tilts = found.form, found.least, found.tilts
-        else:
-            form = back_substitute(enclosure, rows.start, rows.owner)
-            form = LowerForm(form.coefficients, form.constant + rows.constant)
-            least = form.least(enclosure.boxes[0], rows.owner, enclosure)
-        narrowed = xp.nonzero(narrow(enclosure, value, (batch, neuron, sign), least))[0]
-        if optimiser is not None and tilts is not None and narrowed.shape[0]:
-            which_ones = neuron[narrowed], sign[narrowed]
-            optimiser.record(value, which_ones, {v: t[narrowed] for v, t in tilts.items()})
-        parts.append(form.coefficients)
+            return optimise(enclosure, rows, optimiser.steps, settings)
+        form = back_substitute(enclosure, rows.start, rows.owner)
+        form = LowerForm(form.coefficients, form.constant + rows.constant)
+        return Optimised(form.least(enclosure.boxes[0], rows.owner, enclosure), {}, form, Trace())
+
+    parts = []
+    for first in range(0, count, chunk * together):
+        starts = range(first, min(count, first + chunk * together), chunk)
+        for start, found in zip(starts, settings.spread.map(bound, starts), strict=True):
+            some = tuple(x[start : start + chunk] for x in which)
+            _use(enclosure, value, (some[0], some[1], some[2]), found, optimiser)
+            parts.append(found.form.coefficients)
     return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
+
+
+def _use(
+    enclosure: Enclosure,
+    value: int,
+    which: tuple[Array, Array, Array],
+    found: Optimised,
+    optimiser: HiddenOptimiser | None,
+) -> None:
+    """Narrow the box with the bounds of some rows, and record what helped."""
+    smaller = narrow(enclosure, value, which, found.least)
+    narrowed = enclosure.graph.xp.nonzero(smaller)[0]
+    if optimiser is None or not narrowed.shape[0]:
+        return
+    _, neuron, sign = which
+    tilts = {v: t[narrowed] for v, t in found.tilts.items()}
+    optimiser.record(value, (neuron[narrowed], sign[narrowed]), tilts)
 
 
 def unit_rows(enclosure: Enclosure, value: int, which: tuple[Array, Array, Array]) -> Rows:

@@ -64,6 +64,16 @@ class Enclosure:
         self.boxes.append(box)
         return value
 
+    def known(self, value: int) -> Box | None:
+        """A value's box, also where its turn has not come but it is affine in the input."""
+        if value < len(self.boxes):
+            return self.boxes[value]
+        if not self.graph.affine_of_input[value]:
+            return None
+        operator = self.graph.node(value).operator
+        assert isinstance(operator, Affine)
+        return self._affine(value, operator, [self.boxes[0]])
+
     def _affine(self, value: int, operator: Affine, boxes: list[Box]) -> Box:
         xp = self.graph.xp
         centers = [(b.lower + b.upper) / 2 for b in boxes]

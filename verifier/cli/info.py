@@ -138,5 +138,5 @@ def _strategy(model: Model, query: Query) -> str:
     problem = Problem.of(model.graph, query)
     if not len(problem.cases):
         return "none: every box is empty, so the verdict is unsat"
-    chosen = choose(problem.graph)
+    chosen = choose(problem)
     return f"split {chosen.search}, {chosen.backend} in {chosen.dtype} ({chosen.why})"

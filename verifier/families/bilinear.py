@@ -9,6 +9,9 @@ from verifier.families.relaxation import Planes
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float, gamma
 
+NEGLIGIBLE = 1024
+"""A box of so many roundings' width is a point as far as the products of its values go."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Product(Nonlinear):
@@ -31,7 +34,9 @@ class Product(Nonlinear):
         return (inputs[1], None), (inputs[0], None)
 
     def unstable(self, which: int, box: Box) -> Bool[Array, "batch n"]:
-        return box.upper > box.lower
+        xp = self.xp
+        size = abs(box.lower) + abs(box.upper)
+        return box.upper - box.lower > NEGLIGIBLE * xp.unit_roundoff * size + xp.tiny
 
     def interval(self, *boxes: Box) -> Box:
         x, y = boxes

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from verifier.attack import Target
+from verifier.bounds.first import NEURONS_PER_INPUT
 from verifier.certify import ProofTree, Sealed
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
@@ -22,7 +23,7 @@ from verifier.search.input_split import (
 )
 from verifier.search.subproblems import Subproblems
 from verifier.search.workers import Workers
-from verifier.settings import DeadlinePassed
+from verifier.settings import ONE_BY_ONE, DeadlinePassed
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class InputSearch:
         problem = InputProblem(
             context.graph,
             context.objective,
-            context.bounds,
+            replace(context.bounds, spread=workers),
             context.settings,
             xp.floats(np.where(width > 0, width, 1.0)),
         )
@@ -206,7 +207,11 @@ class InputSearch:
         self.boxes += count
         size = max(LEAST_PART, -(-count // self.workers.count))
         parts = [batch[start : start + size] for start in range(0, count, size)]
-        results = self.workers.map(self._bound, parts)
+        problem = self.problem
+        if len(parts) > 1:
+            # Workers must not wait for each other: one part each, or chunks of the only one.
+            problem = replace(problem, bounds=replace(problem.bounds, spread=ONE_BY_ONE))
+        results = self.workers.map(lambda part: bound_round(problem, part, self.efforts), parts)
         self._weigh(results)
         for result in results:
             result.log(self.tree)
@@ -234,17 +239,13 @@ class InputSearch:
         if self.efforts.sharpen and before:
             share = sum(result.sharpened[1] for result in results) / before
             self.sharpening = (self.sharpening + share) / 2
+        boxes, rows = sum(len(r.taken) for r in results), sum(r.rows for r in results)
         trial = self.rounds % TRIAL_ROUNDS == 0
         self.efforts = Efforts(
             jointly=trial or self.clipping > WORTH_BISECTIONS,
             sharpen=trial or self.sharpening > WORTH_CLOSED,
-            forward=False,
+            forward=rows > NEURONS_PER_INPUT * self.problem.graph.input_size * boxes,
         )
-
-    def _bound(self, part: Subproblems) -> Round:
-        # NumPy's error state belongs to a thread.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return bound_round(self.problem, part, self.efforts)
 
     def _adapt(self, count: int, rows: int) -> None:
         """Choose the next batch so that a round has the number of rows wanted."""

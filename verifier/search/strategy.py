@@ -48,18 +48,20 @@ class Strategy:
         return torch_backend(self.dtype, self.device)
 
 
-def choose(graph: Graph, device: str = "auto", dtype: str = "auto") -> Strategy:
-    """The strategy for a graph over its free inputs.
+def choose(problem: Problem, device: str = "auto", dtype: str = "auto") -> Strategy:
+    """The strategy for a problem.
 
     NumPy where it will do: it starts two seconds sooner than torch. Splitting inputs needs few of
     them; splitting neurons needs neurons that can be split.
     """
+    graph = problem.graph
     tilted = any(n.operator.tilted for n in graph.nodes if isinstance(n.operator, Nonlinear))
-    inputs = graph.input_size
+    inputs = problem.free_at_once
+    at_once = f"{inputs} free inputs" + (" in a case" if len(problem.cases) > 1 else "")
     if inputs <= FEW_INPUTS or not tilted:
-        search, why = "inputs", f"{inputs} free inputs"
+        search, why = "inputs", at_once
     else:
-        search, why = "neurons", f"{inputs} free inputs, more than {FEW_INPUTS}"
+        search, why = "neurons", f"{at_once}, more than {FEW_INPUTS}"
     if device == "cuda" or (device == "auto" and _gpu_pays(graph)):
         backend, device = "torch", "cuda"
         why += "; torch on the GPU"
@@ -100,7 +102,7 @@ def decide(
     if problem.cases.strictly_empty:
         note = "no input satisfies the property's own strict bounds: the region is empty"
         return Verified(None, note, Certificate(None, note=UNSEEN))
-    strategy = strategy or choose(problem.graph)
+    strategy = strategy or choose(problem)
     log.info("strategy: split %s, %s in %s (%s)", *_words(strategy))
     context = Context(
         problem,

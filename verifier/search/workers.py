@@ -1,4 +1,4 @@
-"""Several threads on parts of a batch: NumPy's own operations use one core each."""
+"""Several threads on parts of a batch: one core each, without barriers inside an operation."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from typing import Self, TypeVar
 
+import numpy as np
+
+from verifier.settings import Spread
 from verifier.tensors import Backend
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Workers(AbstractContextManager["Workers"]):
+class Workers(AbstractContextManager["Workers"], Spread):
     """A pool that maps a function over parts of a batch, in order: results are deterministic.
 
-    On NumPy: one thread for each core, each with a BLAS of one thread (small products gain nothing
-    from more, and waiting threads cost time). Torch parallelises by itself: one worker.
+    On a CPU: one thread for each core, each with operations of one thread (small ones gain nothing
+    from more, and waiting at a barrier for a core that others use costs far more than the operation
+    itself). A GPU has one worker.
     """
 
     def __init__(self, xp: Backend) -> None:
-        self.count = _cores() if xp.name == "numpy" else 1
+        self.xp = xp
+        self.count = _cores() if xp.device == "cpu" else 1
         self._pool: ThreadPoolExecutor | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         if self.count > 1:
-            from threadpoolctl import threadpool_limits
-
-            self._stack.enter_context(threadpool_limits(limits=1, user_api="blas"))
-            self._pool = self._stack.enter_context(ThreadPoolExecutor(self.count))
+            self._stack.enter_context(self.xp.single_threaded())
+            pool = ThreadPoolExecutor(self.count, initializer=_be_quiet)
+            self._pool = self._stack.enter_context(pool)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -42,6 +46,11 @@ class Workers(AbstractContextManager["Workers"]):
         if self._pool is None or len(parts) == 1:
             return [function(part) for part in parts]
         return list(self._pool.map(function, parts))
+
+
+def _be_quiet() -> None:
+    """NumPy's error state belongs to a thread."""
+    np.seterr(over="ignore", invalid="ignore", divide="ignore")
 
 
 def _cores() -> int:

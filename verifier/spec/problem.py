@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -73,6 +74,17 @@ class Problem:
         """Some cases over the free inputs, their boxes rounded outward."""
         batch = self.cases.take(start, stop)
         return CaseBatch(batch.lower[:, self.free], batch.upper[:, self.free], batch.bounds)
+
+    @cached_property
+    def free_at_once(self) -> int:
+        """The most inputs that have more than one value in one case."""
+        if len(self.cases) < 2:
+            return int(self.cases.free.sum())
+        most, step = 0, max(1, COMPARED_ELEMENTS // len(self.cases.free))
+        for start in range(0, len(self.cases), step):
+            batch = self.take(start, min(start + step, len(self.cases)))
+            most = max(most, int((batch.upper > batch.lower).sum(1).max()))
+        return most
 
 
 def _differing(cases: Cases, n_inputs: int) -> np.ndarray:

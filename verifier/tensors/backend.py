@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,10 @@ class Backend(ABC):
     def tiny(self) -> float:
         """More than the sum of all underflow errors of one bound."""
         return 1e-30 if self.dtype == "float32" else 1e-280
+
+    @abstractmethod
+    def single_threaded(self) -> AbstractContextManager[object]:
+        """While it lasts, each operation of the library uses one thread."""
 
     # making arrays
     @abstractmethod

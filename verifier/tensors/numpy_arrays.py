@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,11 @@ class NumpyBackend(Backend):
         self.dtype = dtype
         self._float = np.dtype(dtype)
         _keep_freed_memory()
+
+    def single_threaded(self) -> AbstractContextManager[object]:
+        from threadpoolctl import threadpool_limits
+
+        return threadpool_limits(limits=1, user_api="blas")
 
     def floats(self, x: Any) -> Array:
         return np.asarray(x, dtype=self._float)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,15 @@ class TorchBackend(Backend):
         self._float = torch.float32 if dtype == "float32" else torch.float64
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+
+    @contextmanager
+    def single_threaded(self) -> Iterator[None]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def _as(self, x: Any, dtype: torch.dtype) -> Array:
         if isinstance(x, np.ndarray) and not x.flags.writeable:
