@@ -49,6 +49,8 @@ class Model:
     """How often each ONNX operator occurs."""
     precision: np.dtype
     """The coarsest floating-point type that ONNX Runtime computes in."""
+    parts: tuple[Model, ...] = ()
+    """Where it is several networks side by side: these; it has no bytes of its own then."""
 
     @property
     def convolves(self) -> bool:
