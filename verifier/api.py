@@ -13,17 +13,18 @@ import numpy as np
 from verifier.checker.check import Report
 from verifier.errors import BadInput, UnsupportedModel
 from verifier.load.fit import require_fit
-from verifier.load.lower import Lowered, lower
+from verifier.load.lower import Lowered, lower, lower_query
 from verifier.load.onnx import Model, load_model
 from verifier.load.onnx.gate import verify_import
 from verifier.load.onnx.joint import join_models
 from verifier.load.onnx.runtime import run
 from verifier.load.vnnlib import read_query
 from verifier.sealing import Files, Seal
+from verifier.search.by_cells import CellNetwork, search_cells
 from verifier.search.context import Network, Progress
 from verifier.search.strategy import choose, decide
 from verifier.settings import Options
-from verifier.spec import Problem, Query
+from verifier.spec import Problem, Query, cases_of
 from verifier.tensors import cuda_devices
 from verifier.verdict import Verdict, Violated
 
@@ -80,6 +81,8 @@ def verify(
     model = network if isinstance(network, Model) else _load(network)
     clock.lap("network")
     require_fit(query, model)
+    if model.cells:
+        return _in_cells(model, query, timeout, clock, report)
     lowered = lower(query, model.graph)
     problem = Problem.of(lowered.graph, lowered.query)
     if len(problem.cases):
@@ -127,6 +130,32 @@ def check(
         raise BadInput(str(error)) from None
     except errors.Unsupported as error:
         raise UnsupportedModel(str(error)) from None
+
+
+def _in_cells(
+    model: Model,
+    query: Query,
+    timeout: float,
+    clock: _Clock,
+    report: Callable[[Progress], None] | None,
+) -> Result:
+    """Decide a query about a network that truncates inputs to integers."""
+    assert model.cells is not None
+    lowered = lower_query(query)
+    if lowered is not query:
+        message = f"{query.source} relates inputs that {model.path.name} truncates to integers"
+        raise UnsupportedModel(message)
+    cases = cases_of(query)
+    if len(cases):
+        first = cases.take(0, 1, nearest=True)
+        verify_import(model, first.lower[0], first.upper[0])
+    clock.lap("import gate")
+    types = tuple((port.size, port.dtype.name) for port in model.inputs)
+    network = Network(lambda points: run(model, points), types)
+    cells = CellNetwork(model.graph, model.cells.inputs, model.extended, network)
+    verdict = search_cells(query, cells, timeout - clock.total, report)
+    clock.lap("search")
+    return Result(verdict, query, model, clock.laps)
 
 
 def _load(network: str | Path | Sequence[str | Path]) -> Model:

@@ -52,9 +52,10 @@ def test_polynomials_mean_what_they_say(formula, same, values):
     if not isinstance(lowered, LoweredQuery):
         return
     assert lowered.n_inputs == N_INPUTS - same
-    some = np.array([values[list(lowered.place).index(i)] for i in range(lowered.n_inputs)])
+    some = np.array([values[lowered.place.tolist().index(i)] for i in range(lowered.n_inputs)])
     extended = np.array(
-        [*outputs, *(np.prod([values[f] for f in factors]) for factors in query.monomials)]
+        [*outputs, *(np.prod([values[f] for f in factors]) for factors in query.monomials)],
+        dtype=np.float64,
     )
     assert lowered.holds(some, extended) == exact
     if exact:

@@ -139,6 +139,8 @@ def _strategy(model: Model, query: Query) -> str:
     from verifier.spec import Problem
 
     require_fit(query, model)
+    if model.cells:
+        return f"cells of {len(model.cells.inputs)} inputs that are truncated to integers"
     lowered = lower(query, model.graph)
     problem = Problem.of(lowered.graph, lowered.query)
     if not len(problem.cases):
