@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,20 @@ import numpy as np
 from verifier.checker.check import Report
 from verifier.errors import BadInput, UnsupportedModel
 from verifier.load.fit import require_fit
+from verifier.load.lower import Lowered, lower, lower_query
 from verifier.load.onnx import Model, load_model
 from verifier.load.onnx.gate import verify_import
+from verifier.load.onnx.joint import join_models
 from verifier.load.onnx.runtime import run
 from verifier.load.vnnlib import read_query
 from verifier.sealing import Files, Seal
+from verifier.search.by_cells import CellNetwork, search_cells
 from verifier.search.context import Network, Progress
 from verifier.search.strategy import choose, decide
 from verifier.settings import Options
-from verifier.spec import Problem, Query
+from verifier.spec import Problem, Query, cases_of
 from verifier.tensors import cuda_devices
-from verifier.verdict import Verdict
+from verifier.verdict import Verdict, Violated
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ def load(path: str | Path) -> Model:
 
 
 def verify(
-    network: str | Path | Model,
+    network: str | Path | Model | Sequence[str | Path],
     prop: str | Path | Query,
     *,
     timeout: float = 300.0,
@@ -60,7 +63,8 @@ def verify(
     """Decide whether a network has an input that a property forbids.
 
     Args:
-        network: an ONNX file, or what ``load`` made of it
+        network: an ONNX file, or what ``load`` made of it; where the property declares several
+            networks, their files in the order of declaration
         prop: a VNN-LIB file (1.0 or 2.0), or what was read from it: what must not happen
         timeout: wall-clock seconds for everything, reading included
         options: a device, a precision, and what is asked of the proof of an ``unsat``
@@ -74,18 +78,22 @@ def verify(
     _require_device(options.device)
     query = prop if isinstance(prop, Query) else read_query(prop)
     clock.lap("property")
-    model = network if isinstance(network, Model) else load_model(network)
+    model = network if isinstance(network, Model) else _load(network)
     clock.lap("network")
     require_fit(query, model)
-    problem = Problem.of(model.graph, query)
+    if model.cells:
+        return _in_cells(model, query, timeout, clock, report)
+    lowered = lower(query, model.graph)
+    problem = Problem.of(lowered.graph, lowered.query)
     if len(problem.cases):
         first = problem.cases.take(0, 1, nearest=True)
-        verify_import(model, first.lower[0], first.upper[0])
+        verify_import(model, *lowered.inputs(np.stack([first.lower[0], first.upper[0]])))
     clock.lap("import gate")
     strategy = choose(problem, options.device, options.dtype)
     left = timeout - clock.total
-    seal = Seal(problem, _files(model, query), options, time.monotonic() + left)
-    verdict = decide(problem, _replay(model), left, strategy, report, seal)
+    seal = Seal(problem, _files(model, lowered), options, time.monotonic() + left)
+    verdict = decide(problem, _replay(model, lowered), left, strategy, report, seal)
+    verdict = _about_the_file(verdict, lowered)
     clock.lap("search")
     log.info("seconds: %s", ", ".join(f"{k} {v:.2f}" for k, v in clock.laps.items()))
     return Result(verdict, query, model, clock.laps)
@@ -124,10 +132,51 @@ def check(
         raise UnsupportedModel(str(error)) from None
 
 
-def _files(model: Model, query: Query) -> Files | None:
-    """Where the network and the property came from."""
-    files = Files(model.path, Path(query.source))
-    return files if files.network.is_file() and files.prop.is_file() else None
+def _in_cells(
+    model: Model,
+    query: Query,
+    timeout: float,
+    clock: _Clock,
+    report: Callable[[Progress], None] | None,
+) -> Result:
+    """Decide a query about a network that truncates inputs to integers."""
+    assert model.cells is not None
+    lowered = lower_query(query)
+    if lowered is not query:
+        message = f"{query.source} relates inputs that {model.path.name} truncates to integers"
+        raise UnsupportedModel(message)
+    cases = cases_of(query)
+    if len(cases):
+        first = cases.take(0, 1, nearest=True)
+        verify_import(model, first.lower[0], first.upper[0])
+    clock.lap("import gate")
+    types = tuple((port.size, port.dtype.name) for port in model.inputs)
+    network = Network(lambda points: run(model, points), types)
+    cells = CellNetwork(model.graph, model.cells.inputs, model.extended, network)
+    verdict = search_cells(query, cells, timeout - clock.total, report)
+    clock.lap("search")
+    return Result(verdict, query, model, clock.laps)
+
+
+def _load(network: str | Path | Sequence[str | Path]) -> Model:
+    """One network, or several side by side; a file that is named twice is read once."""
+    paths = [network] if isinstance(network, (str, Path)) else list(network)
+    models = {path: load_model(path) for path in dict.fromkeys(map(Path, paths))}
+    return join_models([models[Path(path)] for path in paths])
+
+
+def _files(model: Model, lowered: Lowered) -> Files | str:
+    """Where the network and the property came from, or why nothing can be certified about them."""
+    files = Files(model.path, Path(lowered.original.source))
+    if model.parts:
+        return "the property speaks about several networks"
+    if lowered.original.monomials:
+        return "the property multiplies variables"
+    if not lowered.plain:
+        return "the property relates inputs to each other"
+    if not (files.network.is_file() and files.prop.is_file()):
+        return "the network or the property did not come from a file"
+    return files
 
 
 def _require_device(device: str) -> None:
@@ -136,12 +185,22 @@ def _require_device(device: str) -> None:
         raise BadInput(message)
 
 
-def _replay(model: Model) -> Network:
+def _replay(model: Model, lowered: Lowered) -> Network:
     def replay(points: np.ndarray) -> np.ndarray:
-        return run(model, points)
+        inputs = lowered.inputs(points)
+        return lowered.outputs(inputs, run(model, inputs))
 
     types = tuple((port.size, port.dtype.name) for port in model.inputs)
-    return Network(replay, types)
+    return Network(replay, lowered.types(types))
+
+
+def _about_the_file(verdict: Verdict, lowered: Lowered) -> Verdict:
+    """The verdict with a witness over the file's own variables."""
+    if lowered.plain or not isinstance(verdict, Violated):
+        return verdict
+    inputs = lowered.inputs(verdict.inputs[None])[0]
+    outputs = verdict.outputs[: lowered.original.n_outputs]
+    return replace(verdict, inputs=inputs, outputs=outputs)
 
 
 class _Clock:

@@ -55,8 +55,9 @@ class Seal:
     """Writes the proofs of one problem down, and checks them."""
 
     def __init__(
-        self, problem: Problem, files: Files | None, options: Options, deadline: float
+        self, problem: Problem, files: Files | str, options: Options, deadline: float
     ) -> None:
+        """``files`` may be the reason why there is nothing to certify."""
         self.problem, self.files, self.options, self.deadline = problem, files, options, deadline
         self.started = time.monotonic()
         self.subject: Subject | None = None
@@ -97,8 +98,8 @@ class Seal:
         return Certificate(self.pending, "real", self.lacking, report.leaves, seconds)
 
     def _sealed(self, tree: ProofTree | None) -> Sealed:
-        if self.files is None:
-            return _none("not certified: the network or the property did not come from a file")
+        if isinstance(self.files, str):
+            return _none(f"not certified: {self.files}")
         try:
             if self.subject is None:
                 self.subject = self._open(self.files)

@@ -171,12 +171,16 @@ def test_fewer_tensors_than_the_network(cli, net, prop):
     refused(cli("verify", net, prop), 65, "declares 2 input tensors, but the network has 1 (x)")
 
 
-def test_several_networks(cli, net, prop):
-    literal = f"[('f', '{net}'), ('g', '{net}')]"
-    refused(cli("verify", literal, prop), 69, "several networks ('f', 'g')")
+def test_several_networks_of_which_one_is_declared(cli, net, prop):
+    tensors(prop, "(assert (>= Y[0,0] 5.0))")
+    literal = f"[('N', '{net}'), ('g', '{net}')]"
+    refused(cli("verify", literal, prop), 65, "networks 'N', 'g', but", "declares one")
 
 
-@pytest.mark.parametrize("literal", ["[", "[]", "[1]", "[__import__('os')]", "[('f',)]"])
+@pytest.mark.parametrize(
+    "literal",
+    ["[", "[]", "[1]", "[__import__('os')]", "[('f',)]", "[('f', 'a.onnx'), ('f', 'b.onnx')]"],
+)
 def test_a_list_of_networks_that_is_none(cli, prop, literal):
     refused(cli("verify", literal, prop), 65, "need a list of pairs")
 

@@ -43,11 +43,10 @@ FLAT = {
     "(assert (let ((a 1)) (<= X_0 a)))": "6:16: operator 'a'; supported are",
     "(assert (ite (<= X_0 1) X_0 X_1))": "6:10: operator 'ite'; supported are",
     "(assert (/ X_0 2))": "6:10: operator '/'; supported are",
-    "(assert (X_0 <= 1))": "6:10: operator 'X_0'; supported are",
+    "(assert (X_0 is 1))": "6:10: operator 'X_0'; supported are",
     "(assert ((<= X_0 1)))": "6:9: met a list without operator; need (OPERATOR ...)",
     "(assert ())": "6:9: met a list without operator; need (OPERATOR ...)",
-    "(assert (<= (* X_0 X_1) 1))": "6:14: a product of variables; only linear formulas are supp",
-    "(assert (<= (* X_0 2 X_0) 1))": "6:14: a product of variables; only linear formulas are sup",
+    f"(assert (<= (* {'X_0 ' * 33}) 1))": "6:13: met a product of 33 variables; need at most 32",
     "(assert (<= X_0 1)": "6:1: this form lacks 1 closing parentheses; need )",
     "(assert (and (<= X_0 1)": "6:1: this form lacks 2 closing parentheses; need )",
     "(assert (<= X_0 1)))": "6:20: met ')'; need ( or the end of the file",
@@ -81,13 +80,32 @@ FLAT = {
 }
 
 NETWORK = "(declare-network N (declare-input X real [2]) (declare-output Y real [1]))"
+SECOND = "(declare-network M ? (declare-input X2 real [3]) (declare-output Y2 real [1]))"
+ALIKE = "(declare-network M ? (declare-input X2 real [2]) (declare-output Y2 real [1]))"
 
 TENSORS = {
     "(vnnlib-version <3.0>)": "1:1: VNN-LIB version '<3.0>'; supported are 2.0 and 2.1",
     "(vnnlib-version)": "1:1: VNN-LIB version ''; supported are 2.0 and 2.1",
     "(vnnlib-version <2.0>)": "1:23: no network is declared; need (declare-network ...)",
     "(vnnlib-version <2.0>)(assert (<= X[0] 1))": "1:23: no network is declared; need (declare-ne",
-    f"(vnnlib-version <2.0>){NETWORK}{NETWORK}": "1:97: several networks; one is supported",
+    f"(vnnlib-version <2.0>){NETWORK}{NETWORK}": "1:97: 'N' is declared twice",
+    f"(vnnlib-version <2.0>){NETWORK}{NETWORK.replace('N ', 'M ')}": "1:97: 'X' is declared twice",
+    f"(vnnlib-version <2.0>){NETWORK}{SECOND.replace('?', '(equal-to M)')}": (
+        "1:97: met 'M'; need a network that is declared before"
+    ),
+    f"(vnnlib-version <2.0>){NETWORK}{SECOND.replace('?', '(equal-to)')}": (
+        "1:117: need (equal-to NETWORK)"
+    ),
+    f"(vnnlib-version <2.0>){NETWORK}{SECOND.replace('?', '(isomorphic-to N)')}": (
+        "1:97: 'M' has other tensors than 'N'; need the same"
+    ),
+    f"(vnnlib-version <2.0>){NETWORK}{ALIKE.replace('?', '(equal-to N)')}"
+    f"{ALIKE.replace('?', '(equal-to M)').replace('M (', 'O (').replace('2', '3')}": (
+        "1:186: 'M' resembles another network itself; name that one"
+    ),
+    f"(vnnlib-version <2.0>){''.join(SECOND.replace('M', f'M{i}') for i in range(17))}": (
+        "1:1293: 17 networks; need at most 16"
+    ),
     f"(vnnlib-version <2.0>){NETWORK}(assert (<= X[0] 1)){NETWORK}": (
         "1:117: met 'declare-network'; need assert, up to the end"
     ),
@@ -105,8 +123,9 @@ def network(inside):
 NETWORKS = {
     "(declare-input X real [2])": "2:1: met a network without declare-output; need one",
     "(declare-output Y real [2])": "2:1: met a network without declare-input; need one",
-    "(equal-to M)": "2:21: a network equal to another one; not supported yet",
-    "(isomorphic-to M)": "2:21: a network isomorphic to another one; not supported yet",
+    "(equal-to M)": "2:1: met a network without declare-input; need one",
+    "(isomorphic-to M K)": "2:21: need (isomorphic-to NETWORK)",
+    "(declare-input X real [2])(equal-to M)": "2:47: met 'equal-to'; need declare-input or",
     '(declare-hidden H real [2] "a")': "2:21: hidden nodes; not supported yet",
     "(declare-input X real [2] initialized)": "2:46: initialized inputs; not supported yet",
     "(declare-input X real)": "2:21: need (declare-input NAME TYPE [n,...])",

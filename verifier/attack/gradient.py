@@ -16,7 +16,7 @@ def backward(
 
     ``values`` are those of ``graph.values(x)``; a seed is ``[batch, size of its value]``. Where
     several nodes read a value, their shares are summed (Griewank and Walther 2008, chapter 3). At a
-    kink it is some one-sided derivative.
+    kink it is some one-sided derivative; jumps count as ramps.
     """
     gradients = dict(seeds)
     for place in range(len(graph.nodes), 0, -1):
@@ -41,7 +41,7 @@ def _pull_back(operator: Operator, inputs: tuple[Array, ...], gradient: Array) -
     if not isinstance(operator, Nonlinear):
         message = f"{type(operator).__name__} belongs to no family with derivatives"
         raise TypeError(message)
-    return operator.gradient(gradient, *inputs)
+    return operator.guide(gradient, *inputs)
 
 
 def points_at_once(graph: Graph) -> int:

@@ -12,6 +12,7 @@ from verifier.bounds.objective import (
     bound_objective,
     sharpen,
 )
+from verifier.bounds.whole import whole_interval
 
 __all__ = [
     "DOUBLE_ROUNDOFF",
@@ -30,4 +31,5 @@ __all__ = [
     "first_bounds",
     "interval",
     "sharpen",
+    "whole_interval",
 ]

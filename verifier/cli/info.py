@@ -100,12 +100,13 @@ def _show_certificate(path: str) -> None:
 
 
 def _show_property(path: str) -> Query:
+    from verifier.load.lower import lower_query
     from verifier.load.vnnlib import read_query
     from verifier.spec import cases_of
 
     query = read_query(path)
     _show("property", path)
-    for label, text in _property_lines(query, cases_of(query)):
+    for label, text in _property_lines(query, cases_of(lower_query(query))):
         _show(label, text)
     return query
 
@@ -114,6 +115,8 @@ def _property_lines(query: Query, cases: Cases) -> Iterator[tuple[str, str]]:
     yield "version", query.version
     if query.network.name:
         yield "network", query.network.name
+    if query.monomials:
+        yield "products", f"{len(query.monomials):,} of variables"
     yield "inputs", f"{query.n_inputs:,} ({_declared(query.network.inputs)})"
     yield "outputs", f"{query.n_outputs:,} ({_declared(query.network.outputs)})"
     empty = f"; {cases.n_empty:,} more are empty" if cases.n_empty else ""
@@ -131,11 +134,15 @@ def _declared(declarations: Sequence[Declaration]) -> str:
 
 def _strategy(model: Model, query: Query) -> str:
     from verifier.load.fit import require_fit
+    from verifier.load.lower import lower
     from verifier.search.strategy import choose
     from verifier.spec import Problem
 
     require_fit(query, model)
-    problem = Problem.of(model.graph, query)
+    if model.cells:
+        return f"cells of {len(model.cells.inputs)} inputs that are truncated to integers"
+    lowered = lower(query, model.graph)
+    problem = Problem.of(lowered.graph, lowered.query)
     if not len(problem.cases):
         return "none: every box is empty, so the verdict is unsat"
     chosen = choose(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import filecmp
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verifier.errors import BadInput, PropertyError, UnsupportedModel
+from verifier.errors import BadInput, ModelError, PropertyError
 
 if TYPE_CHECKING:
     from verifier.spec import Query
@@ -38,9 +39,11 @@ class Request:
         Raises:
             click.UsageError: the arguments fit neither form.
             BadInput: a list of networks that is none.
-            UnsupportedModel: a list of several networks.
         """
         named = tuple(_named(text) for text in networks)
+        if len({name for name, _ in named}) < len(named):
+            message = "--network gives a name twice; need each name once"
+            raise click.UsageError(message)
         if not all(files):
             message = "an empty file name; need MODEL.onnx QUERY.vnnlib"
             raise click.UsageError(message)
@@ -58,12 +61,34 @@ class Request:
         prop, network = _sorted(*files)
         return cls(prop, _listed(network) or ((None, network),))
 
-    def network_of(self, query: Query) -> str:
-        """The file of the network that the query declares.
+    def networks_of(self, query: Query) -> tuple[str, ...]:
+        """The file of each network that the query declares, in the order of declaration.
 
         Raises:
-            PropertyError: the names given are not the one that is declared.
+            PropertyError: the names given are not those that are declared.
         """
+        declared = query.network.networks
+        if len(declared) == 1:
+            return (self._only(query),)
+        given = {declared[0].name if name is None else name: path for name, path in self.networks}
+        files: dict[str, str] = {}
+        for network in declared:
+            path = given.pop(network.name, None)
+            same = files.get(network.equal_to)
+            if path is None and same is None:
+                message = f"no file for {network.name!r}; need --network {network.name}=MODEL.onnx"
+                raise PropertyError(f"{query.source} declares {len(declared)} networks: {message}")
+            if path is not None and same is not None and not _same_file(path, same):
+                message = f"{network.name!r} is to equal {network.equal_to!r}, but {path} is not"
+                raise PropertyError(f"{query.source}: {message} {same}; leave it out")
+            files[network.name] = same or path or ""
+        if given:
+            names = ", ".join(map(repr, given))
+            message = f"the network {names}, which {query.source} does not declare; leave it out"
+            raise PropertyError(message)
+        return tuple(files[network.name] for network in declared)
+
+    def _only(self, query: Query) -> str:
         declared = query.network.name
         given = ", ".join(repr(name) for name, _ in self.networks)
         fits = [path for name, path in self.networks if not declared or name in {None, declared}]
@@ -74,6 +99,15 @@ class Request:
             message = f"networks {given}, but {query.source} declares one; give that one alone"
             raise PropertyError(message)
         return fits[0]
+
+
+def _same_file(first: str, second: str) -> bool:
+    """Do two files hold the same bytes?"""
+    try:
+        return Path(first).samefile(second) or filecmp.cmp(first, second, shallow=False)
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}; need an ONNX file"
+        raise ModelError(message) from None
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -95,10 +129,9 @@ def _listed(text: str) -> tuple[tuple[str | None, str], ...]:
     if not pairs:
         message = f"networks {text!r}; need a list of pairs, [('NAME', 'MODEL.onnx')]"
         raise BadInput(message)
-    if len(pairs) > 1:
-        names = ", ".join(repr(name) for name, _ in pairs)
-        message = f"several networks ({names}); properties over one network are supported"
-        raise UnsupportedModel(message)
+    if len({name for name, _ in pairs}) < len(pairs):
+        message = f"networks {text!r}; need a list of pairs with each name once"
+        raise BadInput(message)
     return pairs
 
 

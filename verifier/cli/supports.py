@@ -28,9 +28,9 @@ ANSWERS: dict[str, tuple[tuple[str, ...] | Callable[[], tuple[str, ...]], str]] 
     "onnx-operators": (_operators, "Operators, each for all of these types."),
     "hidden-node-theories": (("NH",), "NH: properties do not name hidden nodes."),
     "multiple-input-output-theories": (("SIO", "MIO"), "MIO: several inputs and outputs."),
-    "multiple-network-theories": (("SNET",), "SNET: one network."),
+    "multiple-network-theories": (("SNET", "MENET", "MINET", "MNET"), "MNET: any networks."),
     "multiple-node-comparison-theories": (("SNC", "MNC"), "MNC: any of them may be compared."),
-    "arithmetic-complexity-theories": (("BND", "OUTC", "LIN"), "LIN: linear expressions."),
+    "arithmetic-complexity-theories": (("BND", "OUTC", "LIN", "POLY"), "POLY: polynomials."),
     "optimised-disjunctive-reasoning": (("true",), "Is `or` more than a loop over its parts?"),
     "serialise-assignments": (("true",), "Can witnesses be written as ONNX tensors?"),
 }

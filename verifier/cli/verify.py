@@ -161,9 +161,8 @@ def _search(request: Request, options: Options, report: Reporter) -> Result:
     from verifier.settings import Options as Wanted
 
     query = read_query(request.prop)
-    network = request.network_of(query)
     return api.verify(
-        network,
+        request.networks_of(query),
         query,
         timeout=options.timeout - (time.monotonic() - options.started),
         options=Wanted(

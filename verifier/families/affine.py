@@ -53,6 +53,11 @@ class Affine(Operator):
         return total if bound is None else total + bound
 
     @property
+    def moves(self) -> bool:
+        """Does it only move and add up entries, with the factors 1 and -1 and without a bias?"""
+        return False
+
+    @property
     def is_identity(self) -> bool:
         """Does it give back its one input as it is?"""
         return False

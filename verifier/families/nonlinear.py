@@ -49,6 +49,12 @@ class Nonlinear(Operator):
             parts.append(part if index is None else self.xp.scatter_rows(part, index, size))
         return tuple(parts)
 
+    def guide(
+        self, rows: Float[Array, "batch m"], *inputs: Float[Array, "batch _"]
+    ) -> tuple[Float[Array, "batch _"], ...]:
+        """Where an attack should go for ``rows . phi``: the gradient, or a stand-in at jumps."""
+        return self.gradient(rows, *inputs)
+
     @abstractmethod
     def sensitivity(
         self, positive: Float[Array, "batch m"], negative: Float[Array, "batch m"], *boxes: Box

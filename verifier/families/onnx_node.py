@@ -120,7 +120,7 @@ def move(
     """A data movement: done at once on constants, a ``Rearrange`` on values."""
     if isinstance(operand, np.ndarray):
         return np.asarray(movement(operand))
-    return builder.rearrange(name, operand, movement(operand.table()))
+    return builder.rearrange(name, operand, np.asarray(movement(operand.table())))
 
 
 def expand(builder: Builder, name: str, operand: Operand, shape: tuple[int, ...]) -> Operand:

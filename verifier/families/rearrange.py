@@ -47,6 +47,10 @@ class Rearrange(Affine):
         y = x[:, self.index]
         return y if self.kept is None else self.xp.where(self.kept, y, self.xp.zeros(1))
 
+    @property
+    def moves(self) -> bool:
+        return self.bias is None
+
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         y = self._gather(inputs[0])
         return y if self.bias is None else y + self.bias

@@ -14,6 +14,8 @@ from verifier.sets import Box
 from verifier.tensors import Array, Backend, Bool, Float
 
 INFINITY = float("inf")
+LEAST_RAMP = 0.02
+"""The shortest ramp that stands for a jump, as a share of the longest."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -111,6 +113,27 @@ class PiecewiseLinear(Cornered):
         for j, kink in enumerate(self.kinks):
             slope = self.xp.where(x >= kink, self.bends[j + 1], slope)
         return slope
+
+    def guide(
+        self, rows: Float[Array, "batch m"], *inputs: Float[Array, "batch n"]
+    ) -> tuple[Float[Array, "batch n"], ...]:
+        """Jumps count as ramps (straight-through estimation, Bengio et al. 2013).
+
+        Each point has ramps of its own length, from the usual distance of its entries to the kink
+        down to a small share of it: which helps depends on how far an attack has come.
+        """
+        (x,) = inputs
+        slope = self.derivative(x)
+        if not bool((self.jumps > 0).any()):
+            return (rows * slope,)
+        xp = self.xp
+        share = xp.floats(np.geomspace(1.0, LEAST_RAMP, x.shape[0]))[:, None]
+        for j, kink in enumerate(self.kinks):
+            jump = self._piece(j + 1, kink) - self._piece(j, kink)
+            distance = abs(x - kink)
+            length = share * distance.sum(1)[:, None] / self.size + xp.tiny
+            slope = slope + jump * xp.floats(distance <= length) / (2 * length)
+        return (rows * slope,)
 
     def _meets(self, box: Box) -> list[Array]:
         """For each piece: does the box hold points of its open interval?"""

@@ -44,6 +44,10 @@ class Sum(Affine):
             total = total + x
         return total
 
+    @property
+    def moves(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Concat(Affine):
@@ -53,6 +57,10 @@ class Concat(Affine):
     def of(sizes: tuple[int, ...]) -> Concat:
         """Of inputs with these lengths."""
         return Concat(sizes=sizes, size=sum(sizes), terms=1)
+
+    @property
+    def moves(self) -> bool:
+        return True
 
     def evaluate(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch m"]:
         return self.xp.cat(inputs, 1)

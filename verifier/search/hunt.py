@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from verifier.attack import Attack, Effort, Regions, Target
+from verifier.attack.tail import compares, without_tail
 from verifier.search.context import Context
 from verifier.sets import Box
 from verifier.verdict import Violated
@@ -23,8 +24,11 @@ class Hunt:
         cases = np.arange(first, stop)
         xp, batch = context.graph.xp, context.problem.take(first, stop)
         box = Box(xp.floats(batch.lower), xp.floats(batch.upper))
+        rows, graph = context.problem.rows, context.graph
+        if compares(rows, batch.bounds):
+            graph = without_tail(graph)
         self.attack = Attack(
-            Target.of(context.graph, context.problem.rows),
+            Target.of(graph, rows),
             Regions(box, xp.floats(batch.bounds)),
             context.judge(cases),
             context.generator,

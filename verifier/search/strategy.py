@@ -15,10 +15,11 @@ from verifier.graph import Graph
 from verifier.search.by_inputs import search_inputs
 from verifier.search.by_neurons import search_neurons
 from verifier.search.context import Context, Network, Progress
+from verifier.search.hunt import Hunt
 from verifier.settings import BoundSettings
 from verifier.spec import Problem
 from verifier.tensors import Backend, cuda_devices, cuda_works, numpy_backend, torch_backend
-from verifier.verdict import Verdict, Verified
+from verifier.verdict import Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ FEW_INPUTS = 14
 """Up to so many free inputs, boxes are split; above, the signs of neurons."""
 GPU_WORK = 100_000
 """Multiply-adds of a network from which on a GPU is used where there is one."""
+
+ATTACK_SHARE, ATTACK_STEPS = 0.25, 10_000
+"""The attack that precedes a search with little hope: its share of the time, and its steps."""
 
 UNSEEN = "not certified: the checker reads < as <=, and so sees a point in the region"
 
@@ -115,7 +119,17 @@ def decide(
         seal=seal,
         started=started,
     )
-    return search_inputs(context) if strategy.search == "inputs" else search_neurons(context)
+    if strategy.search == "neurons":
+        return search_neurons(context)
+    return _attacked_first(context) or search_inputs(context)
+
+
+def _attacked_first(context: Context) -> Violated | None:
+    """With many inputs, and no neuron that can be split, a proof is less likely than an attack."""
+    graph = context.graph
+    if graph.input_size <= FEW_INPUTS or not graph.nonlinear:
+        return None
+    return Hunt(context).run(ATTACK_SHARE * context.left, steps=ATTACK_STEPS)
 
 
 def _words(strategy: Strategy) -> tuple[str, str, str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from math import prod
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verifier.errors import PropertyError
+from verifier.spec.monomials import Monomials, exact_values, products_at
 from verifier.spec.ragged import Integers, reduce_pieces
 
 Floats = npt.NDArray[np.float64]
@@ -20,6 +21,10 @@ Booleans = npt.NDArray[np.bool_]
 # sum of the magnitudes; one whole unit for each of n + 2 covers it. TINY covers underflow.
 UNIT = 2.0**-52
 TINY = 1e-300
+
+# Others may evaluate products in floating point, in any order: a counterexample has to meet rows
+# over products by this share of the size of their terms.
+CAUTION = Fraction(1, 2**40)
 
 # Entries evaluated at once for a batch of points: bounds the memory that a batch takes.
 BATCH_ENTRIES = 4_000_000
@@ -40,11 +45,25 @@ class Declaration:
 
 @dataclass(frozen=True)
 class NetworkDeclaration:
-    """The network that a property speaks about; 1.0 files leave it unnamed."""
+    """The network that a property speaks about; 1.0 files leave it unnamed.
+
+    Several networks count as one, whose inputs are all of theirs, and so are its outputs; ``parts``
+    are the networks as they are declared.
+    """
 
     name: str
     inputs: tuple[Declaration, ...]
     outputs: tuple[Declaration, ...]
+    parts: tuple[NetworkDeclaration, ...] = ()
+    equal_to: str = ""
+    """The name of the earlier network that this one is."""
+    isomorphic_to: str = ""
+    """The name of the earlier network whose shapes this one has."""
+
+    @property
+    def networks(self) -> tuple[NetworkDeclaration, ...]:
+        """The networks as they are declared, one or several."""
+        return self.parts or (self,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,14 +146,35 @@ class Assertion:
         )
         unsure &= ~(unit & ((entries <= 1) | ((entries == 2) & (self.bound == 0))))
         for row in np.flatnonzero(unsure).tolist():
-            held[row] = self._row_holds_exactly(row, point)
+            held[row] = self._total_holds(row, self._terms(row, point.tolist()))
         return held
 
-    def _row_holds_exactly(self, row: int, point: Floats) -> bool:
+    def clauses_hold_exactly(
+        self, values: Sequence[Fraction], plain: int, caution: Fraction
+    ) -> Booleans:
+        """Which clauses are true in rational arithmetic: bool [clauses].
+
+        Args:
+            values: of all variables, products included
+            plain: the number of the first product
+            caution: by which share of the size of its terms a row over products must hold
+        """
+        held = np.zeros(self.n_rows, dtype=np.bool_)
+        for row in range(self.n_rows):
+            terms = self._terms(row, values)
+            if caution and self.variable[self.row_start[row + 1] - 1] >= plain:
+                size = sum(map(abs, terms)) + abs(Fraction(float(self.bound[row])))
+                terms.append(caution * size)
+            held[row] = self._total_holds(row, terms)
+        return reduce_pieces(np.logical_and, held, self.clause_start, empty=True)
+
+    def _terms(self, row: int, values: Sequence[Fraction | float]) -> list[Fraction]:
         entries = slice(self.row_start[row], self.row_start[row + 1])
-        pairs = zip(self.coefficient[entries], point[self.variable[entries]], strict=True)
-        total = sum((Fraction(float(c)) * Fraction(float(x)) for c, x in pairs), Fraction(0))
-        bound = Fraction(float(self.bound[row]))
+        pairs = zip(self.coefficient[entries], self.variable[entries], strict=True)
+        return [Fraction(float(c)) * Fraction(values[v]) for c, v in pairs]
+
+    def _total_holds(self, row: int, terms: Sequence[Fraction]) -> bool:
+        total, bound = sum(terms, Fraction(0)), Fraction(float(self.bound[row]))
         return total < bound if self.strict[row] else total <= bound
 
     def cautious(self, n_inputs: int) -> Assertion:
@@ -153,18 +193,25 @@ class Query:
     """A property: a counterexample is a point at which every assertion holds.
 
     Variables are numbered: all inputs in the order of declaration, flattened in C order, then all
-    outputs. A conjunction over several `assert` may be one `Assertion` with one clause.
+    outputs, then the products of variables that it uses. A conjunction over several `assert` may be
+    one `Assertion` with one clause.
+
+    Attributes:
+        monomials: the variables that each product multiplies, ascending
+        caution: by which share of the size of its terms a row over products must hold
     """
 
     version: str
     network: NetworkDeclaration
     assertions: tuple[Assertion, ...]
     source: str = "property"
+    monomials: Monomials = ()
+    caution: Fraction = Fraction(0)
 
     def cautious(self) -> Query:
         """The query with every assertion made cautious: what a counterexample has to meet."""
         assertions = tuple(a.cautious(self.n_inputs) for a in self.assertions)
-        return replace(self, assertions=assertions)
+        return replace(self, assertions=assertions, caution=CAUTION)
 
     @property
     def n_inputs(self) -> int:
@@ -200,6 +247,7 @@ class Query:
             outputs: float64 [points, n_outputs]
         """
         points = np.concatenate([inputs, outputs], axis=1, dtype=np.float64)
+        points = np.concatenate([points, products_at(points, self.monomials)], axis=1)
         held = np.array(np.isfinite(points).all(axis=1))
         for assertion in self.assertions:
             step = max(1, BATCH_ENTRIES // max(1, len(assertion.variable)))
@@ -219,6 +267,8 @@ class Query:
                 inside = ",".join(str(int(i)) for i in index)
                 return f"{declaration.name}[{inside}]" if declaration.shape else declaration.name
             variable -= declaration.size
+        if variable < len(self.monomials):
+            return "*".join(self.variable_name(factor) for factor in self.monomials[variable])
         raise IndexError("no variable of that number")
 
     def _unmet(self, inputs: Floats, outputs: Floats) -> Iterator[int]:
@@ -230,5 +280,11 @@ class Query:
             )
         finite = bool(np.isfinite(point).all())
         for number, assertion in enumerate(self.assertions):
-            if not finite or not assertion.clauses_hold(point).any():
+            if not finite or not self._clauses_hold(assertion, point).any():
                 yield number
+
+    def _clauses_hold(self, assertion: Assertion, point: Floats) -> Booleans:
+        if self.monomials:
+            values = exact_values(point, self.monomials)
+            return assertion.clauses_hold_exactly(values, len(point), self.caution)
+        return assertion.clauses_hold(point)

@@ -97,12 +97,13 @@ def combine_rows(
     """
     layout = _layout(choices, query)
     n_rows = max(1, len(layout.clause))
-    if n_rows * (query.n_inputs + query.n_outputs) > MAX_COEFFICIENTS:
+    width = query.n_inputs + query.n_outputs + len(query.monomials)
+    if n_rows * width > MAX_COEFFICIENTS:
         raise PropertyError(
-            f"{query.source} needs {n_rows} rows over {query.n_inputs + query.n_outputs} "
+            f"{query.source} needs {n_rows} rows over {width} "
             f"variables; at most {MAX_COEFFICIENTS} coefficients are supported"
         )
-    coefficients = np.zeros((n_rows, query.n_inputs + query.n_outputs))
+    coefficients = np.zeros((n_rows, width))
     strict = np.zeros(n_rows, dtype=np.bool_)
     columns = []
     for number, choice in enumerate(choices):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from verifier.errors import ModelError, UnsupportedModel
 from verifier.graph.passes import simplify
 from verifier.load.onnx.importer import Imported, import_graph, operator_counts
 from verifier.load.onnx.model import Model
 from verifier.load.onnx.read import read_model
+
+if TYPE_CHECKING:
+    from verifier.load.onnx.cells import Cells
 
 
 def load_model(path: str | Path) -> Model:
@@ -30,7 +33,14 @@ def load_model(path: str | Path) -> Model:
 
 def model_from(path: Path, data: bytes, proto: Any) -> Model:
     """The network of a ModelProto, which ``data`` serialises."""
-    imported = import_graph(proto)
+    cells = None
+    try:
+        imported = import_graph(proto)
+    except UnsupportedModel:
+        found = _in_cells(proto)
+        if found is None:
+            raise
+        imported, cells = found
     return Model(
         path=path,
         data=data,
@@ -41,7 +51,18 @@ def model_from(path: Path, data: bytes, proto: Any) -> Model:
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         operators=operator_counts(proto),
         precision=imported.precision,
+        cells=cells,
     )
+
+
+def _in_cells(proto: Any) -> tuple[Imported, Cells] | None:
+    """The network within cells of truncated inputs; None: that does not make it readable."""
+    from verifier.load.onnx.cells import import_cells
+
+    try:
+        return import_cells(proto)
+    except (UnsupportedModel, ModelError):
+        return None
 
 
 def import_again(model: Model) -> Imported:

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from verifier.graph import Graph
+
+if TYPE_CHECKING:
+    from verifier.load.onnx.cells import Cells
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Model:
     """How often each ONNX operator occurs."""
     precision: np.dtype
     """The coarsest floating-point type that ONNX Runtime computes in."""
+    parts: tuple[Model, ...] = ()
+    """Where it is several networks side by side: these; it has no bytes of its own then."""
+    cells: Cells | None = None
+    """Where it truncates inputs to integers that say places: what these determine. The graph's
+    input is then followed by that."""
 
     @property
     def convolves(self) -> bool:
@@ -68,6 +77,13 @@ class Model:
             result[port.name] = part.astype(port.dtype).reshape(port.shape)
             start += port.size
         return result
+
+    def extended(self, x: np.ndarray) -> np.ndarray:
+        """The graph's inputs at points ``[points, n]``: settings come after them."""
+        if self.cells is None:
+            return x
+        settings = [self.cells.settings(self.feeds(point)) for point in x]
+        return np.concatenate([x, np.stack(settings)], axis=1)
 
     def rounded(self, x: np.ndarray) -> np.ndarray:
         """``[points, n]`` in float64, rounded to the inputs' types."""

@@ -51,6 +51,13 @@ def run(model: Model, x: np.ndarray) -> np.ndarray:
         ModelError: ONNX Runtime refuses the model or fails on it.
         ImportMismatch: its outputs have other sizes than the graph's.
     """
+    if model.parts:
+        pieces, start = [], 0
+        for part in model.parts:
+            size = sum(port.size for port in part.inputs)
+            pieces.append(run(part, np.asarray(x)[:, start : start + size]))
+            start += size
+        return np.concatenate(pieces, axis=1)
     judge = runtime_session(model)
     names = [port.name for port in model.outputs]
     rows = [_flat(outputs(judge, names, model.feeds(point))) for point in np.asarray(x)]

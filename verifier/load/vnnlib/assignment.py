@@ -13,9 +13,9 @@ from verifier.spec.query import Floats, Query
 def format_assignment(query: Query, inputs: Floats, outputs: Floats) -> str:
     """Every variable with its value, inputs first, without the line `sat` and a final newline.
 
-    1.0: `((X_0 v)`, a pair per line, `(Y_0 v))`. 2.0: for each tensor a line `NAME type [shape]`,
-    then a value per line in C order. A value is the shortest text that reads back as the same
-    double.
+    1.0: `((X_0 v)`, a pair per line, `(Y_0 v))`. 2.0: network by network, for each tensor a line
+    `NAME type [shape]`, then a value per line in C order. A value is the shortest text that reads
+    back as the same double.
 
     Args:
         query: whose variables they are
@@ -44,10 +44,14 @@ def _flat(query: Query, values: Sequence[str]) -> str:
 
 
 def _blocks(query: Query, values: Sequence[str]) -> str:
-    lines: list[str] = []
+    texts: dict[str, Sequence[str]] = {}
     for declaration in (*query.network.inputs, *query.network.outputs):
-        shape = ",".join(str(size) for size in declaration.shape)
-        lines.append(f"{declaration.name} {declaration.element_type} [{shape}]")
-        lines.extend(values[: declaration.size])
+        texts[declaration.name] = values[: declaration.size]
         values = values[declaration.size :]
+    lines: list[str] = []
+    for network in query.network.networks:
+        for declaration in (*network.inputs, *network.outputs):
+            shape = ",".join(str(size) for size in declaration.shape)
+            lines.append(f"{declaration.name} {declaration.element_type} [{shape}]")
+            lines.extend(texts[declaration.name])
     return "\n".join(lines)

@@ -17,11 +17,7 @@ FLAT_HEADS = frozenset({b"declare-const", b"declare-fun"})
 MAX_SIZE = 2**31 - 1
 
 _FLAT = re.compile(rb"([XY])_(0|[1-9][0-9]{0,8})")
-_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*")
-_SHAPE = re.compile(rb"\[\s*(?:[0-9]{1,10}\s*(?:,\s*[0-9]{1,10}\s*)*)?\]")
 _VERSION = re.compile(rb"<?(2\.[01])>?")
-
-Nested = Word | list["Nested"]
 
 
 def words_of(text: Text, form: Form) -> list[Word]:
@@ -96,103 +92,3 @@ def version_of(text: Text, form: Form) -> str:
         met = b"".join(word.text for word in words[2:-1])
         raise text.error(form.start, f"VNN-LIB version {shown(met)}; supported are 2.0 and 2.1")
     return match[1].decode()
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkReader:
-    """Reads `(declare-network NAME (declare-input ...) ... (declare-output ...) ...)`."""
-
-    text: Text
-
-    def read(self, form: Form) -> NetworkDeclaration:
-        """The declared network.
-
-        Raises:
-            PropertyError: it is malformed, or has parts that are not supported.
-        """
-        items = self._items(form)
-        if len(items) < 2 or not isinstance(items[1], Word):
-            raise self.text.error(form.start, "met a network without a name; need one")
-        name = self._name(items[1])
-        seen: set[str] = set()
-        tensors: dict[bytes, list[Declaration]] = {b"declare-input": [], b"declare-output": []}
-        for item in items[2:]:
-            head = item[0] if isinstance(item, list) and item else item
-            if not isinstance(item, list) or not isinstance(head, Word):
-                position = head.position if isinstance(head, Word) else form.start
-                raise self.text.error(position, "met a stray word; need (declare-input ...)")
-            self._require_supported(head)
-            if head.text == b"declare-input" and tensors[b"declare-output"]:
-                raise self.text.error(head.position, "an input after an output; need inputs first")
-            declaration = self._tensor(item, head)
-            if declaration.name in seen:
-                raise self.text.error(head.position, f"{declaration.name!r} is declared twice")
-            seen.add(declaration.name)
-            tensors[head.text].append(declaration)
-        size = sum(tensor.size for kind in tensors.values() for tensor in kind)
-        if size > MAX_SIZE:
-            raise self.text.error(form.start, f"met {size} variables; need at most {MAX_SIZE}")
-        for kind, declarations in tensors.items():
-            if not declarations:
-                raise self.text.error(
-                    form.start, f"met a network without {kind.decode()}; need one"
-                )
-        return NetworkDeclaration(
-            name, tuple(tensors[b"declare-input"]), tuple(tensors[b"declare-output"])
-        )
-
-    def _require_supported(self, head: Word) -> None:
-        unsupported = {
-            b"declare-hidden": "hidden nodes",
-            b"equal-to": "a network equal to another one",
-            b"isomorphic-to": "a network isomorphic to another one",
-        }
-        if head.text in unsupported:
-            raise self.text.error(head.position, f"{unsupported[head.text]}; not supported yet")
-        if head.text not in {b"declare-input", b"declare-output"}:
-            raise self.text.error(
-                head.position, f"met {shown(head.text)}; need declare-input or declare-output"
-            )
-
-    def _items(self, form: Form) -> list[Nested]:
-        stack: list[list[Nested]] = [[]]
-        for word in words_of(self.text, form):
-            if word.text == b"(":
-                stack.append([])
-            elif word.text == b")":
-                done = stack.pop()
-                stack[-1].append(done)
-            else:
-                stack[-1].append(word)
-            if len(stack) > 4:
-                raise self.text.error(word.position, "met a nested list; need a declaration")
-        (items,) = stack[0]
-        assert isinstance(items, list)
-        return items
-
-    def _name(self, word: Word) -> str:
-        if not _NAME.fullmatch(word.text):
-            raise self.text.error(
-                word.position, f"name {shown(word.text)}; need a letter, then letters, digits or _"
-            )
-        return word.text.decode()
-
-    def _tensor(self, item: list[Nested], head: Word) -> Declaration:
-        """`(declare-input NAME TYPE [n,...])`, in 2.1 with `initialized` at the end."""
-        words = [word for word in item if isinstance(word, Word)]
-        texts = [word.text for word in words]
-        if len(words) == 5 and texts[0] == b"declare-input" and texts[4] == b"initialized":
-            raise self.text.error(words[4].position, "initialized inputs; not supported yet")
-        if len(words) != 4 or len(words) != len(item):
-            raise self.text.error(head.position, f"need ({head.text.decode()} NAME TYPE [n,...])")
-        name, kind, shape = words[1:]
-        if not _SHAPE.fullmatch(shape.text):
-            raise self.text.error(shape.position, f"shape {shown(shape.text)}; need [n,...]")
-        sizes = tuple(int(size) for size in re.findall(rb"[0-9]+", shape.text))
-        declaration = Declaration(self._name(name), self._name(kind), sizes)
-        if not 0 < declaration.size <= MAX_SIZE:
-            raise self.text.error(
-                shape.position,
-                f"shape {shown(shape.text)}; need sizes from 1 and at most {MAX_SIZE} elements",
-            )
-        return declaration

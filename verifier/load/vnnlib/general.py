@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 from verifier.load.vnnlib.formula import (
@@ -16,6 +17,7 @@ from verifier.load.vnnlib.formula import (
     row_of,
 )
 from verifier.load.vnnlib.names import Resolver, UnknownName, looks_like_number, number
+from verifier.load.vnnlib.products import Products
 from verifier.load.vnnlib.text import Form, Text, shown
 
 MAX_DEPTH = 1000
@@ -44,18 +46,27 @@ class Value(NamedTuple):
 Item = Word | Value
 
 
+def _prefix(items: list[Item]) -> list[Item]:
+    """A comparison that is written infix, as one published set does, put into order."""
+    middle = items[1] if len(items) == 3 else None
+    if isinstance(middle, Word) and middle.text in COMPARISONS:
+        return [middle, items[0], items[2]]
+    return items
+
+
 @dataclass(frozen=True, eq=False)
 class AssertionReader:
     """Reads `(assert FORMULA)`; every list is reduced to its meaning when it is closed."""
 
     text: Text
     resolver: Resolver
+    products: Products
 
     def read(self, form: Form) -> Formula:
         """The formula of an assertion.
 
         Raises:
-            PropertyError: it is malformed, not linear, or names what is not declared.
+            PropertyError: it is malformed, or names what is not declared.
         """
         stack: list[tuple[int, list[Item]]] = []
         for match in TOKEN.finditer(self.text.data, form.start, form.stop):
@@ -79,6 +90,7 @@ class AssertionReader:
         return self._formula(items[1])
 
     def _reduce(self, position: int, items: list[Item]) -> Linear | Formula:
+        items = _prefix(items)
         head = items[0] if items else None
         if not isinstance(head, Word):
             raise self.text.error(position, "met a list without operator; need (OPERATOR ...)")
@@ -127,21 +139,11 @@ class AssertionReader:
             raise self.text.error(head.position, f"{head.text.decode()} has no operand; need one")
         values = [self._linear(operand) for operand in operands]
         if head.text == b"*":
-            return self._multiply(head, values)
+            return reduce(self.products.multiply, values)
         if len(values) == 1:
             return values[0].times(-1) if head.text == b"-" else values[0]
         sign = 1 if head.text == b"+" else -1
         return combine([(1, values[0]), *((sign, value) for value in values[1:])])
-
-    def _multiply(self, head: Word, values: list[Linear]) -> Linear:
-        total = values[0]
-        for value in values[1:]:
-            if total.terms and value.terms:
-                raise self.text.error(
-                    head.position, "a product of variables; only linear formulas are supported"
-                )
-            total = total.times(value.constant) if total.terms else value.times(total.constant)
-        return total
 
     def _linear(self, item: Item) -> Linear:
         if isinstance(item, Value):

@@ -52,6 +52,11 @@ class Names:
             offset += declaration.size
         return offsets
 
+    @property
+    def size(self) -> int:
+        """How many variables are declared."""
+        return sum(d.size for d in (*self.network.inputs, *self.network.outputs))
+
     def resolver(self) -> Resolver:
         return Resolver(self.offsets(), self.flat)
 

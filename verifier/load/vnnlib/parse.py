@@ -11,12 +11,13 @@ import numpy.typing as npt
 from verifier.load.vnnlib.declarations import (
     FLAT_HEADS,
     FlatDeclarations,
-    NetworkReader,
     version_of,
 )
 from verifier.load.vnnlib.formula import Formula, Row, table_of
 from verifier.load.vnnlib.general import AssertionReader
 from verifier.load.vnnlib.names import Names
+from verifier.load.vnnlib.networks import read_networks
+from verifier.load.vnnlib.products import Products
 from verifier.load.vnnlib.regular import Outline
 from verifier.load.vnnlib.scan import Comparisons, scan
 from verifier.load.vnnlib.table import Table, assertions_of, join
@@ -57,7 +58,13 @@ def parse_query(data: bytes, source: str, *, fast: bool = True) -> Query:
     parts = _parts(text, fast=fast)
     tables = [table_of(parts.formula, text), *parts.tables]
     filled = [table for table in tables if len(table.key)] or tables[:1]
-    return Query(parts.version, parts.names.network, assertions_of(join(filled)), source)
+    return Query(
+        parts.version,
+        parts.names.network,
+        assertions_of(join(filled)),
+        source,
+        tuple(parts.products.found),
+    )
 
 
 def exact_rows(data: bytes, source: str) -> tuple[tuple[Row, ...], ...]:
@@ -80,6 +87,7 @@ class _Parts:
     names: Names
     tables: list[Table]
     formula: Formula
+    products: Products
 
 
 @dataclass(frozen=True)
@@ -126,12 +134,12 @@ def _parts_1(text: Text, *, fast: bool) -> _Parts:
             raise text.error(form.start, f"met {shown(head)}; need {need}")
     names = declarations.names()
     if forms.regular is None:
-        return _Parts("1.0", names, [], _formula(text, names, asserts))
+        return _Parts("1.0", names, [], *_formula(text, names, asserts))
     regular, rows = _renumbered(forms.regular, names)
     if regular is not forms.regular:
         others = regular.irregular_forms(text)
         asserts = [form for form in others if text.head(form) == b"assert"]
-    return _Parts("1.0", names, [regular.table(rows)], _formula(text, names, asserts))
+    return _Parts("1.0", names, [regular.table(rows)], *_formula(text, names, asserts))
 
 
 def _renumbered(outline: Outline, names: Names) -> tuple[Outline, Comparisons]:
@@ -168,10 +176,7 @@ def _parts_2(text: Text, header: Form, *, fast: bool) -> _Parts:
         networks.append(form)
     if not networks:
         raise text.error(header.stop, "no network is declared; need (declare-network ...)")
-    network = NetworkReader(text).read(networks[0])
-    if len(networks) > 1:
-        raise text.error(networks[1].start, "several networks; one is supported")
-    names = Names(network, flat=False)
+    names = Names(read_networks(text, networks), flat=False)
     forms = _Forms.of(text, start, tensor_vocabulary(names) if fast else None)
     for form in forms.others:
         head = text.head(form)
@@ -180,9 +185,10 @@ def _parts_2(text: Text, header: Form, *, fast: bool) -> _Parts:
     tables = []
     if forms.regular:
         tables.append(forms.regular.table(forms.regular.scan.comparisons))
-    return _Parts(version, names, tables, _formula(text, names, forms.others))
+    return _Parts(version, names, tables, *_formula(text, names, forms.others))
 
 
-def _formula(text: Text, names: Names, asserts: list[Form]) -> Formula:
-    reader = AssertionReader(text, names.resolver())
-    return [part for form in asserts for part in reader.read(form)]
+def _formula(text: Text, names: Names, asserts: list[Form]) -> tuple[Formula, Products]:
+    products = Products(names.size)
+    reader = AssertionReader(text, names.resolver(), products)
+    return [part for form in asserts for part in reader.read(form)], products
