@@ -1,6 +1,6 @@
 """Reduced networks: the same function, the same bounds, and gradients that point uphill."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -21,9 +21,11 @@ from verifier.bounds.sweep import (
     _lines,
     sweep_in_parts,
     sweep_patterns,
-    value_at,
+    values_at,
 )
-from verifier.graph import Graph
+from verifier.graph import Builder, Graph, Value
+from verifier.ops.linear import Linear
+from verifier.ops.relu import Relu
 from verifier.sets import Box, Owner
 from verifier.tensors import Backend, numpy_backend, single_precision, torch_backend
 
@@ -79,7 +81,8 @@ def patterns_of(case: Case, seed: int) -> Patterns:
     shape = (BATCH * ROWS, case.net.neurons)
     phase = generator.choice([-1.0, 0.0, 0.0, 1.0], size=shape)
     tilt = np.where(phase == 0, generator.uniform(0.1, 0.9, shape), generator.uniform(0, 2, shape))
-    return Patterns(np.tile(np.arange(ROWS), BATCH), phase, tilt)
+    rows = np.tile(np.arange(ROWS), BATCH)[:, None]
+    return Patterns(rows, np.ones((len(rows), 1)), phase, tilt)
 
 
 @given(SEEDS)
@@ -89,7 +92,9 @@ def test_a_reduced_network_computes_the_same(seed: int):
     row = np.tile(np.arange(ROWS), 20)
     outputs = case.root.graph.evaluate(case.center + corner * case.radius)
     expected = (outputs * case.rows.start[case.root.graph.output][row]).sum(1)
-    np.testing.assert_allclose(value_at(case.net, row, corner), expected, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(
+        values_at(case.net, row[:, None], corner)[:, 0], expected, rtol=1e-7, atol=1e-7
+    )
 
 
 def cut(case: Case, phase: np.ndarray) -> Enclosure:
@@ -103,7 +108,8 @@ def cut(case: Case, phase: np.ndarray) -> Enclosure:
     objective = Objective.of(np.asarray(rows), None, np.arange(ROWS), XP)
     problem = NeuronProblem.of(case.root, objective, np.zeros(ROWS), (SETTINGS, SearchSettings()))
     none = np.zeros(len(phase), dtype=int)
-    batch = SignPatterns(none, phase, phase[:, None] * 0, none * 0.0, none, none)
+    one = np.ones((len(phase), 1))
+    batch = SignPatterns(none, phase, phase[:, None] * 0, none * 0.0, none, none, one)
     return problem.enclosure(batch)
 
 
@@ -111,10 +117,11 @@ def cut(case: Case, phase: np.ndarray) -> Enclosure:
 def test_sweeps_give_the_bounds_of_the_graph(seed: int):
     case = case_of(seed)
     patterns = patterns_of(case, seed)
-    sweep = _backward(case.net, patterns.row, _lines(case.net, patterns.phase), patterns.tilt)
+    sweep = _backward(case.net, patterns, _lines(case.net, patterns.phase))
     enclosure = cut(case, patterns.phase)
-    start = {v: x[patterns.row] for v, x in case.rows.start.items()}
-    owner = Owner.equal(len(patterns.row), 1, XP)
+    row = patterns.rows[:, 0]
+    start = {v: x[row] for v, x in case.rows.start.items()}
+    owner = Owner.equal(len(row), 1, XP)
     tilts, place = default_tilts(enclosure, start, owner), 0
     for layer, (_, index) in case.reducer.layers.items():
         stop = place + len(index)
@@ -122,7 +129,7 @@ def test_sweeps_give_the_bounds_of_the_graph(seed: int):
             tilts[layer] = np.array(tilts[layer])
             tilts[layer][:, index] = patterns.tilt[:, place:stop]
         place = stop
-    rows = Rows(start, np.zeros(len(patterns.row)), owner)
+    rows = Rows(start, np.zeros(len(row)), owner)
     expected = optimise(enclosure, rows, 1, SETTINGS, tilts).least
     np.testing.assert_allclose(sweep.least, expected, rtol=1e-6, atol=1e-6)
 
@@ -137,26 +144,42 @@ def test_bounds_are_below_what_points_of_the_pattern_give(seed: int):
     signs = np.sign(np.concatenate([np.zeros((40, 0)), *parts], 1))
     phase = signs * (generator.random(signs.shape) < 0.5)
     row = generator.integers(ROWS, size=40)
-    tilt = generator.uniform(0, 1, phase.shape)
-    found = sweep_patterns(case.net, Patterns(row, phase, tilt), Ascent(4, 0.35, 0.98))
-    assert (found.least <= value_at(case.net, row, corner) + 1e-6).all()
+    tilt, width = generator.uniform(0, 1, phase.shape), 1 + seed % 3
+    rows = (row[:, None] + np.arange(width)) % ROWS
+    weight = np.full(rows.shape, 1 / width)
+    patterns = Patterns(rows, weight, phase, tilt)
+    found = sweep_patterns(case.net, patterns, Ascent(4, 0.35, 0.98))
+    assert (found.weight >= 0).all()
+    np.testing.assert_allclose(found.weight.sum(1), 1, rtol=1e-12)
+    # Whatever the weights are, the greatest of the rows is at least their weighted mean.
+    assert (found.least <= values_at(case.net, rows, corner).max(1) + 1e-6).all()
 
 
 @given(SEEDS)
 def test_gradients_are_those_of_the_bound(seed: int):
     case = case_of(seed)
-    patterns = patterns_of(case, seed)
+    given_, generator = patterns_of(case, seed), np.random.default_rng(seed)
+    rows = (given_.rows + np.arange(2)) % ROWS
+    patterns = replace(given_, rows=rows, weight=generator.uniform(0.2, 0.8, rows.shape))
     lines = _lines(case.net, patterns.phase)
-    sweep = _backward(case.net, patterns.row, lines, patterns.tilt)
-    gradient = _forward(case.net, lines, sweep, -np.sign(sweep.rows_in))
-    direction = np.random.default_rng(seed).normal(size=gradient.shape)
+    sweep = _backward(case.net, patterns, lines)
+    gradients = _forward(case.net, patterns, lines, sweep, -np.sign(sweep.rows_in))
+    tilt, weight = (generator.normal(size=g.shape) for g in gradients)
     sides = [
-        _backward(case.net, patterns.row, lines, patterns.tilt + sign * STEP * direction).least
+        _backward(
+            case.net,
+            replace(
+                patterns,
+                tilt=patterns.tilt + sign * STEP * tilt,
+                weight=patterns.weight + sign * STEP * weight,
+            ),
+            lines,
+        ).least
         for sign in (1, -1)
     ]
     right, left = (sides[0] - sweep.least) / STEP, (sweep.least - sides[1]) / STEP
     smooth = abs(left - right) < 1e-3
-    expected = (gradient * direction).sum(1)
+    expected = (gradients[0] * tilt).sum(1) + (gradients[1] * weight).sum(1)
     np.testing.assert_allclose(((left + right) / 2)[smooth], expected[smooth], atol=2e-3)
 
 
@@ -167,7 +190,9 @@ def test_steps_raise_the_bounds(seed: int):
     once = sweep_patterns(case.net, patterns, Ascent(1, 0.35, 0.98, last=False))
     often = sweep_patterns(case.net, patterns, Ascent(12, 0.35, 0.98, last=False))
     assert (often.least >= once.least).all()
-    again = _backward(case.net, patterns.row, _lines(case.net, patterns.phase), often.tilt)
+    again = _backward(
+        case.net, replace(patterns, tilt=often.tilt), _lines(case.net, patterns.phase)
+    )
     np.testing.assert_allclose(again.least, often.least, rtol=1e-9, atol=1e-9)
 
 
@@ -177,7 +202,9 @@ def test_the_last_multipliers_come_back_where_nothing_is_proved(seed: int):
     case = case_of(seed)
     patterns = patterns_of(case, seed)
     found = sweep_patterns(case.net, patterns, Ascent(3, 0.35, 0.98))
-    again = _backward(case.net, patterns.row, _lines(case.net, patterns.phase), found.tilt)
+    again = _backward(
+        case.net, replace(patterns, tilt=found.tilt), _lines(case.net, patterns.phase)
+    )
     np.testing.assert_allclose(again.passed, found.passed, rtol=1e-9, atol=1e-9)
     done = found.proved > 0
     assert (again.least[done] > 0).all()
@@ -187,21 +214,43 @@ def test_the_last_multipliers_come_back_where_nothing_is_proved(seed: int):
 
 
 @given(SEEDS, st.integers(1, 3))
-def test_parts_and_widths_change_nothing(seed: int, width: int):
+def test_parts_change_nothing(seed: int, width: int):
     case = case_of(seed)
-    patterns = patterns_of(case, seed)
-    count = len(patterns.row) // width * width
-    some = Patterns(patterns.row[:count], patterns.phase[:count], patterns.tilt[:count])
-    ascent = Ascent(3, 0.35, 0.98, width)
-    whole = sweep_patterns(case.net, some, ascent)
-    singly = [
-        sweep_patterns(case.net, Patterns(some.row[i], some.phase[i], some.tilt[i]), ascent)
-        for i in (slice(k, k + width) for k in range(0, count, width))
-    ]
-    for name in ("least", "tilt", "proved"):
+    given_ = patterns_of(case, seed)
+    rows = (given_.rows + np.arange(width)) % ROWS
+    patterns = replace(given_, rows=rows, weight=np.full(rows.shape, 1 / width))
+    ascent = Ascent(3, 0.35, 0.98)
+    whole = sweep_patterns(case.net, patterns, ascent)
+    singly = [sweep_patterns(case.net, patterns[k : k + 1], ascent) for k in range(len(rows))]
+    for name in ("least", "tilt", "weight", "proved", "margin"):
         parts = np.concatenate([getattr(part, name) for part in singly])
         np.testing.assert_allclose(getattr(whole, name), parts, rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(sweep_in_parts(case.net, some, ascent, spread).least, whole.least)
+    parts = sweep_in_parts(case.net, patterns, ascent, spread)
+    np.testing.assert_array_equal(parts.least, whole.least)
+
+
+def test_rows_that_hold_together_only_are_proved_by_a_weighted_sum():
+    """x and -x + 1/2: each may be at most 0, but not both."""
+    builder = Builder(1)
+    hidden = Linear.of(np.array([[1.0], [-1.0]]), np.zeros(2))
+    value = builder.add("hidden", hidden, [Value(0, (1,))], (2,))
+    value = builder.add("relu", Relu.of(2), [value], (2,))
+    last = Linear.of(np.array([[1.0, -1.0], [-1.0, 1.0]]), np.array([0.0, 0.5]))
+    graph = builder.finish(builder.add("last", last, [value], (2,))).on(XP)
+    box = Box(-np.ones((1, 1)), np.ones((1, 1)))
+    how = (numpy_backend("float64"), spread)
+    reducer = refine_root(graph, box, SETTINGS, {}, lambda *_: None, how)
+    rows = Rows({graph.output: np.eye(2)}, np.zeros(2), Owner.equal(1, 2, XP))
+    net = reducer.net(reducer.tail(rows))
+    signs = np.array([[0.0, 0.0], [1.0, -1.0], [-1.0, 1.0]])
+    tilt = np.where(signs == 0, 1.0, 0.0)
+    both, one = np.tile([[0, 1]], (3, 1)), np.array([[1.0, 0.0]] * 3)
+    assert (
+        sweep_patterns(net, Patterns(both, one, signs, tilt), Ascent(40, 0.35, 0.98)).proved
+    ).all()
+    for row in (0, 1):
+        single = Patterns(both[:, row : row + 1], one[:, :1], signs, tilt)
+        assert not sweep_patterns(net, single, Ascent(40, 0.35, 0.98)).proved[0]
 
 
 @given(SEEDS)
@@ -217,7 +266,8 @@ def test_single_precision_and_torch_agree(seed: int):
         if case.net.neurons != exact.net.neurons:
             continue
         arrays = (fast.floats(patterns.phase), fast.floats(patterns.tilt))
-        moved = Patterns(fast.ints(patterns.row), *arrays)
+        rows = fast.ints(patterns.rows)
+        moved = Patterns(rows, fast.full(tuple(rows.shape), 1.0), *arrays)
         found = sweep_patterns(case.net, moved, Ascent(3, 0.1, 0.98, last=False))
         np.testing.assert_allclose(fast.numpy(found.least), expected, rtol=5e-2, atol=5e-3)
 

@@ -55,7 +55,8 @@ class _Root:
         net = self.reducer.net(tail.signed(xp.arange(count), sign))
         fast = net.xp
         tilt = fast.zeros(count, net.neurons) + net.tilt
-        patterns = Patterns(fast.arange(count), tilt * 0, tilt)
+        one = fast.full((count, 1), 1.0)
+        patterns = Patterns(fast.arange(count)[:, None], one, tilt * 0, tilt)
         settings = self.settings
         ascent = Ascent(
             settings.hidden_steps,

@@ -18,6 +18,8 @@ SLACK = 2.0**-19
 precision may be off by."""
 SWEPT_BYTES = 1_500_000
 """Bytes of the largest array that is swept at once on a CPU: it stays in the cache of a core."""
+WEIGHT_RATE = 0.5
+"""Steps of the rows' weights, in units of those of slopes."""
 CROWDED = 0.75
 """Once so few of the rows are left open, the others are dropped from the arrays."""
 
@@ -28,15 +30,20 @@ Spread = Callable[[Callable[[int], "Swept"], range], list["Swept"]]
 
 @dataclass(frozen=True, eq=False)
 class Patterns:
-    """Rows to bound under sign patterns: ``width`` rows for each, one after another.
+    """Sign patterns, and for each a sum of rows to bound under it.
 
     ``phase`` is +1 (at least 0), -1 (at most 0) or 0 (free); ``tilt`` is alpha of a free neuron and
-    beta of a split one.
+    beta of a split one. ``weight`` >= 0 sums to 1: where all rows are to be at most 0, any such
+    sum of them that is above 0 is a proof.
     """
 
-    row: Int[Array, " batch"]
+    rows: Int[Array, "batch width"]
+    weight: Float[Array, "batch width"]
     phase: Float[Array, "batch neurons"]
     tilt: Float[Array, "batch neurons"]
+
+    def __getitem__(self, index: Array | slice) -> Patterns:
+        return Patterns(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +53,11 @@ class Swept:
     least: Float[Array, " batch"]
     """The best bound."""
     tilt: Float[Array, "batch neurons"]
+    weight: Float[Array, "batch width"]
     passed: Float[Array, "batch neurons"]
     """The rows' coefficients on the neurons' outputs (nu)."""
     margin: Float[Array, " batch"]
-    """The row's value at its minimiser, run through the network."""
+    """The greatest of the pattern's rows at the minimiser, run through the network."""
     corner: Float[Array, "batch n"]
     """The minimiser, in [-1, 1]^n."""
     proved: Float[Array, " batch"]
@@ -103,14 +111,25 @@ class _Sweep:
     """The lower lines' slopes."""
 
 
-def _backward(net: Reduced, row: Array, lines: _Lines, tilt: Array) -> _Sweep:
-    xp = net.xp
-    lower = lines.gain * tilt
+def _mixed(rows: Array, weight: Array, of_rows: Array) -> Array:
+    """Sums of rows of a matrix, or of a vector."""
+    if rows.shape[1] == 1:
+        return of_rows[rows[:, 0]]
+    total = of_rows[rows[:, 0]] * 0
+    for k in range(rows.shape[1]):
+        part = weight[:, k] if of_rows.ndim == 1 else weight[:, k, None]
+        total += part * of_rows[rows[:, k]]
+    return total
+
+
+def _backward(net: Reduced, patterns: Patterns, lines: _Lines) -> _Sweep:
+    xp, rows, weight = net.xp, patterns.rows, patterns.weight
+    lower = lines.gain * patterns.tilt
     lower += lines.untilted
-    split = lines.cut * tilt
-    pending = xp.copy(net.row_links[row])
+    split = lines.cut * patterns.tilt
+    pending = xp.copy(_mixed(rows, weight, net.row_links))
     multiplier = pending * 0
-    constant = xp.copy(net.row_bias[row])
+    constant = xp.copy(_mixed(rows, weight, net.row_bias))
     for part in reversed(net.layers):
         nu = pending[:, part]
         above = nu.clip(max=0)
@@ -122,14 +141,20 @@ def _backward(net: Reduced, row: Array, lines: _Lines, tilt: Array) -> _Sweep:
             pending[:, : part.start] += step @ net.links[part, : part.start]
         multiplier[:, part] = step
     rows_in = multiplier @ net.weights
-    rows_in += net.row_weights[row]
+    rows_in += _mixed(rows, weight, net.row_weights)
     constant += multiplier @ net.bias
     reach = abs(rows_in).sum(1)
     return _Sweep(constant - reach, abs(constant) + reach, pending, rows_in, lower)
 
 
-def _forward(net: Reduced, lines: _Lines, sweep: _Sweep, corner: Array) -> Array:
-    """d(bound)/d(tilt): the minimiser pushed through the lines that the rows chose."""
+def _forward(
+    net: Reduced, patterns: Patterns, lines: _Lines, sweep: _Sweep, corner: Array
+) -> tuple[Array, Array]:
+    """d(bound)/d(tilt) and d(bound)/d(weight).
+
+    The minimiser is pushed through the lines that the rows chose; what arrives at a row is its
+    weight's derivative.
+    """
     xp = net.xp
     source = corner @ net.weights.T
     source += net.bias
@@ -145,10 +170,24 @@ def _forward(net: Reduced, lines: _Lines, sweep: _Sweep, corner: Array) -> Array
     gradient = sweep.passed.clip(min=0) * lines.gain
     gradient += lines.cut
     gradient *= source
-    return gradient
+    if patterns.rows.shape[1] == 1:
+        return gradient, patterns.weight * 0
+    return gradient, _at_rows(net, patterns.rows, value, corner)
 
 
-def value_at(net: Reduced, row: Array, corner: Float[Array, "batch n"]) -> Float[Array, " batch"]:
+def _at_rows(net: Reduced, rows: Array, value: Array, corner: Array) -> Array:
+    """Rows [batch, width] of the values that arrive at them."""
+    columns = []
+    for k in range(rows.shape[1]):
+        row = rows[:, k]
+        total = net.row_bias[row] + (value * net.row_links[row]).sum(1)
+        columns.append((total + (corner * net.row_weights[row]).sum(1))[:, None])
+    return net.xp.cat(columns, 1)
+
+
+def values_at(
+    net: Reduced, rows: Int[Array, "batch width"], corner: Float[Array, "batch n"]
+) -> Float[Array, "batch width"]:
     """Some rows of the network at points of the box."""
     source = corner @ net.weights.T
     source += net.bias
@@ -158,33 +197,30 @@ def value_at(net: Reduced, row: Array, corner: Float[Array, "batch n"]) -> Float
             source[:, part] += value[:, : part.start] @ net.links[part, : part.start].T
         s = source[:, part]
         value[:, part] = s.clip(min=0) + net.leak[part] * s.clip(max=0)
-    total = net.row_bias[row] + (value * net.row_links[row]).sum(1)
-    return total + (corner * net.row_weights[row]).sum(1)
+    return _at_rows(net, rows, value, corner)
 
 
 @dataclass(eq=False)
 class _State:
-    """The rows at work: their places in the result, and the optimiser's memory."""
+    """The patterns at work: their places in the result, and the optimiser's memory."""
 
-    xp: Backend
     place: Array
-    row: Array
+    patterns: Patterns
     lines: _Lines
-    tilt: Array
     limit: Array
     scale: Array
     mean: Array
     square: Array
 
     def keep(self, index: Array) -> None:
-        """Drop the other rows."""
-        for f in fields(self)[1:]:
+        """Drop the other patterns."""
+        for f in fields(self):
             setattr(self, f.name, getattr(self, f.name)[index])
 
 
 @dataclass(frozen=True)
 class Ascent:
-    """How rows are raised: so many evaluations, the size of Adam's steps, rows of a pattern.
+    """How rows are raised: so many evaluations, and the size of Adam's steps.
 
     With ``last``, the multipliers that come back are those of the proof, or else the last ones, not
     the best: what a few steps from one pattern to the next could not gain yet must add up.
@@ -193,68 +229,65 @@ class Ascent:
     steps: int
     rate: float
     decay: float
-    width: int = 1
     last: bool = True
 
 
 def sweep_in_parts(net: Reduced, patterns: Patterns, ascent: Ascent, spread: Spread) -> Swept:
-    """All rows of some patterns, in parts that stay in the cache; ``spread`` maps over them."""
-    rows, width = patterns.row.shape[0], ascent.width
-    each = rows
+    """All patterns, in parts that stay in the cache; ``spread`` maps over them."""
+    count, each = patterns.rows.shape[0], patterns.rows.shape[0]
     if net.xp.device == "cpu":
-        each = max(1, SWEPT_BYTES // (4 * max(net.inputs, net.neurons) * width)) * width
+        each = max(1, SWEPT_BYTES // (4 * max(net.inputs, net.neurons)))
 
     def part(start: int) -> Swept:
-        some = slice(start, start + each)
-        arrays = (patterns.row[some], patterns.phase[some], patterns.tilt[some])
-        return sweep_patterns(net, Patterns(*arrays), ascent)
+        return sweep_patterns(net, patterns[start : start + each], ascent)
 
-    return Swept.cat(spread(part, range(0, rows, each)), net.xp)
+    return Swept.cat(spread(part, range(0, count, each)), net.xp)
 
 
 def sweep_patterns(net: Reduced, patterns: Patterns, ascent: Ascent) -> Swept:
-    """Raise the bounds of all rows; a pattern ends once a row is proved."""
-    xp, rows = net.xp, patterns.row.shape[0]
+    """Raise the bounds of all patterns; each ends once it is proved."""
+    xp, count = net.xp, patterns.rows.shape[0]
     found = Swept(
-        xp.full((rows,), -float("inf")),
+        xp.full((count,), -float("inf")),
         xp.copy(patterns.tilt),
-        xp.zeros(rows, net.neurons),
-        xp.zeros(rows),
-        xp.zeros(rows, net.inputs),
-        xp.zeros(rows),
+        xp.copy(patterns.weight),
+        xp.zeros(count, net.neurons),
+        xp.zeros(count),
+        xp.zeros(count, net.inputs),
+        xp.zeros(count),
     )
-    state, left = _begin(net, patterns), xp.arange(rows)
+    state, left = _begin(net, patterns), xp.arange(count)
     for step in range(1, ascent.steps + 1):
-        sweep = _backward(net, state.row, state.lines, state.tilt)
+        sweep = _backward(net, state.patterns, state.lines)
         corner = -xp.function("sign", sweep.rows_in)
-        _remember(found, state, (sweep, corner), left, last=ascent.last)
+        _remember(found, state, (sweep, corner), left, xp, last=ascent.last)
         if step == ascent.steps:
             break
         if step == 1:
             _rescale(net, state, sweep)
-        left = _still_open(found, state.place, ascent.width, xp)
+        left = xp.nonzero(found.proved[state.place] == 0)[0]
         if left.shape[0] == 0:
             break
-        gradient = _forward(net, state.lines, sweep, corner)
-        _adam(state, gradient, step, ascent)
+        gradients = _forward(net, state.patterns, state.lines, sweep, corner)
+        _adam(state, gradients, step, ascent, xp)
         if left.shape[0] <= CROWDED * state.place.shape[0]:
             state.keep(left)
             left = xp.arange(left.shape[0])
-    return replace(found, margin=value_at(net, patterns.row, found.corner))
+    return replace(found, margin=xp.amax(values_at(net, patterns.rows, found.corner), 1))
 
 
 def _begin(net: Reduced, patterns: Patterns) -> _State:
-    xp, rows = net.xp, patterns.row.shape[0]
+    xp, count = net.xp, patterns.rows.shape[0]
+    tilt, weight = xp.copy(patterns.tilt), xp.copy(patterns.weight)
+    columns = net.neurons + weight.shape[1]
     return _State(
-        xp,
-        xp.arange(rows),
-        patterns.row,
+        xp.arange(count),
+        Patterns(patterns.rows, weight, patterns.phase, tilt),
         _lines(net, patterns.phase),
-        xp.copy(patterns.tilt),
         xp.where(patterns.phase == 0, xp.full((1,), 1.0), xp.full((1,), float("inf"))),
-        xp.full((rows, net.neurons), 1.0),
-        xp.zeros(rows, net.neurons),
-        xp.zeros(rows, net.neurons),
+        xp.full((count, net.neurons), 1.0),
+        xp.zeros(count, columns),
+        xp.zeros(count, columns),
     )
 
 
@@ -267,25 +300,34 @@ def _rescale(net: Reduced, state: _State, sweep: _Sweep) -> None:
 
 
 def _remember(
-    found: Swept, state: _State, result: tuple[_Sweep, Array], index: Array, *, last: bool
+    found: Swept,
+    state: _State,
+    result: tuple[_Sweep, Array],
+    index: Array,
+    xp: Backend,
+    *,
+    last: bool,
 ) -> None:
-    """Note what the last sweep gave to the rows ``index`` of patterns that are still open."""
+    """Note what the last sweep gave to the patterns ``index``, which are still open."""
     sweep, corner = result
     if not last:
         better = sweep.least[index] > found.least[state.place[index]]
         index = index[better]
-    place = state.place[index]
-    least = sweep.least[index]
-    found.least[place] = state.xp.maximum(found.least[place], least)
-    found.tilt[place] = state.tilt[index]
+    place, least = state.place[index], sweep.least[index]
+    found.least[place] = xp.maximum(found.least[place], least)
+    found.tilt[place] = state.patterns.tilt[index]
+    found.weight[place] = state.patterns.weight[index]
     found.passed[place] = sweep.passed[index]
     found.corner[place] = corner[index]
-    found.proved[place] = state.xp.floats(least > SLACK * sweep.size[index])
+    found.proved[place] = xp.floats(least > SLACK * sweep.size[index])
 
 
-def _adam(state: _State, gradient: Array, step: int, ascent: Ascent) -> None:
+def _adam(
+    state: _State, gradients: tuple[Array, Array], step: int, ascent: Ascent, xp: Backend
+) -> None:
     rate = ascent.rate * ascent.decay ** (step - 1)
-    gradient *= state.scale
+    patterns, neurons = state.patterns, state.limit.shape[1]
+    gradient = xp.cat([gradients[0] * state.scale, gradients[1]], 1)
     state.mean *= ADAM_MEAN
     state.mean += (1 - ADAM_MEAN) * gradient
     gradient *= gradient
@@ -295,15 +337,16 @@ def _adam(state: _State, gradient: Array, step: int, ascent: Ascent) -> None:
     size = state.square**0.5
     size += ADAM_FLOOR * second
     move = state.mean / size
-    move *= state.scale
     move *= rate * second / first
-    state.tilt += move
-    state.tilt = state.tilt.clip(min=0)
-    over = state.tilt - state.limit
-    state.tilt -= over.clip(min=0)
-
-
-def _still_open(found: Swept, place: Array, width: int, xp: Backend) -> Array:
-    """Where in ``place`` the patterns stand none of whose rows is proved yet."""
-    proved = xp.amax(found.proved[place].reshape(-1, width), 1)
-    return xp.nonzero(xp.repeat(proved, width) == 0)[0]
+    tilt = patterns.tilt
+    tilt += move[:, :neurons] * state.scale
+    tilt = tilt.clip(min=0)
+    tilt -= (tilt - state.limit).clip(min=0)
+    weight = patterns.weight
+    if weight.shape[1] > 1:
+        weight = (weight + WEIGHT_RATE * move[:, neurons:]).clip(min=0)
+        total = weight.sum(1)[:, None]
+        weight = xp.where(
+            total > 0, weight / xp.where(total > 0, total, total + 1), patterns.weight
+        )
+    state.patterns = replace(patterns, tilt=tilt, weight=weight)

@@ -50,25 +50,19 @@ def _bound_reduced(
     """Sweep the reduced network in single precision; what it closes is sealed on the graph."""
     xp, fast, count = problem.root.graph.xp, net.xp, len(batch)
     found = _sweep(problem, net, batch, effort)
-    least = found.least.reshape(count, problem.width)
-    best = least.argmax(1)
-    chosen = fast.arange(count) * problem.width + best
-    margin = fast.maximum(fast.astype_double(least[fast.arange(count), best]), batch.margin)
+    margin = fast.maximum(fast.astype_double(found.least), batch.margin)
     margin = fast.where(fast.function("isnan", margin), batch.margin, margin)
-    batch = replace(batch, tilts=found.tilt.reshape(batch.tilts.shape), margin=margin)
-    batch = replace(batch, branch=_branch_reduced(net, batch, found.passed[chosen]))
-    proved = fast.nonzero(found.proved[chosen] > 0)[0]
-    sealed, records = _seal(problem, batch[proved], best[proved], effort[1])
+    batch = replace(batch, tilts=found.tilt[:, None], weight=found.weight, margin=margin)
+    batch = replace(batch, branch=_branch_reduced(net, batch, found.passed))
+    proved = fast.nonzero(found.proved > 0)[0]
+    sealed, records = _seal(problem, batch[proved], effort[1])
     # What single precision takes for closed, but the seal does not, stays open.
     margin = fast.where(margin > 0, margin * 0, margin)
-    closed = fast.bools(margin * 0)
+    closed = fast.bools(fast.zeros(count))
     closed[proved] = sealed
     batch = replace(batch, margin=margin)
-    promising = ~closed
-    if problem.width == 1:
-        scale = SLACK * (1 + abs(found.least[chosen]))
-        promising = promising & (found.margin[chosen] <= scale)
-    corner = found.corner[chosen][fast.nonzero(promising)[0]]
+    promising = ~closed & (found.margin <= SLACK * (1 + abs(found.least)))
+    corner = found.corner[fast.nonzero(promising)[0]]
     low, high = problem.root.boxes[0].lower, problem.root.boxes[0].upper
     points = xp.where(xp.floats(corner) > 0, high, low)
     keep, stuck = (
@@ -82,43 +76,39 @@ def _bound_reduced(
 def _sweep(
     problem: NeuronProblem, net: Reduced, batch: SignPatterns, effort: tuple[int, Workers]
 ) -> Swept:
-    """All rows of a batch."""
-    fast, width, bounds = net.xp, problem.width, problem.bounds
-    phase = fast.repeat(batch.phase, width) if width > 1 else batch.phase
-    row = problem.members[batch.clause].reshape(-1)
-    patterns = Patterns(row, phase, batch.tilts.reshape(phase.shape))
-    ascent = Ascent(effort[0], bounds.split_rate, bounds.learning_rate_decay, width)
+    """The clauses' sums of rows, raised by some steps."""
+    bounds, rows = problem.bounds, problem.members[batch.clause]
+    patterns = Patterns(rows, batch.weight, batch.phase, batch.tilts[:, 0])
+    ascent = Ascent(effort[0], bounds.split_rate, bounds.learning_rate_decay)
     return sweep_in_parts(net, patterns, ascent, effort[1].map)
 
 
 def _seal(
-    problem: NeuronProblem, batch: SignPatterns, best: Int[Array, " batch"], workers: Workers
+    problem: NeuronProblem, batch: SignPatterns, workers: Workers
 ) -> tuple[Array, list[Chosen]]:
-    """Which subproblems their best rows close for certain, and the multipliers that do it."""
+    """Which subproblems are closed for certain, and the multipliers that do it."""
     graph = problem.root.graph
     xp = graph.xp
     floats = sum(graph.size(v) for v in range(len(graph.nodes) + 1))
     each = max(1, SEALED_BYTES // (8 * 16 * floats))
     each = max(1, min(each, -(-len(batch) // workers.count)))
 
-    def seal(start: int) -> tuple[Array, Chosen]:
-        part, row = batch[start : start + each], best[start : start + each]
+    def seal(start: int) -> tuple[Array, list[Chosen]]:
+        part = batch[start : start + each]
         enclosure = problem.enclosure(part)
-        rows = problem.rows(part, enclosure, row)
-        single = replace(part, tilts=part.tilts[xp.arange(len(part)), row][:, None])
-        tilts = problem.expand(single, enclosure, rows)
+        rows = problem.sums(part, enclosure)
+        tilts = problem.expand(part, enclosure, rows)
         tilts = {value: project(enclosure, value, tilt) for value, tilt in tilts.items()}
         found = optimise(enclosure, rows, 1, problem.bounds, tilts)
         sure = found.least > 0
         done = xp.nonzero(sure)[0]
         tilts = {value: tilt[done] for value, tilt in found.tilts.items()}
-        number = xp.numpy(problem.members[part.clause, row][done])
-        return sure, problem.choice(part[done], tilts, number)
+        return sure, problem.choices(part[done], tilts)
 
     if len(batch) == 0:
         return xp.bools(xp.zeros(0)), []
     parts = workers.map(seal, range(0, len(batch), each))
-    return xp.cat([sure for sure, _ in parts], 0), [chosen for _, chosen in parts]
+    return xp.cat([sure for sure, _ in parts], 0), [c for _, chosen in parts for c in chosen]
 
 
 def _branch_reduced(

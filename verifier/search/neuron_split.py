@@ -13,9 +13,10 @@ from functools import cached_property
 
 import numpy as np
 
-from verifier.bounds import Enclosure, Objective
+from verifier.bounds import DOUBLE_ROUNDOFF, Enclosure, Objective
 from verifier.bounds.optimise import TILT_STEPS, Rows, default_tilts
 from verifier.bounds.reduced import Reduced, Reducer
+from verifier.bounds.sweep import Ascent, Patterns, sweep_patterns
 from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
 from verifier.sets import Box, Owner
@@ -56,6 +57,8 @@ class SignPatterns:
     branch: Int[Array, " batch"]
     """The neuron to split next; -1 where no free neuron's relaxation costs anything."""
     node: Int[Array, " batch"]
+    weight: Float[Array, "batch width"]
+    """The sum of the clause's rows that is bounded; where the graph is swept, each row is."""
 
     def __len__(self) -> int:
         return self.clause.shape[0]
@@ -164,7 +167,7 @@ class NeuronProblem:
             cpu = (
                 self.settings.swept_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu
             )
-            work = self.reduced.work * 2 * self.bounds.split_steps * self.width
+            work = self.reduced.work * 2 * self.bounds.split_steps
             return max(16, cpu // work)
         rows = self.settings.rows_in_round(graph, xp)
         sweeps = 2 * self.bounds.split_steps
@@ -174,7 +177,8 @@ class NeuronProblem:
     def roots(self, clauses: Int[Array, " batch"], node: Int[Array, " batch"]) -> SignPatterns:
         """One subproblem for each of some clauses, with the relaxations' own slopes."""
         xp, batch = self.xp, clauses.shape[0]
-        tilts = xp.zeros(batch, self.width, self.neurons)
+        width = self.width if self.reduced is None else 1
+        tilts = xp.zeros(batch, width, self.neurons)
         start = 0
         for layer in self.layers:
             planes = self.root.relaxations[layer.value]
@@ -191,7 +195,23 @@ class NeuronProblem:
             xp.doubles(xp.zeros(batch)) - float("inf"),
             xp.ints(xp.zeros(batch)) - 1,
             node,
+            self._weights(clauses, tilts),
         )
+
+    def _weights(
+        self, clauses: Int[Array, " batch"], tilts: Float[Array, "batch _ neurons"]
+    ) -> Float[Array, "batch width"]:
+        """All on the row of each clause that is bounded best at the root."""
+        xp, count, net = self.xp, clauses.shape[0], self.reduced
+        weight = xp.zeros(count, self.width)
+        best = xp.arange(count) * 0
+        if net is not None and self.width > 1:
+            rows = self.members[clauses].reshape(-1, 1)
+            one, tilt = xp.full((rows.shape[0], 1), 1.0), xp.repeat(tilts[:, 0], self.width)
+            plain = sweep_patterns(net, Patterns(rows, one, tilt * 0, tilt), Ascent(1, 0.0, 1.0))
+            best = plain.least.reshape(count, self.width).argmax(1)
+        weight[xp.arange(count), best] = 1.0
+        return weight
 
     def enclosure(self, batch: SignPatterns) -> Enclosure:
         """The root's bounds with the split neurons cut to their sides."""
@@ -227,18 +247,51 @@ class NeuronProblem:
         result.fused.discard(layer.source)
         result.relaxations[layer.value] = replace(planes, cut=cut, noise=noise)
 
-    def rows(
-        self, batch: SignPatterns, enclosure: Enclosure, which: Int[Array, " batch"] | None = None
-    ) -> Rows:
-        """The property's rows of a batch: all ``width`` for each subproblem, or one of them."""
+    def rows(self, batch: SignPatterns, enclosure: Enclosure) -> Rows:
+        """The property's rows of a batch, ``width`` for each subproblem."""
         xp = self.root.graph.xp
-        if which is None:
-            row, each = self.members[batch.clause].reshape(-1), self.width
-        else:
-            row, each = self.members[batch.clause, which], 1
-        owner = Owner.equal(len(batch), each, xp)
+        row = self.members[batch.clause].reshape(-1)
+        owner = Owner.equal(len(batch), self.width, xp)
         start, error = self.objective.start(row, enclosure, owner)
         return Rows(start, -self.thresholds[row] - error, owner)
+
+    def sums(self, batch: SignPatterns, enclosure: Enclosure) -> Rows:
+        """The weighted sum of each subproblem's rows, rounding included."""
+        rows = self.rows(batch, enclosure)
+        if self.width == 1:
+            return rows
+        xp, count, width = self.root.graph.xp, len(batch), self.width
+        weight = xp.floats(batch.weight)
+        owner = Owner.equal(count, 1, xp)
+        wide = xp.astype_double(weight)
+        parts = rows.constant.reshape(count, width)
+        constant = (wide * parts).sum(1)
+        cost = 2 * gamma(width + 2, DOUBLE_ROUNDOFF) * (wide * abs(parts)).sum(1)
+        start = {}
+        for value, part in rows.start.items():
+            terms = weight[:, :, None] * part.reshape(count, width, -1)
+            start[value] = terms.sum(1)
+            most = enclosure.boxes[value].magnitude(xp)
+            off = xp.row_dot(abs(terms).sum(1), most)
+            cost = cost + 2 * gamma(width + 2, xp.unit_roundoff) * off
+        return Rows(start, constant - cost - xp.tiny, owner)
+
+    def choices(self, batch: SignPatterns, tilts: dict[int, Array]) -> list[Chosen]:
+        """The multipliers of closed subproblems, as the proof tree records them."""
+        xp = self.root.graph.xp
+        rows, weight = xp.numpy(self.members[batch.clause]), xp.numpy(batch.weight)
+        if self.width == 1:
+            return [self.choice(batch, tilts, rows[:, 0])]
+        found = []
+        for i in range(len(batch)):
+            one = {value: tilt[i : i + 1] for value, tilt in tilts.items()}
+            used = np.flatnonzero(weight[i])
+            chosen = self.choice(batch[i : i + 1], one, rows[i, used[:1]])
+            if len(used) > 1:
+                sums = (rows[i, used], weight[i, used].astype(np.float64))
+                chosen = replace(chosen, row=np.array([-1]), weights=sums)
+            found.append(chosen)
+        return found
 
     def expand(self, batch: SignPatterns, enclosure: Enclosure, rows: Rows) -> dict[int, Array]:
         """The batch's tilts as the optimiser wants them: whole layers, one row after another."""
