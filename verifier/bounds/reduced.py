@@ -54,6 +54,8 @@ class Reduced:
     """The lower line that is closest: 0 or 1."""
     reach: Float[Array, " neurons"]
     """``kink`` times the size of everything that reads the neuron."""
+    cost: Float[Array, " neurons"]
+    """``offset`` times the size of what may read the chord."""
 
     @property
     def neurons(self) -> int:
@@ -211,7 +213,9 @@ class Reducer:
         arrays += [rows.weights * radius, rows.links, rows.bias + rows.weights @ center]
         of_neurons = xp.cat([xp.zeros(5, 0), *self.lines], 1)
         reach = of_neurons[3] * abs(links).sum(0)
-        moved = [self.xp.floats(xp.numpy(x)) for x in (*arrays, *of_neurons, reach)]
+        readers = abs(links).sum(0) - rows.links.clip(max=0).sum(0)
+        extra = (reach, of_neurons[1] * readers)
+        moved = [self.xp.floats(xp.numpy(x)) for x in (*arrays, *of_neurons, *extra)]
         return Reduced(self.xp, tuple(slices), *moved)
 
 

@@ -163,11 +163,14 @@ class NeuronSearch:
         size, first = problem.batch_size(), True
         exhausted, worst = 0, float("inf")
         while len(frontier):
-            if context.left <= 0:
-                return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
             batch = frontier.take(size)
             steps = context.bounds.objective_steps if first else context.bounds.split_steps
-            result = bound_neurons(problem, batch, steps, self.workers)
+            try:
+                context.bounds.check_time()
+                result = bound_neurons(problem, batch, steps, self.workers)
+            except DeadlinePassed:
+                frontier.push(batch)
+                return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
             first = False
             self.bounded += len(batch)
             self.tree.close(result.closed)

@@ -53,7 +53,7 @@ def _bound_reduced(
     margin = fast.maximum(fast.astype_double(found.least), batch.margin)
     margin = fast.where(fast.function("isnan", margin), batch.margin, margin)
     batch = replace(batch, tilts=found.tilt[:, None], weight=found.weight, margin=margin)
-    batch = replace(batch, branch=_branch_reduced(net, batch, found.passed))
+    batch = replace(batch, branch=_branch_reduced(problem, net, batch, found.passed))
     proved = fast.nonzero(found.proved > 0)[0]
     sealed, records = _seal(problem, batch[proved], effort[1])
     # What single precision takes for closed, but the seal does not, stays open.
@@ -112,7 +112,10 @@ def _seal(
 
 
 def _branch_reduced(
-    net: Reduced, batch: SignPatterns, passed: Float[Array, "batch neurons"]
+    problem: NeuronProblem,
+    net: Reduced,
+    batch: SignPatterns,
+    passed: Float[Array, "batch neurons"],
 ) -> Int[Array, " batch"]:
     """The free neuron whose chord costs the chosen row most: -nu- times its offset.
 
@@ -126,6 +129,9 @@ def _branch_reduced(
     other = passed.clip(min=0) * net.kink * free
     least = fast.floats(abs(batch.margin))
     weak = ((score + other).sum(1) < WEAK * least)[:, None]
+    if problem.width > 1:
+        # The sum of rows that is bounded now is not the only one.
+        score = fast.where(fast.amax(score, 1)[:, None] > 0, score, net.cost * free)
     score = fast.where(fast.amax(score, 1)[:, None] > 0, score, other)
     score = fast.where(weak, free * net.reach, score)
     choice = score.argmax(1)

@@ -201,16 +201,16 @@ class NeuronProblem:
     def _weights(
         self, clauses: Int[Array, " batch"], tilts: Float[Array, "batch _ neurons"]
     ) -> Float[Array, "batch width"]:
-        """All on the row of each clause that is bounded best at the root."""
+        """Half on the row of each clause that is bounded best at the root, half on all alike."""
         xp, count, net = self.xp, clauses.shape[0], self.reduced
-        weight = xp.zeros(count, self.width)
+        weight = xp.full((count, self.width), 0.5 / self.width)
         best = xp.arange(count) * 0
         if net is not None and self.width > 1:
             rows = self.members[clauses].reshape(-1, 1)
             one, tilt = xp.full((rows.shape[0], 1), 1.0), xp.repeat(tilts[:, 0], self.width)
             plain = sweep_patterns(net, Patterns(rows, one, tilt * 0, tilt), Ascent(1, 0.0, 1.0))
             best = plain.least.reshape(count, self.width).argmax(1)
-        weight[xp.arange(count), best] = 1.0
+        weight[xp.arange(count), best] += 0.5
         return weight
 
     def enclosure(self, batch: SignPatterns) -> Enclosure:
