@@ -51,8 +51,8 @@ class SignPatterns:
     clause: Int[Array, " batch"]
     phase: Float[Array, "batch neurons"]
     """+1: the neuron is at least 0; -1: at most 0; 0: free."""
-    tilts: Float[Array, "batch width neurons"]
-    """alpha or beta of each neuron for each row of the clause."""
+    tilts: Float[Array, "batch sums neurons"]
+    """alpha or beta of each neuron for each row of the clause, or for the one sum of them."""
     margin: Float[Array, " batch"]
     branch: Int[Array, " batch"]
     """The neuron to split next; -1 where no free neuron's relaxation costs anything."""
@@ -310,7 +310,7 @@ class NeuronProblem:
 
     def pack(
         self, tilts: dict[int, Array], batch: SignPatterns
-    ) -> Float[Array, "batch width neurons"]:
+    ) -> Float[Array, "batch sums neurons"]:
         """The reverse of ``expand``; layers that the rows do not pass keep their tilts."""
         xp = self.root.graph.xp
         flat = xp.copy(batch.tilts).reshape(len(batch) * self.width, self.neurons)
