@@ -87,6 +87,30 @@ def test_blocks_of_no_elements(tmp_path):
     assert "node 'col' (Col2Im)" in refused(save(tmp_path / "m.onnx", proto))
 
 
+@pytest.mark.parametrize("op_type", ["Odd\nName", "Sh\x0bout"])
+def test_errors_are_one_line_whatever_names_a_file_holds(tmp_path, op_type):
+    node = helper.make_node(op_type, ["x"], ["y"], "a\nnode")
+    path = save(tmp_path / "m.onnx", one(node))
+    assert refused(path, UnsupportedModel).isprintable()
+    assert describe(path).unsupported.isprintable()
+
+
+@pytest.mark.parametrize("size", [2**32, 2**40, -3])
+def test_windows_of_absurd_size(tmp_path, size):
+    constants = {"size": np.array([size, 4]), "block": np.array([2, 2])}
+    node = helper.make_node("Col2Im", ["x", "size", "block"], ["y"], "col", strides=[1, 1])
+    with pytest.raises((ModelError, UnsupportedModel)):
+        load_model(save(tmp_path / "m.onnx", one(node, (1, 4, 4), constants, opset=18)))
+
+
+@pytest.mark.parametrize("op_type", ["SequenceAt", "SequenceErase", "SequenceLength"])
+def test_arrays_where_sequences_must_be(tmp_path, op_type):
+    names = ["x", "place"] if op_type != "SequenceLength" else ["x"]
+    node = helper.make_node(op_type, names, ["y"], "n")
+    path = save(tmp_path / "m.onnx", one(node, constants={"place": np.array(0)}))
+    assert "an array, need a sequence" in refused(path)
+
+
 def test_complex_constants(tmp_path):
     proto = mlp()
     numbers = np.ones(6, dtype=np.complex64)

@@ -17,7 +17,7 @@ else:
     # Layers above, known here by name only.
     Value = Builder = Any
 
-MOST_ELEMENTS = 2**28
+MOST_ELEMENTS = 2**26
 """The largest array that a network may make of small ones."""
 
 Operand = Any

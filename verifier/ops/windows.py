@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from verifier.errors import ModelError
-from verifier.families.onnx_node import OnnxNode
+from verifier.families.onnx_node import OnnxNode, bounded
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Windows:
         if not len(kernel) == len(strides) == len(dilations) == rank or len(pads) != 2 * rank:
             message = f"windows of {len(kernel)} axes over values of {rank} spatial axes"
             raise ModelError(message)
+        if min((*kernel, *strides, *dilations), default=1) < 1:
+            message = f"windows of {kernel} with strides {strides} and dilations {dilations}"
+            raise ModelError(message)
         mode = node.attributes.get("auto_pad", "NOTSET")
         if mode == "VALID":
             pads = (0,) * (2 * rank)
@@ -43,6 +46,7 @@ class Windows:
         if min(windows.counts, default=1) < 1:
             message = f"windows of {kernel} do not fit into {space} with pads {pads}"
             raise ModelError(message)
+        bounded((*windows.counts, *kernel))
         return windows
 
     def span(self, axis: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from verifier.errors import UnsupportedModel
 from verifier.load.onnx.importer import DOMAINS, operator_counts
-from verifier.load.onnx.load import model_from
+from verifier.load.onnx.load import model_from, one_line
 from verifier.load.onnx.model import Model
 from verifier.load.onnx.read import read_model
 
@@ -44,7 +44,7 @@ def describe(path: str | Path) -> Description:
     try:
         model = model_from(path, data, proto)
     except UnsupportedModel as error:
-        unsupported = str(error)
+        unsupported = one_line(str(error))
     initial = {tensor.name for tensor in proto.graph.initializer}
     return Description(
         path=path,

@@ -27,8 +27,13 @@ def load_model(path: str | Path) -> Model:
     try:
         return model_from(path, data, proto)
     except (ModelError, UnsupportedModel) as error:
-        message = f"{path.name}: {error}"
+        message = one_line(f"{path.name}: {error}")
         raise type(error)(message) from error
+
+
+def one_line(text: str) -> str:
+    """A message in which names from the file may stand, without line breaks."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def model_from(path: Path, data: bytes, proto: Any) -> Model:

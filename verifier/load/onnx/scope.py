@@ -140,7 +140,8 @@ def read_node(scope: Scope, proto: Any) -> None:
         scope.shared.unsupported.append((proto.op_type, scope.prefix + label, str(error)))
         results = None
     except (ModelError, *BROKEN) as error:
-        message = f"node {label!r} ({proto.op_type}): {error}"
+        problem = str(error).strip().split("\n", 1)[0]
+        message = f"node {label!r} ({proto.op_type}): {problem}"
         raise ModelError(message) from error
     if results is None:
         results = (Unread(),) * len(proto.output)

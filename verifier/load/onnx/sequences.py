@@ -15,6 +15,13 @@ from verifier.ops.sum import concatenate
 Operands = tuple[Any, ...]
 
 
+def _sequence(operand: Any) -> list[Any]:
+    if not isinstance(operand, list):
+        message = "an array, need a sequence"
+        raise ModelError(message)
+    return operand
+
+
 def _place(sequence: list[Any], operand: Any, *, ends: int) -> int:
     place = known(operand, "a place in a sequence")
     if not -len(sequence) <= place < len(sequence) + ends:
@@ -28,7 +35,7 @@ def _construct(scope: Scope, proto: Any, label: str, operands: Operands) -> Oper
 
 
 def _insert(scope: Scope, proto: Any, label: str, operands: Operands) -> Operands:
-    sequence, new, *place = operands
+    sequence, new, *place = _sequence(operands[0]), *operands[1:]
     at = _place(sequence, place[0], ends=1) if place else len(sequence)
     result = list(sequence)
     result.insert(at, new)
@@ -36,18 +43,19 @@ def _insert(scope: Scope, proto: Any, label: str, operands: Operands) -> Operand
 
 
 def _erase(scope: Scope, proto: Any, label: str, operands: Operands) -> Operands:
-    sequence, *place = operands
+    sequence, *place = _sequence(operands[0]), *operands[1:]
     result = list(sequence)
     del result[_place(sequence, place[0], ends=0) if place else -1]
     return (result,)
 
 
 def _at(scope: Scope, proto: Any, label: str, operands: Operands) -> Operands:
-    return (operands[0][_place(operands[0], operands[1], ends=0)],)
+    sequence = _sequence(operands[0])
+    return (sequence[_place(sequence, operands[1], ends=0)],)
 
 
 def _length(scope: Scope, proto: Any, label: str, operands: Operands) -> Operands:
-    return (np.array(len(operands[0])),)
+    return (np.array(len(_sequence(operands[0]))),)
 
 
 def _split(scope: Scope, proto: Any, label: str, operands: Operands) -> Operands:
@@ -74,7 +82,7 @@ def _split(scope: Scope, proto: Any, label: str, operands: Operands) -> Operands
 
 
 def _concatenate(scope: Scope, proto: Any, label: str, operands: Operands) -> Operands:
-    options, parts = attributes(proto), operands[0]
+    options, parts = attributes(proto), _sequence(operands[0])
     new = bool(options.get("new_axis", 0))
     if not parts:
         message = "an empty sequence"
