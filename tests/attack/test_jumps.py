@@ -6,6 +6,7 @@ import pytest
 from tests.attack.nets import Case, certain, dense, unsafe_rows
 from verifier.attack import Effort, falsify
 from verifier.attack.tail import compares, without_tail
+from verifier.families import Nonlinear
 from verifier.graph import Builder, Graph, Value
 from verifier.ops.curves import EXP, curve
 from verifier.ops.linear import Linear
@@ -51,6 +52,7 @@ def test_ramps_are_no_longer_than_the_values_are_far_from_the_jump():
     builder = Builder(4)
     graph = builder.finish(step("sign", builder, Value(0, (4,)), (-1, 0, 1), np.zeros(1)))
     operator = graph.on(numpy_backend()).nodes[0].operator
+    assert isinstance(operator, Nonlinear)
     x = np.array([[0.1, -0.3, 5.0, -0.001]])
     (slope,) = operator.guide(np.ones((1, 4)), x)
     length = abs(x).mean()
