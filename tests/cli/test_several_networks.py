@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from tests.cli.made import run_onnx, save, twice
+import verifier
+from tests.cli.made import read_tensor, run_onnx, save, twice
 
 TWO = """(vnnlib-version <2.0>)
 (declare-network f (declare-input X real [1,2]) (declare-output Y real [1,2]))
@@ -123,6 +124,24 @@ def test_the_networks_must_be_those_declared(cli, nets, tmp_path):
     done = cli("verify", f"[('f', '{nets[0]}'), ('g', '{nets[1]}')]", prop)
     assert (done.status, "'g' is to equal 'f'" in done.line()) == (65, True)
     assert cli("verify", f"[('f', '{nets[0]}'), ('g', '{nets[0]}')]", prop).word == "sat"
+
+
+def test_tensors_of_all_networks_are_written(ask, tmp_path):
+    folder = tmp_path / "witness"
+    asked = f"{SHARED}(assert (>= V[0,0] (+ Y[0,0] 0.249)))"
+    word, printed, _ = ask(asked, "(isomorphic-to f)", "--serialise-assignments", folder)
+    assert (word, printed) == ("sat", {})
+    arrays = {name: read_tensor(folder / f"{name}.pb")[1] for name in ("X", "Y", "U", "V")}
+    assert all(array.shape == (1, 2) for array in arrays.values())
+    assert (arrays["X"] == arrays["U"]).all()
+    assert arrays["V"][0, 0] - arrays["Y"][0, 0] == 0.25
+
+
+def test_from_python(nets, tmp_path):
+    prop = tmp_path / "p.vnnlib"
+    prop.write_text(TWO.format(relation="") + BOX + SHARED + "(assert (>= Y[0,1] (+ V[0,1] 0)))")
+    assert isinstance(verifier.verify(nets, prop).verdict, verifier.Verified)
+    assert isinstance(verifier.verify(nets[::-1], prop).verdict, verifier.Violated)
 
 
 def test_info_shows_what_is_searched(cli, nets, tmp_path):

@@ -127,6 +127,15 @@ def test_a_class_that_is_no_double_is_not_taken_for_the_whole_number(net):
     assert isinstance(verifier.verify(net, beside, timeout=10.0).verdict, Unknown)
 
 
+def test_a_decimal_that_rounds_to_an_integer_may_lie_below_it(net):
+    """3.999... (to 4 as a double) is truncated to 3 over the reals, where the table says 2."""
+    exact = asked("4", "4", "(>= Y_0 1.9)", x1=("-1", "-1"))
+    assert isinstance(verifier.verify(net, exact).verdict, Verified)
+    below = "3.99999999999999999999"
+    beside = asked(below, below, "(>= Y_0 1.9)", x1=("-1", "-1"))
+    assert not isinstance(verifier.verify(net, beside, timeout=10.0).verdict, Verified)
+
+
 def test_what_integers_select_may_not_be_other_inputs(tmp_path):
     """A Slice of inputs at a computed place is not a constant in any cell."""
     nodes = [

@@ -19,6 +19,11 @@ class Nonlinear(Operator):
     tilted: ClassVar[bool] = False
     """Is it a ReLU at heart: a kink at 0, with a slope that an optimiser may tilt?"""
 
+    @property
+    def stepped(self) -> bool:
+        """Does the function jump, so that lines around it are far apart however small a box is?"""
+        return False
+
     @abstractmethod
     def interval(self, *boxes: Box) -> Box:
         """A box around the image of the boxes, rounding included."""

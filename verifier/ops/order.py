@@ -52,6 +52,10 @@ class ArgGreatest(Nonlinear):
             turn=-1.0 if last else 1.0,
         )
 
+    @property
+    def stepped(self) -> bool:
+        return True
+
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return self.origin + self.turn * self.xp.floats(inputs[0][:, self.index].argmax(-1))
 

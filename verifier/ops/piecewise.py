@@ -89,6 +89,10 @@ class PiecewiseLinear(Cornered):
             placed = replace(placed, exact=exact, roundoff=unit)
         return placed
 
+    @property
+    def stepped(self) -> bool:
+        return bool((self.jumps > 0).any())
+
     def _piece(self, j: int, x: Array) -> Array:
         return times_finite(self.bends[j], x, self.xp) + self.offsets[j]
 
@@ -124,7 +128,7 @@ class PiecewiseLinear(Cornered):
         """
         (x,) = inputs
         slope = self.derivative(x)
-        if not bool((self.jumps > 0).any()):
+        if not self.stepped:
             return (rows * slope,)
         xp = self.xp
         share = xp.floats(np.geomspace(1.0, LEAST_RAMP, x.shape[0]))[:, None]

@@ -44,6 +44,10 @@ class Staircase(Cornered):
     def _floor(self, x: Array) -> Array:
         return self.xp.function("floor", x)
 
+    @property
+    def stepped(self) -> bool:
+        return True
+
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         x = inputs[0]
         if self.rule == "floor":

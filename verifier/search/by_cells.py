@@ -132,9 +132,13 @@ class CellSearch:
 
     @cached_property
     def ranges(self) -> list[list[np.ndarray]]:
-        """For each case and each truncated input, the integers that it may be."""
+        """For each case and each truncated input, the integers that it may be.
+
+        A number of the file that rounds to 3 may lie below it, and be 2 when truncated.
+        """
         inputs = self.cells.inputs
-        lower, upper = (np.trunc(x[:, inputs]) for x in (self.whole.lower, self.whole.upper))
+        ends = self._widened(self.whole.lower, -np.inf), self._widened(self.whole.upper, np.inf)
+        lower, upper = (np.trunc(x[:, inputs]) for x in ends)
         if max(abs(lower).max(initial=0.0), abs(upper).max(initial=0.0)) > MOST_INTEGER:
             message = f"inputs beyond {MOST_INTEGER:.0f} that are truncated to integers"
             raise UnsupportedModel(message)
@@ -191,6 +195,12 @@ class CellSearch:
         variables = np.unique(np.concatenate(found))
         return variables[variables < self.query.n_inputs]
 
+    def _widened(self, side: np.ndarray, end: float) -> np.ndarray:
+        """Bounds that also hold for the decimals of the file."""
+        result = side.copy()
+        result[:, self.inexact] = np.nextafter(result[:, self.inexact], end)
+        return result
+
     def _settings(self, cells: CellBatch) -> np.ndarray:
         points = cells.middle(self.cells.inputs)
         points[:, self.cells.inputs] = cells.integers
@@ -199,11 +209,8 @@ class CellSearch:
     def _rows(self, cells: CellBatch) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest of the rows, thresholds subtracted: [cells, rows]."""
         xp, rows, settings = self.graph.xp, self.cases.rows, self._settings(cells)
-        bounds = []
-        for side, end in ((cells.lower, -np.inf), (cells.upper, np.inf)):
-            bound = np.concatenate([side, settings], axis=1)
-            bound[:, self.inexact] = np.nextafter(bound[:, self.inexact], end)
-            bounds.append(bound)
+        sides = self._widened(cells.lower, -np.inf), self._widened(cells.upper, np.inf)
+        bounds = [np.concatenate([side, settings], axis=1) for side in sides]
         box = whole_interval(self.graph, Box(*xp.outward(*bounds))).boxes[self.graph.output]
         low, high = (np.array(xp.numpy(x), dtype=np.float64) for x in (box.lower, box.upper))
         ends = [(rows.output_coefficients, low, high)]
