@@ -60,7 +60,7 @@ class Frontier(Generic[R]):
     @property
     def worst_margin(self) -> float:
         """The least margin of an open row; +inf when nothing is open."""
-        while self._heap and -self._heap[0][1] not in self._chunks:
+        while self._heap and self._heap[0][1] not in self._chunks:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else float("inf")
 
@@ -77,8 +77,7 @@ class Frontier(Generic[R]):
     def _add(self, chunk: R) -> None:
         self._serial += 1
         self._chunks[self._serial] = chunk
-        # Of equal margins the newest goes first: deep ones need the least memory.
-        heapq.heappush(self._heap, (float(chunk.margin[0]), -self._serial))
+        heapq.heappush(self._heap, (float(chunk.margin[0]), self._serial))
         self._rows += len(chunk)
         self._bytes += len(chunk) * chunk.bytes_each
 
@@ -103,5 +102,5 @@ class Frontier(Generic[R]):
             return next(reversed(self._chunks))
         while True:
             _, serial = heapq.heappop(self._heap)
-            if -serial in self._chunks:
-                return -serial
+            if serial in self._chunks:
+                return serial
