@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +83,7 @@ def verify(
         verify_import(model, first.lower[0], first.upper[0])
     clock.lap("import gate")
     strategy = choose(problem, options.device, options.dtype)
+    strategy = replace(strategy, thorough=options.semantics != "auto")
     left = timeout - clock.total
     seal = Seal(problem, _files(model, query), options, time.monotonic() + left)
     verdict = decide(problem, _replay(model), left, strategy, report, seal)
