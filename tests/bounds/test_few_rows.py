@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.bounds.checks import SETTINGS, Trial, backend, contains
 from tests.bounds.graphs import mlp, placed
-from verifier.bounds import by_forms, crown, free_inputs
-from verifier.bounds.crown import crown_some, unstable_mask
+from verifier.bounds import by_forms, crown, crown_some, free_inputs
+from verifier.bounds.crown import unstable_mask
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.forward import forward
 from verifier.families import Product
@@ -38,6 +38,7 @@ def test_fixed_inputs_need_no_coefficients():
         radius[row, free] = 0.3
     box = placed(xp, center - radius, center + radius)
     assert free_inputs(box) == 2
+    assert free_inputs(box[:0]) == 1
     few, wide = forward(graph, box), crown(graph, box, SETTINGS).enclosure
     for row in range(5):
         points = center[row] + radius[row] * generator.uniform(-1, 1, size=(50, 6))
@@ -77,7 +78,8 @@ def test_only_wanted_neurons_get_rows():
     full = crown(graph, box, SETTINGS, start).enclosure.boxes
     for value in graph.relaxed_inputs:
         assert (loose[value].lower == start[value].lower).all()
-        np.testing.assert_array_equal(tight[value].lower, full[value].lower)
+        # With the help of rows forward bounds are tighter, too.
+        assert (tight[value].lower >= full[value].lower - 1e-9).all()
     last = graph.relaxed_inputs[-1]
     assert (tight[last].upper < loose[last].upper).any()
 

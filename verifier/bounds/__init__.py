@@ -1,9 +1,9 @@
 """How far values can go: one method per file, each written once for all operators of a family."""
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substitute
-from verifier.bounds.crown import CrownResult, HiddenOptimiser, HiddenRows, crown, crown_some
+from verifier.bounds.crown import CrownResult, HiddenOptimiser, HiddenRows, crown
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.first import by_forms, first_bounds, forward_pays
+from verifier.bounds.first import by_forms, crown_some, first_bounds, forward_pays
 from verifier.bounds.forward import free_inputs
 from verifier.bounds.interval import interval
 from verifier.bounds.objective import (

@@ -76,22 +76,6 @@ def crown(
     return result if keep_hidden else CrownResult(result.enclosure)
 
 
-def crown_some(
-    graph: Graph,
-    region: Box,
-    settings: BoundSettings,
-    inherited: Mapping[int, Box],
-    wanted: Mapping[int, Bool[Array, "batch n"]],
-) -> CrownResult:
-    """As ``crown``, with rows for the wanted neurons only."""
-
-    def bound(enclosure: Enclosure, value: int) -> HiddenRows | None:
-        mask = unstable_mask(enclosure, value) & wanted[value]
-        return tighten(enclosure, value, mask, settings)
-
-    return _sweep(Enclosure.over(graph, region, single=settings.single), inherited, bound)
-
-
 def _sweep(
     enclosure: Enclosure,
     inherited: Mapping[int, Box] | None,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from verifier.bounds.crown import CrownResult, HiddenRows, unstable_mask
+from verifier.bounds.crown import CrownResult, HiddenRows, tighten, unstable_mask
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.forward import ForwardPush, forward, free_inputs
 from verifier.graph import Graph
 from verifier.sets import Box
 from verifier.settings import BoundSettings
+from verifier.tensors import Array, Bool
 
 NEURONS_PER_INPUT = 24
 """Forward bounds take two points per input through the network, CROWN up to two rows per neuron
@@ -79,4 +80,28 @@ def by_forms(graph: Graph, region: Box, inherited: Mapping[int, Box] | None = No
             whole[xp.arange(batch.shape[0])[:, None], push.place[batch]] = moved
             moved = whole
         result.hidden.append(HiddenRows(value, batch, neuron, moved * inverse[batch]))
+    return result
+
+
+def crown_some(
+    graph: Graph,
+    region: Box,
+    settings: BoundSettings,
+    inherited: Mapping[int, Box],
+    wanted: Mapping[int, Bool[Array, "batch n"]],
+) -> CrownResult:
+    """Value by value forward bounds, and rows for the unstable ones of the wanted neurons.
+
+    What rows gain at one value makes the forward bounds, and the rows, of the next ones tighter.
+    """
+    push = ForwardPush(Enclosure.over(graph, region))
+    result = CrownResult(push.enclosure)
+    for _ in graph.nodes:
+        value = push.step(inherited)
+        if value not in wanted or graph.affine_of_input[value]:
+            continue
+        mask = unstable_mask(push.enclosure, value) & wanted[value]
+        rows = tighten(push.enclosure, value, mask, settings)
+        if rows is not None:
+            result.hidden.append(rows)
     return result

@@ -26,6 +26,8 @@ def forward(graph: Graph, region: Box, inherited: Mapping[int, Box] | None = Non
 
 def free_inputs(region: Box) -> int:
     """The most inputs that have a width in one region: so many coefficients a form needs."""
+    if not region.lower.shape[0]:
+        return 1
     return max(1, int((region.upper > region.lower).sum(1).max()))
 
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from verifier.attack import Target
-from verifier.bounds.first import NEURONS_PER_INPUT
 from verifier.certify import Certificate, ProofTree, Sealed
 from verifier.search.context import Context
-from verifier.search.enclose import Efforts
+from verifier.search.enclose import MANY_NEURONS, Efforts
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
 from verifier.search.input_problem import InputProblem
@@ -260,18 +259,18 @@ class InputSearch:
         if self.efforts.sharpen and before:
             share = sum(result.sharpened[1] for result in results) / before
             self.sharpening = (self.sharpening + share) / 2
-        boxes, rows = sum(len(r.taken) for r in results), sum(r.rows for r in results)
         self.hidden = self._hidden_pays(results)
         spared = sum(len(result.bounded) for result in results if result.shortened)
         self.spared += spared * self.problem.hidden_neurons * self.problem.graph.work
-        try_rows = self.rounds & (self.rounds + 1) == 0
+        many = self.problem.hidden_neurons > MANY_NEURONS
+        try_rows = many and self.rounds & (self.rounds + 1) == 0
         trial = self.rounds % TRIAL_ROUNDS == 0
         self.efforts = Efforts(
             jointly=trial or self.clipping > WORTH_BISECTIONS,
             sharpen=trial or self.sharpening > WORTH_CLOSED,
             hidden=self.hidden or try_rows,
             trial=try_rows,
-            forward=rows > NEURONS_PER_INPUT * self.problem.graph.input_size * boxes,
+            forward=False,
         )
 
     def _hidden_pays(self, results: list[Round]) -> bool:

@@ -26,10 +26,8 @@ from verifier.tensors import Array, Bool, Float
 MANY_NEURONS = 1000
 """With more hidden neurons than this, only those that cost the property's rows something are
 bounded by rows."""
-LEAST_SHARE = 1e-4
+LEAST_SHARE = 1e-7
 """What a neuron must cost for that, as a share of what all of them cost."""
-PASSES = 2
-"""How often it is asked which neurons cost most."""
 MOST_HALVED = 3
 """Rows of hidden neurons count as at most so many halvings of every input."""
 FORWARD_ROWS = 64
@@ -91,7 +89,8 @@ def enclose(
     # Forward bounds hold over the real numbers, not for float32 execution.
     usable = not settings.single and len(batch) > 0
     pays = usable and forward_pays(graph, settings, inputs)
-    if pays and (efforts.trial or not efforts.hidden or problem.hidden_neurons > MANY_NEURONS):
+    # Of few neurons all are bounded, by rows alone: as the checker does.
+    if pays and problem.hidden_neurons > MANY_NEURONS:
         return _from_forms(problem, batch, inherited, efforts)
     if usable and efforts.forward:
         inherited = first_bounds(graph, region, settings, inherited) or inherited
@@ -107,21 +106,18 @@ def _from_forms(
     inputs = free_inputs(region)
     result = by_forms(graph, region, inherited)
     found = _objective(problem, batch, result)
-    many = problem.hidden_neurons > MANY_NEURONS
     if not efforts.hidden:
-        return Enclosed(result, found, 2 * inputs * len(batch), Worth.none(), many)
-    before, rows = _margins(problem, batch, found), 0
-    for _ in range(PASSES if many else 1):
-        wanted = _wanted(problem, batch, result, found)
-        boxes = dict(enumerate(result.enclosure.boxes))
-        result = crown_some(graph, region, problem.bounds, boxes, wanted)
-        rows += _count(result)
-        found = _objective(problem, batch, result)
-        if (_margins(problem, batch, found) > 0).all():
-            break
+        return Enclosed(result, found, 2 * inputs * len(batch), Worth.none(), shortened=True)
+    before = _margins(problem, batch, found)
+    if (before > 0).all():
+        return Enclosed(result, found, 0, Worth.none(), shortened=True)
+    wanted = _wanted(problem, batch, result, found)
+    boxes = dict(enumerate(result.enclosure.boxes))
+    result = crown_some(graph, region, problem.bounds, boxes, wanted)
+    rows, found = _count(result), _objective(problem, batch, result)
     after = _margins(problem, batch, found)
     worth = _worth(before, after, rows, inputs) if efforts.trial else Worth.none()
-    return Enclosed(result, found, rows, worth, many)
+    return Enclosed(result, found, rows, worth, shortened=True)
 
 
 def _objective(problem: InputProblem, batch: Subproblems, result: CrownResult) -> ObjectiveBounds:
@@ -147,14 +143,13 @@ def _margins(
 def _wanted(
     problem: InputProblem, batch: Subproblems, result: CrownResult, found: ObjectiveBounds
 ) -> dict[int, Bool[Array, "batch n"]]:
-    """The neurons that cost the rows of an open box something; of few neurons, all."""
+    """The neurons that cost the rows of an open box something."""
     xp = problem.graph.xp
     opened = xp.bools(~(_margins(problem, batch, found) > 0))[:, None]
-    if problem.hidden_neurons <= MANY_NEURONS:
-        sizes = {v: problem.graph.size(v) for v in problem.graph.relaxed_inputs}
-        return {v: opened & (xp.zeros(len(batch), n) == 0) for v, n in sizes.items()}
     cost = costs(result, found)
-    total = sum(x.sum(1) for x in cost.values())
+    total = xp.zeros(len(batch))
+    for each in cost.values():
+        total = total + each.sum(1)
     least = LEAST_SHARE * total
     # Where something is no number, everything is wanted.
     return {v: opened & ~(x <= least[:, None]) for v, x in cost.items()}
