@@ -90,6 +90,7 @@ def verify(
         verify_import(model, *lowered.inputs(np.stack([first.lower[0], first.upper[0]])))
     clock.lap("import gate")
     strategy = choose(problem, options.device, options.dtype)
+    strategy = replace(strategy, thorough=options.thorough)
     left = timeout - clock.total
     seal = Seal(problem, _files(model, lowered), options, time.monotonic() + left)
     verdict = decide(problem, _replay(model, lowered), left, strategy, report, seal)

@@ -161,7 +161,7 @@ class Seal:
 
         assert self.read is not None
         deadline = self.deadline
-        if self.options.semantics == "auto":
+        if not self.options.thorough:
             taken = CHECK_SHARE * (time.monotonic() - self.started)
             deadline = min(deadline, time.monotonic() + max(LEAST_CHECK_SECONDS, taken))
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

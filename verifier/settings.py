@@ -52,6 +52,13 @@ class Options:
     second where that costs little."""
     check: bool = True
     """Whether the proof of an ``unsat`` is checked before it is said."""
+    keep: bool = False
+    """Whether its certificate is wanted, however long writing and checking it takes."""
+
+    @property
+    def thorough(self) -> bool:
+        """Was a proof asked for, so that checking it may take longer than finding it?"""
+        return self.keep or self.semantics != "auto"
 
 
 @dataclass(frozen=True)
@@ -127,5 +134,9 @@ class SearchSettings:
         item = 4 if xp.dtype == "float32" else 8
         cpu = xp.device == "cpu"
         size = (self.batch_bytes_cpu if cpu else self.batch_bytes_gpu) // (item * width)
-        work = (self.batch_work_cpu if cpu else self.batch_work_gpu) // graph.work
-        return max(1, min(size, work))
+        return max(1, min(size, self.rows_of_work(graph, xp)))
+
+    def rows_of_work(self, graph: Graph, xp: Backend) -> int:
+        """How many rows are as much work as one round may be."""
+        work = self.batch_work_cpu if xp.device == "cpu" else self.batch_work_gpu
+        return work // graph.work

@@ -117,10 +117,11 @@ def test_forward_bounds_come_first_where_inputs_are_few():
     xp = backend("numpy-64")
     deep, wide = mlp(1, (2, 60, 60, 60, 2)).on(xp), mlp(1, (30, 40, 40, 2)).on(xp)
     shallow = mlp(1, (2, 200, 2)).on(xp)
-    assert forward_pays(deep, SETTINGS)
-    assert not forward_pays(wide, SETTINGS)
-    assert not forward_pays(shallow, SETTINGS)
-    assert not forward_pays(mlp(1, (80, 2000, 2000, 2)).on(xp), BoundSettings(chunk_bytes_cpu=1))
+    assert forward_pays(deep, SETTINGS, deep.input_size)
+    assert not forward_pays(wide, SETTINGS, wide.input_size)
+    assert not forward_pays(shallow, SETTINGS, shallow.input_size)
+    large = mlp(1, (80, 2000, 2000, 2)).on(xp)
+    assert not forward_pays(large, BoundSettings(chunk_bytes_cpu=1), 80)
     assert first_bounds(wide, small_box(0, 30, "numpy-64"), SETTINGS) is None
 
 

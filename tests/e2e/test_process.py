@@ -107,7 +107,8 @@ def test_an_interrupt_ends_with_130_at_any_time(files, delay):
     started.send_signal(signal.SIGINT)
     out, err = started.communicate(timeout=30)
     done = started.returncode == 0 and out == "unsat\n"
-    assert done or (started.returncode == 130 and out in {"", "unknown\n"})
+    # An interrupt may also come after the verdict was said.
+    assert done or (started.returncode == 130 and out in {"", "unknown\n", "unsat\n"})
     assert "Traceback" not in err
 
 

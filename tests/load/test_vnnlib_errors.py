@@ -6,7 +6,7 @@ import pytest
 
 from tests.load.formulas import FLAT_HEAD, TENSOR_HEAD
 from verifier.errors import PropertyError
-from verifier.load.vnnlib import parse_query, read_query
+from verifier.load.vnnlib import parse_query, read_query, text
 
 FLAT = {
     "(assert (<= X_3 1))": "6:13: met 'X_3'; index 3 is out of range for X [3]",
@@ -225,7 +225,7 @@ def test_broken_gzip_data_is_named(tmp_path, change, message):
 
 
 def test_a_file_that_grows_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("verifier.load.vnnlib.text.MAX_BYTES", 1000)
+    monkeypatch.setattr(text, "MAX_BYTES", 1000)
     path = tmp_path / "spec.vnnlib.gz"
     path.write_bytes(gzip.compress(b" " * 10_000))
     with pytest.raises(PropertyError, match="more than 1000 bytes when decompressed"):

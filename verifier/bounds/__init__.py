@@ -3,7 +3,8 @@
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substitute
 from verifier.bounds.crown import CrownResult, HiddenOptimiser, HiddenRows, crown
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.first import first_bounds
+from verifier.bounds.first import by_forms, crown_some, first_bounds, forward_pays
+from verifier.bounds.forward import free_inputs
 from verifier.bounds.interval import interval
 from verifier.bounds.objective import (
     Objective,
@@ -27,8 +28,12 @@ __all__ = [
     "Trace",
     "back_substitute",
     "bound_objective",
+    "by_forms",
     "crown",
+    "crown_some",
     "first_bounds",
+    "forward_pays",
+    "free_inputs",
     "interval",
     "sharpen",
     "whole_interval",

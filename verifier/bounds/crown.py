@@ -67,16 +67,30 @@ def crown(
     ``inherited`` are boxes known to be valid on these regions (a parent's). With an optimiser, each
     neuron that stays unstable optimises the slopes of the layers before it for its own bound.
     """
-    result = CrownResult(Enclosure.over(graph, region, single=settings.single))
-    enclosure = result.enclosure
+
+    def bound(enclosure: Enclosure, value: int) -> HiddenRows | None:
+        mask = unstable_mask(enclosure, value)
+        return tighten(enclosure, value, mask, settings, optimiser)
+
+    result = _sweep(Enclosure.over(graph, region, single=settings.single), inherited, bound)
+    return result if keep_hidden else CrownResult(result.enclosure)
+
+
+def _sweep(
+    enclosure: Enclosure,
+    inherited: Mapping[int, Box] | None,
+    bound: Callable[[Enclosure, int], HiddenRows | None],
+) -> CrownResult:
+    """Value by value: interval arithmetic, a relaxation, and rows where they may help."""
+    graph, result = enclosure.graph, CrownResult(enclosure)
     tight = set(graph.relaxed_inputs)
     for _ in graph.nodes:
         value = enclosure.step(inherited)
         if isinstance(graph.node(value).operator, Nonlinear):
             enclosure.relax(value)
         if value in tight and not graph.affine_of_input[value]:
-            rows = tighten(enclosure, value, settings, optimiser)
-            if keep_hidden and rows is not None:
+            rows = bound(enclosure, value)
+            if rows is not None:
                 result.hidden.append(rows)
     return result
 
@@ -113,15 +127,15 @@ def _gains(enclosure: Enclosure, node: Node, which: int, box: Box) -> Bool[Array
 def tighten(
     enclosure: Enclosure,
     value: int,
+    mask: Bool[Array, "batch n"],
     settings: BoundSettings,
     optimiser: HiddenOptimiser | None = None,
 ) -> HiddenRows | None:
-    """Back-substitute the unstable neurons of a value and narrow its box; None if there are none.
+    """Back-substitute some neurons of a value and narrow its box; None if none stay unstable.
 
     The bound that may settle a neuron comes first; the other one is computed only where it did not.
     """
     xp = enclosure.graph.xp
-    mask = unstable_mask(enclosure, value)
     batch, neuron = xp.nonzero(mask)
     if batch.shape[0] == 0:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from verifier.bounds.enclosure import Enclosure
@@ -12,7 +12,7 @@ from verifier.families import Affine, Band, Nonlinear, Planes
 from verifier.families.maximum import Champions
 from verifier.graph import Graph
 from verifier.sets import Box
-from verifier.tensors import Array, Backend, Float, gamma
+from verifier.tensors import Array, Backend, Float, Int, gamma
 
 
 def forward(graph: Graph, region: Box, inherited: Mapping[int, Box] | None = None) -> Enclosure:
@@ -22,6 +22,13 @@ def forward(graph: Graph, region: Box, inherited: Mapping[int, Box] | None = Non
     the network at two points per input. With one hidden layer the bounds are CROWN's.
     """
     return ForwardPush(Enclosure.over(graph, region)).run(inherited)
+
+
+def free_inputs(region: Box) -> int:
+    """The most inputs that have a width in one region: so many coefficients a form needs."""
+    if not region.lower.shape[0]:
+        return 1
+    return max(1, int((region.upper > region.lower).sum(1).max()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,21 +69,49 @@ class FormPair:
 
 @dataclass(eq=False)
 class ForwardPush(Push[FormPair]):
-    """Forms over the inputs."""
+    """Forms over the inputs that have a width.
+
+    Where some have none, the k-th coefficient of a region is that of its input ``place[:, k]``.
+    """
+
+    keep: bool = False
+    """Whether ``influence`` is wanted."""
+    influence: dict[int, Float[Array, "batch g n"]] = field(default_factory=dict)
+    """For the values that nonlinear nodes read: the magnitudes of the centers' coefficients."""
+    place: Int[Array, "batch g"] | None = None
 
     @property
     def xp(self) -> Backend:
         return self.enclosure.graph.xp
+
+    @cached_property
+    def count(self) -> int:
+        """How many coefficients forms have."""
+        return free_inputs(self.enclosure.boxes[0])
+
+    def seen(self, value: int, form: FormPair) -> None:
+        graph = self.enclosure.graph
+        if self.keep and value in graph.relaxed_inputs and not graph.affine_of_input[value]:
+            self.influence[value] = abs(form.center)
 
     def start(self) -> FormPair:
         xp, region = self.xp, self.enclosure.boxes[0]
         batch, size = region.lower.shape
         middle, radius = (region.lower + region.upper) / 2, (region.upper - region.lower) / 2
         radius = radius + 4 * xp.unit_roundoff * region.magnitude(xp) + xp.tiny
-        center = xp.zeros(batch, size, size)
-        place = xp.arange(size)
-        center[:, place, place] = radius
-        return FormPair(center, middle, xp.zeros(batch, size, size), middle * 0)
+        count = self.count
+        center = xp.zeros(batch, count, size)
+        if count == size:
+            place = xp.arange(size)
+            center[:, place, place] = radius
+            return FormPair(center, middle, xp.zeros(batch, count, size), middle * 0)
+        # The widest ones: what the others have is their rounding.
+        self.place = xp.argsort(region.lower - region.upper, 1)[:, :count]
+        one, which = xp.arange(batch)[:, None], xp.arange(count)[None, :]
+        center[one, which, self.place] = radius[one, self.place]
+        slack = xp.copy(radius)
+        slack[one, self.place] = 0.0
+        return FormPair(center, middle, xp.zeros(batch, count, size), slack)
 
     def constant(self, box: Box) -> FormPair:
         xp = self.xp
@@ -86,7 +121,7 @@ class ForwardPush(Push[FormPair]):
         middle = xp.where(finite, middle, xp.zeros(1))
         radius = xp.where(finite, radius, xp.full((1,), float("inf")))
         batch, size = middle.shape
-        zeros = xp.zeros(batch, self.enclosure.graph.input_size, size)
+        zeros = xp.zeros(batch, self.count, size)
         return FormPair(zeros, middle, zeros, radius)
 
     def choose(self, where: Array, yes: FormPair, no: FormPair) -> FormPair:

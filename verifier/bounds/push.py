@@ -54,6 +54,9 @@ class Push(ABC, Generic[Form]):
     def box(self, form: Form) -> Box:
         """The least box around a form, rounding included; NaN or infinite where it overflowed."""
 
+    def seen(self, value: int, form: Form) -> None:
+        """After each value: what there is to keep of its form."""
+
     def settle(self) -> None:
         """After each value: what there is to do with the live forms."""
 
@@ -81,6 +84,7 @@ class Push(ABC, Generic[Form]):
             enclosure.relax(value)
             form = self.nonlinear(value, node.operator, inputs)
         form = self._meet(value, form)
+        self.seen(value, form)
         self.live = {v: f for v, f in self.live.items() if graph.consumers[v][-1] > value}
         if graph.consumers[value]:
             self.live[value] = form

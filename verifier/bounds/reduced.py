@@ -209,8 +209,9 @@ class Reducer:
         links = xp.cat([none, *padded], 0)
         weights = xp.cat([xp.zeros(0, radius.shape[0]), *(t.weights for t in self.tails)], 0)
         bias = xp.cat([xp.doubles(xp.zeros(0)), *(t.bias for t in self.tails)], 0)
-        arrays = [weights * radius, links, bias + weights @ center]
-        arrays += [rows.weights * radius, rows.links, rows.bias + rows.weights @ center]
+        arrays = [weights * radius, links, bias + xp.astype_double(weights) @ center]
+        ending = xp.astype_double(rows.weights) @ center
+        arrays += [rows.weights * radius, rows.links, rows.bias + ending]
         of_neurons = xp.cat([xp.zeros(5, 0), *self.lines], 1)
         reach = of_neurons[3] * abs(links).sum(0)
         readers = abs(links).sum(0) - rows.links.clip(max=0).sum(0)

@@ -170,15 +170,11 @@ class _Writer:
 
     def _rows(self) -> dict[str, np.ndarray]:
         """The records of the property's rows, in the order of their nodes."""
-        # Without slopes a record says nothing, but for the weights of a sum.
         width = len(self.columns)
-        if not width and any(chosen.weights for chosen in self.tree.chosen):
-            message = "a weighted sum of rows where no neuron has a slope to choose"
-            raise NoCertificateError(message)
         node, row = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         alpha, beta = [np.zeros((0, width), dtype=np.uint8)], list[np.ndarray]()
         mixes = list[tuple[Integers, np.ndarray]]()
-        for chosen in self.tree.chosen if width else ():
+        for chosen in self.tree.chosen:
             node.append(self.number[chosen.node])
             row.append(self._canonical(chosen, mixes))
             alpha.append(self._widen(chosen.tilts.column, chosen.tilts.alpha))

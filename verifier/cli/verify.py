@@ -166,7 +166,11 @@ def _search(request: Request, options: Options, report: Reporter) -> Result:
         query,
         timeout=options.timeout - (time.monotonic() - options.started),
         options=Wanted(
-            options.device, options.dtype, options.semantics, check=not options.unchecked
+            options.device,
+            options.dtype,
+            options.semantics,
+            check=not options.unchecked,
+            keep=options.certificate is not None,
         ),
         report=report,
     )

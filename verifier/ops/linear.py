@@ -1,15 +1,48 @@
-"""Dense matrices: Gemm, and MatMul with a constant."""
+"""Matrices: Gemm, and MatMul with a constant."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 
 from verifier.families.affine import Affine, plus, times
 from verifier.families.rearrange import Rearrange
 from verifier.ops.scale import Scale
-from verifier.tensors import Array, Float, Int
+from verifier.tensors import Array, Backend, Float, Int
+
+LEAST_ENTRIES = 1 << 15
+"""Smaller matrices are multiplied as they are: a sparse product has a price of its own."""
+MOST_FILLED = 0.06
+"""The share of entries that are not zero up to which a sparse product is the faster one."""
+
+
+class Entries:
+    """A matrix on NumPy by its entries that are not zero."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        from scipy.sparse import csr_matrix
+
+        self.forward: Any = csr_matrix(matrix)
+
+    @cached_property
+    def backward(self) -> Any:
+        """Its transpose."""
+        return self.forward.T.tocsr()
+
+    @cached_property
+    def absolute(self) -> Any:
+        """Its entries' magnitudes."""
+        return abs(self.forward)
+
+    @staticmethod
+    def pay(weight: np.ndarray) -> bool:
+        """Is a matrix so large and empty that products by entries are faster?"""
+        if weight.size < LEAST_ENTRIES:
+            return False
+        return bool(np.count_nonzero(weight) <= MOST_FILLED * weight.size)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -22,6 +55,8 @@ class Linear(Affine):
 
     weight: Array
     positions: int = 1
+    entries: Entries | None = None
+    """On NumPy, where nearly all of the weights are zero."""
 
     @staticmethod
     def of(
@@ -29,10 +64,13 @@ class Linear(Affine):
     ) -> Linear:
         """From a float64 matrix [m, n] and a bias over the whole output."""
         m, n = weight.shape
+        filled = weight != 0
+        # Zeros add nothing, and so no rounding either.
+        most = max(filled.sum(0).max(initial=0), filled.sum(1).max(initial=0))
         return Linear(
             sizes=(positions * n,),
             size=positions * m,
-            terms=max(m, n) + 3 + extra_terms,
+            terms=int(most) + 3 + extra_terms,
             bias=bias,
             weight=np.ascontiguousarray(weight),
             positions=positions,
@@ -41,7 +79,15 @@ class Linear(Affine):
     @property
     def work(self) -> int:
         m, n = self.weight.shape
+        if isinstance(self.weight, np.ndarray) and Entries.pay(self.weight):
+            return int(np.count_nonzero(self.weight) * self.positions)
         return int(m * n * self.positions)
+
+    def on(self, backend: Backend) -> Self:
+        placed = super().on(backend)
+        if backend.name != "numpy" or not Entries.pay(placed.weight):
+            return placed
+        return replace(placed, entries=Entries(placed.weight))
 
     def _blocks(self, x: Array, matrix: Array) -> Array:
         if self.positions == 1:
@@ -50,14 +96,28 @@ class Linear(Affine):
         product = x.reshape(rows * self.positions, n) @ matrix
         return product.reshape(rows, self.positions * m)
 
+    def _by_entries(self, x: Array, matrix: Any) -> Array:
+        """``matrix @ block`` for each block of each row of x."""
+        rows, (m, n) = x.shape[0], matrix.shape
+        blocks = np.ascontiguousarray(x.reshape(rows * self.positions, n).T)
+        product = np.ascontiguousarray((matrix @ blocks).T)
+        return product.reshape(rows, self.positions * m)
+
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
-        y = self._blocks(inputs[0], self.weight.T)
+        if self.entries is not None:
+            y = self._by_entries(inputs[0], self.entries.forward)
+        else:
+            y = self._blocks(inputs[0], self.weight.T)
         return y if self.bias is None else y + self.bias
 
     def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows n"], ...]:
+        if self.entries is not None:
+            return (self._by_entries(rows, self.entries.backward),)
         return (self._blocks(rows, self.weight),)
 
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
+        if self.entries is not None:
+            return self._by_entries(inputs[0], self.entries.absolute)
         return self._blocks(inputs[0], abs(self.weight).T)
 
     def unit_rows(self, index: Int[Array, " rows"]) -> tuple[Float[Array, "rows n"], ...]:

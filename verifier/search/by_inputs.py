@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from verifier.attack import Target
-from verifier.bounds.first import NEURONS_PER_INPUT
-from verifier.certify import ProofTree, Sealed
+from verifier.certify import Certificate, ProofTree, Sealed
 from verifier.search.context import Context
+from verifier.search.enclose import MANY_NEURONS, Efforts
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
-from verifier.search.input_split import (
-    Efforts,
-    InputProblem,
-    Round,
-    bisect,
-    bound_round,
-)
+from verifier.search.input_problem import InputProblem
+from verifier.search.input_split import Round, bisect, bound_round
 from verifier.search.subproblems import Subproblems
 from verifier.search.workers import Workers
 from verifier.settings import ONE_BY_ONE, DeadlinePassed
@@ -28,7 +24,13 @@ from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
 
+LABORIOUS = "unchecked: the checker bounds all neurons, of which the search could leave most out"
+
+CHECKED_WORK = 10_000_000_000
+"""Up to so many multiply-adds that the search left out, its proof is checked nevertheless."""
 FIRST_BATCH = 32
+FEW_BOXES = 8
+"""Boxes per worker that a round has, if that is not too much work."""
 LEAST_PART = 16
 """A thread gets at least so many boxes."""
 CASES_AT_ONCE = 4096
@@ -36,8 +38,12 @@ WORTH_BISECTIONS = 0.4
 """Joint clipping goes on while it saves each box so many bisections: as much as it costs."""
 WORTH_CLOSED = 0.15
 """Slopes are optimised while that closes such a share of the open boxes."""
+TRIAL_BOXES = 8
+"""Boxes per worker of a round that finds out what rows of hidden neurons are worth."""
 TRIAL_ROUNDS = 8
 """After so many rounds an effort that did not pay is tried again."""
+LARGE_WORK = 1_000_000
+"""Multiply-adds of a network from which on the attack comes before the first bounds."""
 FIRST_HUNT_SECONDS = 0.1
 """Time of the first attack, once the root bounds have not decided."""
 HUNT_SECONDS = 0.3
@@ -70,12 +76,17 @@ class InputSearch:
     hunted: float = 0.0
     rounds: int = 0
     efforts: Efforts = field(
-        default_factory=lambda: Efforts(jointly=True, sharpen=True, forward=True)
+        default_factory=lambda: Efforts(jointly=True, sharpen=True, forward=True, trial=True)
     )
     clipping: float = 0.0
     """Bisections that joint clipping saves each box, lately."""
     sharpening: float = 0.0
     """The share of open boxes that optimised slopes close, lately."""
+    spared: int = 0
+    """Multiply-adds of rows of hidden neurons, at most, that the checker would need and the search
+    did not."""
+    hidden: bool = True
+    """Are hidden neurons bounded by rows, or by forward bounds only?"""
     hunt: Hunt | None = None
     worst_thin: float = field(default=float("inf"))
     refining: bool = False
@@ -107,6 +118,11 @@ class InputSearch:
 
     def run(self) -> Verdict:
         """Search until decided and sealed, or out of time."""
+        if self.context.graph.work > LARGE_WORK:
+            self.hunt = Hunt(self.context)
+            found = self.hunt.run(HUNT_SECONDS)
+            if found is not None:
+                return found
         while True:
             verdict = self._exhaust() or self._seal()
             if verdict is not None:
@@ -143,6 +159,8 @@ class InputSearch:
         log.info("proved with %d boxes, %d leaves", self.boxes, self.closed)
         if self.context.seal is None:
             return Verified(self.tree)
+        if self.spared > CHECKED_WORK and not self.context.thorough:
+            return Verified(self.tree, certificate=Certificate(None, note=LABORIOUS))
         sealed = self.context.seal(self.tree)
         if sealed.refused:
             return self.unknown(Reason.NOT_SEALED, sealed.certificate.note)
@@ -202,7 +220,10 @@ class InputSearch:
         return len(self.frontier) > 0
 
     def _round(self) -> Violated | None:
-        batch = self.frontier.take(self.batch * self.workers.count)
+        wanted = self.batch * self.workers.count
+        if self.efforts.trial:
+            wanted = min(wanted, TRIAL_BOXES * self.workers.count)
+        batch = self.frontier.take(wanted)
         count = len(batch)
         self.boxes += count
         size = max(LEAST_PART, -(-count // self.workers.count))
@@ -239,19 +260,41 @@ class InputSearch:
         if self.efforts.sharpen and before:
             share = sum(result.sharpened[1] for result in results) / before
             self.sharpening = (self.sharpening + share) / 2
-        boxes, rows = sum(len(r.taken) for r in results), sum(r.rows for r in results)
+        self.hidden = self._hidden_pays(results)
+        spared = sum(len(result.bounded) for result in results if result.shortened)
+        self.spared += spared * self.problem.hidden_neurons * self.problem.graph.work
+        many = self.problem.hidden_neurons > MANY_NEURONS
+        try_rows = many and self.rounds & (self.rounds + 1) == 0
         trial = self.rounds % TRIAL_ROUNDS == 0
         self.efforts = Efforts(
             jointly=trial or self.clipping > WORTH_BISECTIONS,
             sharpen=trial or self.sharpening > WORTH_CLOSED,
-            forward=rows > NEURONS_PER_INPUT * self.problem.graph.input_size * boxes,
+            hidden=self.hidden or try_rows,
+            trial=try_rows,
+            forward=False,
         )
+
+    def _hidden_pays(self, results: list[Round]) -> bool:
+        """Do rows of hidden neurons save more bisections than they cost?
+
+        So many bisections take 2^so many boxes, each of which costs forward bounds.
+        """
+        boxes = sum(r.worth.boxes for r in results)
+        if not self.efforts.trial or not boxes:
+            return self.hidden or self.refining
+        saved = sum(r.worth.bisections for r in results) / boxes
+        cost = sum(r.worth.rows for r in results) / boxes / max(r.worth.price for r in results)
+        log.debug("rows of hidden neurons save %.2f bisections at a price of %.1f", saved, cost)
+        return saved > math.log2(1.0 + cost)
 
     def _adapt(self, count: int, rows: int) -> None:
         """Choose the next batch so that a round has the number of rows wanted."""
-        wanted = self.context.settings.rows_in_round(self.problem.graph, self.problem.graph.xp)
+        xp = self.problem.graph.xp
+        wanted = self.context.settings.rows_in_round(self.problem.graph, xp)
         each = max(1.0, rows / max(1, count))
-        self.batch = int(min(max(1, wanted / each), 2 * self.batch, 65536))
+        # Rows go in chunks: a few boxes at once cost no more memory, as far as the work allows.
+        least = min(FEW_BOXES, self.context.settings.rows_of_work(self.problem.graph, xp) / each)
+        self.batch = int(min(max(1, least, wanted / each), 2 * self.batch, 65536))
 
     def _examine(self, result: Round) -> Violated | None:
         """Run the network on the round's candidates, and confirm the unsafe ones."""

@@ -63,6 +63,8 @@ class Context:
     started: float = field(default_factory=time.monotonic)
     seal: Sealer | None = None
     """Writes a finished proof down and has it checked."""
+    thorough: bool = False
+    """Is the proof to be checked, whatever that costs?"""
     near_miss: bool = False
     """Was a point unsafe in our arithmetic, but not in ONNX Runtime's?"""
     _reported: float = 0.0

@@ -6,85 +6,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verifier.bounds import (
-    CrownResult,
-    Objective,
-    ObjectiveBounds,
-    Sharpened,
-    bound_objective,
-    crown,
-    first_bounds,
-    sharpen,
-)
+from verifier.bounds import CrownResult, ObjectiveBounds, Sharpened, sharpen
 from verifier.certify import Action, Chosen, ProofTree, Tilts
-from verifier.graph import Graph
-from verifier.search.clip import JOINT_INPUTS, clip
+from verifier.search.clip import clip
+from verifier.search.enclose import Efforts, Worth, enclose
+from verifier.search.input_problem import InputProblem
 from verifier.search.split import gap_smear
 from verifier.search.subproblems import Subproblems
 from verifier.sets import Box
-from verifier.settings import BoundSettings, SearchSettings
 from verifier.tensors import Array, Float, Int
 
 SECOND_OPINION = 48
 """Splits from one longest-edge split to the next."""
-
-
-@dataclass(frozen=True, eq=False)
-class InputProblem:
-    """What the search over the input works on."""
-
-    graph: Graph
-    objective: Objective
-    bounds: BoundSettings
-    settings: SearchSettings
-    scale: Float[Array, " n"] | None = None
-    """The width of each input's range, by which edges are compared; None: 1."""
-
-    @property
-    def hidden_values(self) -> tuple[int, ...]:
-        """The values whose boxes children inherit."""
-        graph = self.graph
-        total = 0
-        values = []
-        for value in graph.relaxed_inputs:
-            total += graph.size(value)
-            if not graph.affine_of_input[value] and total <= self.settings.inherited_neurons:
-                values.append(value)
-        return tuple(values)
-
-    def clipping(self, *, jointly: bool) -> Action:
-        """How boxes are clipped."""
-        if self.objective.clauses > self.settings.clip_clauses:
-            return Action(0)
-        jointly = jointly and self.graph.input_size <= JOINT_INPUTS
-        return Action.CLIP | Action.JOINTLY if jointly else Action.CLIP
-
-    def roots(
-        self,
-        lower: Float[Array, "batch n"],
-        upper: Float[Array, "batch n"],
-        thresholds: Array,
-        node: Array,
-    ) -> Subproblems:
-        """Open boxes of which nothing is known."""
-        xp, batch = self.graph.xp, lower.shape[0]
-        size = self.objective.size
-        hidden = sum(self.graph.size(v) for v in self.hidden_values)
-        infinity = float("inf")
-        return Subproblems(
-            lower,
-            upper,
-            xp.bools(xp.zeros(batch, self.objective.clauses) == 0),
-            thresholds,
-            xp.doubles(xp.zeros(batch, size, lower.shape[1])),
-            xp.doubles(xp.zeros(batch, size)) - infinity,
-            xp.zeros(batch, hidden) - infinity,
-            xp.zeros(batch, hidden) + infinity,
-            xp.doubles(xp.zeros(batch)) - infinity,
-            node,
-            node,
-            xp.ints(xp.zeros(batch)),
-        )
 
 
 @dataclass(eq=False)
@@ -115,6 +48,9 @@ class Round:
     """The numbers of those that were bounded: clipping left something of them."""
     chosen: Chosen | None
     """The slopes that were optimised."""
+    worth: Worth
+    shortened: bool
+    """Did rows of many neurons stay away?"""
 
     def log(self, tree: ProofTree) -> None:
         """Write down what was done."""
@@ -125,29 +61,13 @@ class Round:
             tree.choose(self.chosen)
 
 
-@dataclass(frozen=True)
-class Efforts:
-    """Which of the steps that may or may not pay a round takes."""
-
-    jointly: bool
-    """Clip jointly."""
-    sharpen: bool
-    """Optimise the slopes of the best rows of open boxes."""
-    forward: bool
-    """Start from forward bounds where they pay: of use while boxes inherit nothing."""
-
-
 def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> Round:
     """Clip, bound and score a batch of boxes."""
     xp = problem.graph.xp
     taken = batch.node
     batch, empty, gained = _clip(problem, batch, jointly=efforts.jointly)
-    region, inherited = Box(batch.lower, batch.upper), _inherited(problem, batch)
-    if efforts.forward:
-        inherited = first_bounds(problem.graph, region, problem.bounds, inherited) or inherited
-    result = crown(problem.graph, region, problem.bounds, inherited, keep_hidden=True)
-    asked = batch.live[:, problem.objective.clause]
-    found = bound_objective(result.enclosure, problem.objective, batch.thresholds, asked)
+    enclosed = enclose(problem, batch, _inherited(problem, batch), efforts)
+    result, found = enclosed.crown, enclosed.found
     best = problem.objective.best_of_clauses(found.least)
     live = batch.live & ~(best > 0)
     before, better = int(live.any(1).sum()), None
@@ -166,7 +86,6 @@ def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> 
     batch = replace(batch, live=live, margin=margin)
     scores = gap_smear(result, found)[keep] if keep.shape[0] else batch.lower[keep]
     still_open = batch[keep]
-    rows = found.row.shape[0] + 2 * sum(h.batch.shape[0] for h in result.hidden)
     points, origin = _minimisers(problem, still_open, found.coefficients[keep])
     return Round(
         open=still_open,
@@ -175,13 +94,15 @@ def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> 
         candidates=points,
         candidate_thresholds=still_open.thresholds[origin],
         candidate_cases=still_open.case[origin],
-        rows=rows,
+        rows=found.row.shape[0] + enclosed.rows,
         gained=gained,
         sharpened=(before, before - keep.shape[0]),
         taken=taken,
         clipped=problem.clipping(jointly=efforts.jointly),
         bounded=batch.node,
         chosen=None if better is None else _chosen(problem, batch, better),
+        worth=enclosed.worth,
+        shortened=enclosed.shortened,
     )
 
 

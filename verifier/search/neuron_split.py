@@ -220,7 +220,7 @@ class NeuronProblem:
         start = 0
         for layer in self.layers:
             stop = start + layer.index.shape[0]
-            phase = batch.phase[:, start:stop]
+            phase = xp.floats(batch.phase[:, start:stop])
             start = stop
             box = result.boxes[layer.source]
             lower, upper = xp.copy(box.lower), xp.copy(box.upper)
@@ -297,7 +297,7 @@ class NeuronProblem:
         """The batch's tilts as the optimiser wants them: whole layers, one row after another."""
         xp = self.root.graph.xp
         tilts = default_tilts(enclosure, rows.start, rows.owner)
-        flat = batch.tilts.reshape(rows.owner.rows, self.neurons)
+        flat = xp.floats(batch.tilts).reshape(rows.owner.rows, self.neurons)
         start = 0
         for layer in self.layers:
             stop = start + layer.index.shape[0]

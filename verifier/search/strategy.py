@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 FEW_INPUTS = 14
 """Up to so many free inputs, boxes are split; above, the signs of neurons."""
+SOME_INPUTS, DEEP = 32, 24
+"""Up to so many where there are so many times more hidden neurons."""
 GPU_WORK = 100_000
 """Multiply-adds of a network from which on a GPU is used where there is one."""
 
@@ -45,6 +47,8 @@ class Strategy:
     dtype: str
     device: str
     why: str
+    thorough: bool = False
+    """Was a certificate asked for, whatever it costs?"""
 
     def make_backend(self) -> Backend:
         """The backend that was chosen."""
@@ -63,10 +67,12 @@ def choose(problem: Problem, device: str = "auto", dtype: str = "auto") -> Strat
     tilted = any(n.operator.tilted for n in graph.nodes if isinstance(n.operator, Nonlinear))
     inputs = problem.free_at_once
     at_once = f"{inputs} free inputs" + (" in a case" if len(problem.cases) > 1 else "")
-    if inputs <= FEW_INPUTS or not tilted:
+    hidden = sum(graph.size(v) for v in graph.relaxed_inputs if not graph.affine_of_input[v])
+    deep = inputs <= SOME_INPUTS and hidden > DEEP * inputs
+    if inputs <= FEW_INPUTS or deep or not tilted:
         search, why = "inputs", at_once
     else:
-        search, why = "neurons", f"{at_once}, more than {FEW_INPUTS}"
+        search, why = "neurons", f"{at_once}, {hidden} hidden neurons"
     if device == "cuda" or (device == "auto" and _gpu_pays(graph)):
         backend, device = "torch", "cuda"
         why += "; torch on the GPU"
@@ -119,6 +125,7 @@ def decide(
         report=report,
         seal=seal,
         started=started,
+        thorough=strategy.thorough,
     )
     if strategy.search == "neurons":
         return search_neurons(context)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from verifier.bounds import CrownResult, ObjectiveBounds
-from verifier.families import Affine, Nonlinear
-from verifier.tensors import Array, Float
+from verifier.families import Affine, Elementwise, Nonlinear, Planes
+from verifier.sets import Box
+from verifier.tensors import Array, Backend, Float
 
 
 def gap_smear(crown: CrownResult, objective: ObjectiveBounds) -> Float[Array, "batch n"]:
@@ -36,6 +37,20 @@ def gap_smear(crown: CrownResult, objective: ObjectiveBounds) -> Float[Array, "b
     return score * (region.upper - region.lower)
 
 
+def costs(crown: CrownResult, objective: ObjectiveBounds) -> dict[int, Float[Array, "batch n"]]:
+    """About what the rows pay for relaxing each neuron, for each value that nonlinear nodes read.
+
+    Where a node does not reach the rows, there is nothing to pay.
+    """
+    enclosure = crown.enclosure
+    weights, result = _weights(crown, objective), {}
+    for value in enclosure.graph.relaxed_inputs:
+        box = enclosure.boxes[value]
+        width = box.upper - box.lower
+        result[value] = weights[value] * width if value in weights else width * 0
+    return result
+
+
 def _through_first(operator: Affine, weight: Float[Array, "batch m"]) -> Float[Array, "batch n"]:
     """weight . |M| for the first affine operator, whose neurons have no rows of their own."""
     xp = operator.xp
@@ -50,11 +65,25 @@ def _weights(crown: CrownResult, objective: ObjectiveBounds) -> dict[int, Array]
     total: dict[int, Array] = {}
     for value, rows in objective.trace.rows.items():
         node = graph.node(value)
-        assert isinstance(node.operator, Nonlinear)
         up = xp.segment_sum(rows.clip(min=0), objective.batch, enclosure.batch)
         down = xp.segment_sum((-rows).clip(min=0), objective.batch, enclosure.batch)
+        assert isinstance(node.operator, Nonlinear)
         boxes = [enclosure.boxes[i] for i in node.inputs]
-        parts = node.operator.sensitivity(up, down, *boxes)
+        operator, planes = node.operator, enclosure.relaxations[value]
+        if isinstance(operator, Elementwise) and not operator.tilted and isinstance(planes, Planes):
+            parts = (_of_curve(planes, up + down, boxes[0], xp),)
+        else:
+            parts = operator.sensitivity(up, down, *boxes)
         for i, part in zip(node.inputs, parts, strict=True):
             total[i] = total[i] + part if i in total else part
     return total
+
+
+def _of_curve(
+    planes: Planes, weight: Float[Array, "batch m"], box: Box, xp: Backend
+) -> Float[Array, "batch m"]:
+    """The planes of a smooth function are apart by G ~ r^2 in the middle: dG / dr = 2 G / r."""
+    middle, half = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
+    apart = (planes.above[0] - planes.below[0]) * middle + planes.upper_offset - planes.lower_offset
+    steep = 2 * apart.clip(min=0) / xp.where(half > 0, half, xp.full((1,), 1.0))
+    return weight * xp.where(half > 0, steep, xp.zeros(1))

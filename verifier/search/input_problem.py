@@ -1,0 +1,78 @@
+"""What a search over the input works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from verifier.bounds import Objective
+from verifier.certify import Action
+from verifier.graph import Graph
+from verifier.search.clip import JOINT_INPUTS
+from verifier.search.subproblems import Subproblems
+from verifier.settings import BoundSettings, SearchSettings
+from verifier.tensors import Array, Float
+
+
+@dataclass(frozen=True, eq=False)
+class InputProblem:
+    """What the search over the input works on."""
+
+    graph: Graph
+    objective: Objective
+    bounds: BoundSettings
+    settings: SearchSettings
+    scale: Float[Array, " n"] | None = None
+    """The width of each input's range, by which edges are compared; None: 1."""
+
+    @property
+    def hidden_values(self) -> tuple[int, ...]:
+        """The values whose boxes children inherit."""
+        graph = self.graph
+        total = 0
+        values = []
+        for value in graph.relaxed_inputs:
+            total += graph.size(value)
+            if not graph.affine_of_input[value] and total <= self.settings.inherited_neurons:
+                values.append(value)
+        return tuple(values)
+
+    @cached_property
+    def hidden_neurons(self) -> int:
+        """How many neurons rows may bound."""
+        graph = self.graph
+        return sum(graph.size(v) for v in graph.relaxed_inputs if not graph.affine_of_input[v])
+
+    def clipping(self, *, jointly: bool) -> Action:
+        """How boxes are clipped."""
+        if self.objective.clauses > self.settings.clip_clauses:
+            return Action(0)
+        jointly = jointly and self.graph.input_size <= JOINT_INPUTS
+        return Action.CLIP | Action.JOINTLY if jointly else Action.CLIP
+
+    def roots(
+        self,
+        lower: Float[Array, "batch n"],
+        upper: Float[Array, "batch n"],
+        thresholds: Array,
+        node: Array,
+    ) -> Subproblems:
+        """Open boxes of which nothing is known."""
+        xp, batch = self.graph.xp, lower.shape[0]
+        size = self.objective.size
+        hidden = sum(self.graph.size(v) for v in self.hidden_values)
+        infinity = float("inf")
+        return Subproblems(
+            lower,
+            upper,
+            xp.bools(xp.zeros(batch, self.objective.clauses) == 0),
+            thresholds,
+            xp.doubles(xp.zeros(batch, size, lower.shape[1])),
+            xp.doubles(xp.zeros(batch, size)) - infinity,
+            xp.zeros(batch, hidden) - infinity,
+            xp.zeros(batch, hidden) + infinity,
+            xp.doubles(xp.zeros(batch)) - infinity,
+            node,
+            node,
+            xp.ints(xp.zeros(batch)),
+        )
