@@ -19,7 +19,14 @@ from verifier.search.context import Context, Network, Progress
 from verifier.search.hunt import Hunt
 from verifier.settings import BoundSettings
 from verifier.spec import Problem
-from verifier.tensors import Backend, cuda_devices, cuda_works, numpy_backend, torch_backend
+from verifier.tensors import (
+    Backend,
+    cuda_devices,
+    cuda_works,
+    numpy_backend,
+    single_precision,
+    torch_backend,
+)
 from verifier.verdict import Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
@@ -133,23 +140,21 @@ def decide(
 
 
 def _attacked_first(context: Context) -> Violated | None:
-    """With many inputs and functions that jump, a proof is less likely than a counterexample."""
-    graph = context.graph
-    operators = (node.operator for node in graph.nodes)
-    stepped = any(isinstance(o, Nonlinear) and o.stepped for o in operators)
-    if graph.input_size <= FEW_INPUTS or not stepped:
+    """With many inputs, and mostly neurons that jump, a counterexample is likelier than a proof."""
+    graph, sizes = context.graph, [0, 0]
+    for node in graph.nodes:
+        if isinstance(node.operator, Nonlinear):
+            sizes[node.operator.stepped] += node.operator.size
+    if graph.input_size <= FEW_INPUTS or sizes[1] <= sizes[0]:
         return None
     return Hunt(_single(context)).run(ATTACK_SHARE * context.left, steps=ATTACK_STEPS)
 
 
 def _single(context: Context) -> Context:
     """The same in float32, where that is possible: twice the points in a time."""
-    xp = context.graph.xp
-    backend = (
-        numpy_backend("float32") if xp.name == "numpy" else torch_backend("float32", xp.device)
-    )
     try:
-        return replace(context, graph=context.problem.graph.on(backend))
+        graph = context.problem.graph.on(single_precision(context.graph.xp))
+        return replace(context, graph=graph)
     except UnsupportedModel:
         return context
 
