@@ -1,7 +1,5 @@
 """Before a search over inputs: an attack where most neurons jump, and only there."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ from verifier.graph import Builder, Graph, Value
 from verifier.ops.relu import Relu
 from verifier.ops.steps import step
 from verifier.search import strategy
+from verifier.search.context import Context
 from verifier.tensors import numpy_backend
 
 
@@ -36,6 +35,7 @@ def test_mostly_jumps_and_many_inputs_are_attacked_first(monkeypatch, inputs, ju
 
     monkeypatch.setattr(strategy, "Hunt", Hunt)
     monkeypatch.setattr(strategy, "_single", lambda context: context)
-    context = SimpleNamespace(graph=stepped(inputs, jumps).on(numpy_backend()), left=1.0)
+    context = Context.__new__(Context)
+    context.graph, context.deadline = stepped(inputs, jumps).on(numpy_backend()), 1.0
     assert strategy._attacked_first(context) is None
     assert bool(hunts) is attacked
