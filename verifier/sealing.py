@@ -37,7 +37,7 @@ OUT_OF_TIME = "unchecked: the time ran out before the check"
 READ_BYTES_PER_SECOND = 1_000_000
 """About how fast the checker reads a property: one that is too long is not begun."""
 REAL_ONLY = "it holds for the real function only: the network is no float32 one throughout"
-LEAST_CHECK_SECONDS, CHECK_SHARE = 10.0, 2.0
+LEAST_CHECK_SECONDS, CHECK_SHARE = 5.0, 1.0
 """A check that nobody asked for may take so long, or so many times what the search took."""
 MOST_REFINED = 4096
 """With more leaves than this that hold for the real function only, float32 is given up."""

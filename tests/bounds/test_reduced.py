@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.bounds.checks import SETTINGS
 from tests.bounds.graphs import boxes, mixed, mlp, placed, residual
 from verifier.bounds import Enclosure, crown
+from verifier.bounds.crown import unit_rows, unstable_mask
 from verifier.bounds.optimise import Rows, default_tilts, optimise
 from verifier.bounds.reduced import Reduced, Reducer, is_reducible
 from verifier.bounds.root import refine_root
@@ -65,10 +66,9 @@ def case_of(seed: int, xp: Backend = XP, fast: Backend | None = None, record=Non
     graph = graph_of(seed).on(xp)
     box = placed(xp, *boxes("normal", [seed], 1, graph.input_size))
     plain = crown(graph, box, SETTINGS).enclosure
-    inherited = {v: plain.boxes[v] for v in graph.relaxed_inputs}
     how = (fast or numpy_backend("float64"), spread)
     note = record or (lambda *_: None)
-    reducer = refine_root(graph, box, SETTINGS, inherited, note, how)
+    reducer = refine_root(graph, box, SETTINGS, plain, note, how)
     coefficients = np.random.default_rng(seed).normal(size=(ROWS, graph.output_size))
     start = {graph.output: xp.floats(coefficients)}
     rows = Rows(start, xp.doubles(xp.zeros(ROWS)), Owner.equal(1, ROWS, xp))
@@ -239,7 +239,8 @@ def test_rows_that_hold_together_only_are_proved_by_a_weighted_sum():
     graph = builder.finish(builder.add("last", last, [value], (2,))).on(XP)
     box = Box(-np.ones((1, 1)), np.ones((1, 1)))
     how = (numpy_backend("float64"), spread)
-    reducer = refine_root(graph, box, SETTINGS, {}, lambda *_: None, how)
+    plain = crown(graph, box, SETTINGS).enclosure
+    reducer = refine_root(graph, box, SETTINGS, plain, lambda *_: None, how)
     rows = Rows({graph.output: np.eye(2)}, np.zeros(2), Owner.equal(1, 2, XP))
     net = reducer.net(reducer.tail(rows))
     signs = np.array([[0.0, 0.0], [1.0, -1.0], [-1.0, 1.0]])
@@ -290,6 +291,46 @@ def test_a_refined_root_contains_what_points_give_and_is_as_tight_as_crown(seed:
         assert len(neuron) == len(sign)
         assert all(np.array_equal(np.rint(t * 255) / 255, t) for t in tilts.values())
         assert value in graph.relaxed_inputs
+
+
+def promised(case: Case, told: set[tuple[int, int]]) -> int:
+    """Neurons that are linear by plain CROWN, by no row of their own on the root's boxes."""
+    graph, broken = case.root.graph, 0
+    own = Enclosure.over(graph, case.root.boxes[0])
+    for value in range(1, len(graph.nodes) + 1):
+        assert own.step() == value
+        root = case.root.boxes[value]
+        if value in graph.relaxed_inputs and not graph.affine_of_input[value]:
+            stable = ~unstable_mask(case.root, value)[0] & unstable_mask(own, value)[0]
+            neuron = np.flatnonzero(stable)
+            sign = np.where(root.lower[0, neuron] >= 0, 1.0, -1.0)
+            rows = unit_rows(case.root, value, (neuron * 0, neuron, sign))
+            least = optimise(case.root, rows, 1, SETTINGS, {}).least if len(neuron) else []
+            for j, bound in zip(neuron, least, strict=True):
+                broken += bound < 0
+                assert bound >= 0 or (value, int(j)) in told
+        own.boxes[value] = root
+    return broken
+
+
+def test_whatever_is_linear_at_the_root_can_be_shown_there():
+    """Tighter boxes may give worse lines: what plain CROWN proved is then recorded."""
+    broken = 0
+    for seed in range(150):
+        told: set[tuple[int, int]] = set()
+
+        def note(value, which, tilts, told=told) -> None:
+            told.update((value, int(j)) for j in which[0])
+
+        graph = mlp(seed, (4, 12, 12, 12, 2)).on(XP)
+        box = placed(XP, *boxes("normal", [seed], 1, 4))
+        plain = crown(graph, box, SETTINGS).enclosure
+        how = (numpy_backend("float64"), spread)
+        reducer = refine_root(graph, box, SETTINGS, plain, note, how)
+        rows = Rows({graph.output: np.eye(2)}, np.zeros(2), Owner.equal(1, 2, XP))
+        case = Case(reducer.enclosure, reducer, rows, reducer.net(reducer.tail(rows)))
+        broken += promised(case, told)
+    assert broken > 0
 
 
 def test_roots_are_tighter_than_crown_somewhere():

@@ -6,7 +6,7 @@ sweep, in its own precision and with its rounding, gives the bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from verifier.bounds.crown import narrow, unit_rows, unstable_mask
@@ -16,7 +16,7 @@ from verifier.bounds.reduced import Reducer, Tail
 from verifier.bounds.sweep import Ascent, Patterns, Spread, sweep_in_parts
 from verifier.families import Nonlinear
 from verifier.graph import Graph
-from verifier.sets import Box
+from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend
 
@@ -29,6 +29,7 @@ class _Root:
     """A root at work."""
 
     enclosure: Enclosure
+    plain: Enclosure
     reducer: Reducer
     settings: BoundSettings
     record: Record
@@ -48,6 +49,34 @@ class _Root:
         if left.shape[0]:
             tail = tail.signed(left, one[left])
             self._half(value, neuron[left], -sign[left], tail)
+
+    def keep_promises(self, value: int, own: Box) -> None:
+        """Record what makes neurons linear that are so by plain CROWN, but not by ``own`` box.
+
+        Tighter boxes before them may give other lines and a worse bound, and who repeats the proof
+        has nothing but these boxes; the slopes that plain CROWN had still do on tighter boxes.
+        """
+        xp, enclosure = self.enclosure.graph.xp, self.enclosure
+        now = enclosure.boxes[value]
+        enclosure.boxes[value] = own
+        mask = unstable_mask(enclosure, value)[0]
+        enclosure.boxes[value] = now
+        neurons = xp.nonzero(mask & ~unstable_mask(enclosure, value)[0])[0]
+        chunk = self.settings.rows_at_once(enclosure.graph, xp)
+        for first in range(0, neurons.shape[0], chunk):
+            self.settings.check_time()
+            neuron = neurons[first : first + chunk]
+            one = xp.full((neuron.shape[0],), 1.0)
+            sign = xp.where(now.lower[0, neuron] >= 0, one, -one)
+            rows = unit_rows(enclosure, value, (xp.ints(one * 0), neuron, sign))
+            least = optimise(enclosure, rows, 1, self.settings, {}).least
+            broken = xp.nonzero(~(least >= 0))[0]
+            if broken.shape[0]:
+                owner = Owner.equal(1, broken.shape[0], xp)
+                start = {v: x[broken] for v, x in rows.start.items()}
+                tilts = default_tilts(self.plain, start, owner)
+                tilts = {v: t for v, t in tilts.items() if v in enclosure.relaxations}
+                self.record(value, (neuron[broken], sign[broken]), tilts)
 
     def _half(self, value: int, neuron: Array, sign: Array, tail: Tail) -> None:
         xp, box = self.enclosure.graph.xp, self.enclosure.boxes[value]
@@ -97,24 +126,29 @@ def refine_root(
     graph: Graph,
     region: Box,
     settings: BoundSettings,
-    inherited: Mapping[int, Box],
+    plain: Enclosure,
     record: Record,
     how: tuple[Backend, Spread],
 ) -> Reducer:
     """Boxes of all values over one region, as tight as optimised slopes make them.
 
-    ``inherited`` are boxes known to be valid. ``how``: what slopes are sought in, and a map over
-    parts of the work. Returns what reduces the network; its ``enclosure`` holds the boxes.
+    ``plain`` is what CROWN gives without optimised slopes. ``how``: what slopes are sought in, and
+    a map over parts of the work. Returns what reduces the network; its ``enclosure`` holds the
+    boxes.
     """
     enclosure = Enclosure.over(graph, region, single=settings.single)
     reducer = Reducer.of(enclosure, how[0], settings)
-    root = _Root(enclosure, reducer, settings, record, how[1])
+    root = _Root(enclosure, plain, reducer, settings, record, how[1])
     tight = set(graph.relaxed_inputs)
     for _ in graph.nodes:
-        value = enclosure.step(inherited)
+        value = enclosure.step()
+        own = enclosure.boxes[value]
+        if value in tight:
+            enclosure.boxes[value] = own.intersect(plain.boxes[value], graph.xp)
         if isinstance(graph.node(value).operator, Nonlinear):
             enclosure.relax(value)
             reducer.add(value)
         if value in tight and not graph.affine_of_input[value]:
+            root.keep_promises(value, own)
             root.refine(value)
     return reducer

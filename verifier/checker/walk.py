@@ -182,9 +182,22 @@ class Walk:
         record: Ints | None = None,
     ) -> None:
         """Narrow boxes with the bounds of sign * neuron, with the slopes of records."""
+        most = max(1, PART_ELEMENTS // max(self.network.sizes))
+        for start in range(0, len(which[0]), most):
+            require_time(self.deadline)
+            some = slice(start, start + most)
+            batch, neuron, sign = (x[some] for x in which)
+            part = None if record is None else record[some]
+            self._narrow_part(enclosure, value, (batch, neuron, sign), part)
+
+    def _narrow_part(
+        self,
+        enclosure: Enclosure,
+        value: int,
+        which: tuple[Ints, Ints, Ints],
+        record: Ints | None,
+    ) -> None:
         batch, neuron, sign = which
-        if not len(batch):
-            return
         chosen, number = None, self.arithmetic
         if record is not None:
             chosen = self.proof.multipliers(self.proof["hidden_alpha"][record], None, number)

@@ -116,13 +116,13 @@ class NeuronSearch:
     def _root(self, case: int, region: Box, plain: Enclosure, thresholds: Array) -> NeuronProblem:
         """The problem that is split, with hidden neurons that optimised their bounds."""
         context, graph = self.context, self.context.graph
-        inherited = {v: plain.boxes[v] for v in graph.relaxed_inputs}
         record, settings = self._recorder(case, plain), (context.bounds, context.settings)
         if is_reducible(plain):
             how = single_precision(graph.xp), self.workers.map
-            reducer = refine_root(graph, region, context.bounds, inherited, record, how)
+            reducer = refine_root(graph, region, context.bounds, plain, record, how)
             root = reducer.enclosure
             return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
+        inherited = {v: plain.boxes[v] for v in graph.relaxed_inputs}
         optimiser = HiddenOptimiser(context.bounds.hidden_steps, record)
         root = crown(graph, region, context.bounds, inherited, optimiser=optimiser).enclosure
         return NeuronProblem.of(root, self.objective, thresholds, settings)
