@@ -147,6 +147,20 @@ def _backward(net: Reduced, patterns: Patterns, lines: _Lines) -> _Sweep:
     return _Sweep(constant - reach, abs(constant) + reach, pending, rows_in, lower)
 
 
+def _pushed(
+    net: Reduced, corner: Array, outputs: Callable[[slice, Array], Array]
+) -> tuple[Array, Array]:
+    """Inputs and outputs of all neurons at points of the box, each layer through ``outputs``."""
+    source = corner @ net.weights.T
+    source += net.bias
+    value = source * 0
+    for part in net.layers:
+        if part.start:
+            source[:, part] += value[:, : part.start] @ net.links[part, : part.start].T
+        value[:, part] = outputs(part, source[:, part])
+    return source, value
+
+
 def _forward(
     net: Reduced, patterns: Patterns, lines: _Lines, sweep: _Sweep, corner: Array
 ) -> tuple[Array, Array]:
@@ -156,17 +170,13 @@ def _forward(
     weight's derivative.
     """
     xp = net.xp
-    source = corner @ net.weights.T
-    source += net.bias
-    value = source * 0
-    for part in net.layers:
-        if part.start:
-            source[:, part] += value[:, : part.start] @ net.links[part, : part.start].T
-        s, up = source[:, part], lines.above[:, part]
-        low = sweep.lower[:, part]
+
+    def chosen(part: slice, s: Array) -> Array:
         positive = xp.floats(sweep.passed[:, part] > 0)
-        line = up * s + lines.offset[:, part]
-        value[:, part] = line + positive * (low * s - line)
+        line = lines.above[:, part] * s + lines.offset[:, part]
+        return line + positive * (sweep.lower[:, part] * s - line)
+
+    source, value = _pushed(net, corner, chosen)
     gradient = sweep.passed.clip(min=0) * lines.gain
     gradient += lines.cut
     gradient *= source
@@ -189,14 +199,11 @@ def values_at(
     net: Reduced, rows: Int[Array, "batch width"], corner: Float[Array, "batch n"]
 ) -> Float[Array, "batch width"]:
     """Some rows of the network at points of the box."""
-    source = corner @ net.weights.T
-    source += net.bias
-    value = source * 0
-    for part in net.layers:
-        if part.start:
-            source[:, part] += value[:, : part.start] @ net.links[part, : part.start].T
-        s = source[:, part]
-        value[:, part] = s.clip(min=0) + net.leak[part] * s.clip(max=0)
+
+    def neurons(part: slice, s: Array) -> Array:
+        return s.clip(min=0) + net.leak[part] * s.clip(max=0)
+
+    _, value = _pushed(net, corner, neurons)
     return _at_rows(net, rows, value, corner)
 
 
