@@ -60,7 +60,7 @@ class Attack:
         if not len(found):
             return None
         witness = self.judge.confirm(found)
-        if witness is not None and not self._shallow(found, witness):
+        if witness is not None and not self._shallow(found):
             return witness
         deeper = self.push(found, effort)
         witness = self.judge.confirm(deeper) or witness
@@ -84,11 +84,12 @@ class Attack:
         deep = replace(effort, goal=-float("inf"), descent=30)
         return descend(self.target, self.regions, launch, deep)[0]
 
-    def _shallow(self, found: Candidates, witness: Witness) -> bool:
-        """Might another machine's rounding undo the witness?"""
+    def _shallow(self, found: Candidates) -> bool:
+        """Might another machine's rounding undo the first candidate?"""
         target, xp = self.target, self.target.graph.xp
         rows = abs(xp.numpy(target.output_coefficients))
-        return bool(-found.margins[0] < SHALLOW * float((rows @ abs(witness.outputs)).max()))
+        outputs = xp.numpy(target.graph.evaluate(xp.floats(found.points[:1])))[0]
+        return bool(-found.margins[0] < SHALLOW * float((rows @ abs(outputs)).max()))
 
     def _demand(self, refused: Candidates) -> None:
         """Points of these boxes must be deeper, from now on, than the deepest of the refused."""

@@ -13,6 +13,7 @@ from verifier.bounds.objective import (
     bound_objective,
     sharpen,
 )
+from verifier.bounds.tiles import Tiler
 from verifier.bounds.whole import whole_interval
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Objective",
     "ObjectiveBounds",
     "Sharpened",
+    "Tiler",
     "Trace",
     "back_substitute",
     "bound_objective",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from verifier.bounds.back import LowerForm, Trace, back_substitute, unit_start
+import numpy as np
+
+from verifier.bounds.back import LowerForm, Trace, back_substitute
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.optimise import Optimised, Rows, optimise
+from verifier.bounds.optimise import Optimised, optimise, unit_rows
+from verifier.bounds.tiles import Tile, Tiler
 from verifier.families import Nonlinear, Product
 from verifier.graph import Graph, Node
-from verifier.sets import Box, Owner
+from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Bool, Float, Int
 
@@ -60,16 +63,21 @@ def crown(
     inherited: Mapping[int, Box] | None = None,
     *,
     keep_hidden: bool = False,
-    optimiser: HiddenOptimiser | None = None,
+    hidden: HiddenOptimiser | Tiler | None = None,
 ) -> CrownResult:
     """Boxes of all values over a batch of regions, tightened by back-substitution where it helps.
 
     ``inherited`` are boxes known to be valid on these regions (a parent's). With an optimiser, each
-    neuron that stays unstable optimises the slopes of the layers before it for its own bound.
+    neuron that stays unstable optimises the slopes of the layers before it for its own bound; with
+    a tiler, neurons of large values are bounded tile by tile.
     """
+    optimiser = hidden if isinstance(hidden, HiddenOptimiser) else None
+    tiler = hidden if isinstance(hidden, Tiler) else None
 
     def bound(enclosure: Enclosure, value: int) -> HiddenRows | None:
         mask = unstable_mask(enclosure, value)
+        if tiler is not None and tighten_by_tiles(enclosure, value, mask, settings, tiler):
+            return None
         return tighten(enclosure, value, mask, settings, optimiser)
 
     result = _sweep(Enclosure.over(graph, region, single=settings.single), inherited, bound)
@@ -152,6 +160,71 @@ def tighten(
     return HiddenRows(value, batch, neuron, influence)
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """Rows of a tile: ``sign`` times some of its neurons."""
+
+    tile: Tile
+    index: Int[Array, " rows"]
+    sign: Float[Array, " rows"]
+
+
+def tighten_by_tiles(
+    enclosure: Enclosure,
+    value: int,
+    mask: Bool[Array, "1 n"],
+    settings: BoundSettings,
+    tiler: Tiler,
+) -> bool:
+    """The same tile by tile, for one region, where that pays; did it?"""
+    xp = enclosure.graph.xp
+    tiles = tiler.tiles(value, xp.numpy(xp.nonzero(mask[0])[0]))
+    if tiles is None:
+        return False
+
+    def place(neurons: np.ndarray) -> Tile:
+        settings.check_time()
+        return Tile.of(enclosure, tiler.crop(value, neurons), xp.ints(neurons), tiler.xp)
+
+    together = settings.spread.count
+    for start in range(0, len(tiles), together):
+        some = settings.spread.map(place, tiles[start : start + together])
+        asked = [_first_side(enclosure, value, tile) for tile in some]
+        _bound_tiles(enclosure, value, asked, settings)
+        others = [_other_side(enclosure, value, one) for one in asked]
+        _bound_tiles(enclosure, value, [x for x in others if x.sign.shape[0]], settings)
+    return True
+
+
+def _first_side(enclosure: Enclosure, value: int, tile: Tile) -> _Asked:
+    """The bound of each neuron that may settle it."""
+    xp, box = enclosure.graph.xp, enclosure.boxes[value]
+    one = xp.full((1,), 1.0)
+    low, high = box.lower[0, tile.neurons], box.upper[0, tile.neurons]
+    return _Asked(tile, xp.arange(low.shape[0]), xp.where(high > -low, one, -one))
+
+
+def _other_side(enclosure: Enclosure, value: int, asked: _Asked) -> _Asked:
+    """The other bound of those that were not settled."""
+    open_ = unstable_mask(enclosure, value)[0, asked.tile.neurons[asked.index]]
+    left = enclosure.graph.xp.nonzero(open_)[0]
+    return _Asked(asked.tile, asked.index[left], -asked.sign[left])
+
+
+def _bound_tiles(
+    enclosure: Enclosure, value: int, asked: Sequence[_Asked], settings: BoundSettings
+) -> None:
+    """Back-substitute rows of several tiles, and narrow the value's box."""
+
+    def bound(one: _Asked) -> Array:
+        return one.tile.least(one.index, one.sign, settings)
+
+    for one, least in zip(asked, settings.spread.map(bound, asked), strict=True):
+        neuron = one.tile.neurons[one.index]
+        batch = enclosure.graph.xp.ints(neuron * 0)
+        narrow(enclosure, value, (batch, neuron, one.sign), least)
+
+
 def _rows(
     enclosure: Enclosure,
     value: int,
@@ -202,15 +275,6 @@ def _use(
     _, neuron, sign = which
     tilts = {v: t[narrowed] for v, t in found.tilts.items()}
     optimiser.record(value, (neuron[narrowed], sign[narrowed]), tilts)
-
-
-def unit_rows(enclosure: Enclosure, value: int, which: tuple[Array, Array, Array]) -> Rows:
-    """The rows ``sign * neuron`` of a value, for (batch, neuron, sign)."""
-    batch, neuron, sign = which
-    start, constant = unit_start(enclosure, value, neuron, sign)
-    if value in enclosure.noise:
-        constant = constant - enclosure.noise[value][batch, neuron]
-    return Rows(start, constant, Owner.of(batch, enclosure.batch))
 
 
 def narrow(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from verifier.bounds.back import LowerForm, Trace, back_substitute
+from verifier.bounds.back import LowerForm, Trace, back_substitute, unit_start
 from verifier.bounds.enclosure import Enclosure
 from verifier.families import Affine, Planes
 from verifier.sets import Owner
@@ -33,6 +33,15 @@ class Rows:
     start: Mapping[int, Float[Array, "rows _"]]
     constant: Float[Array, " rows"]
     owner: Owner
+
+
+def unit_rows(enclosure: Enclosure, value: int, which: tuple[Array, Array, Array]) -> Rows:
+    """The rows ``sign * neuron`` of a value, for (batch, neuron, sign)."""
+    batch, neuron, sign = which
+    start, constant = unit_start(enclosure, value, neuron, sign)
+    if value in enclosure.noise:
+        constant = constant - enclosure.noise[value][batch, neuron]
+    return Rows(start, constant, Owner.of(batch, enclosure.batch))
 
 
 @dataclass(eq=False)

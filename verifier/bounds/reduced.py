@@ -14,9 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from verifier.bounds.back import Trace, back_substitute
-from verifier.bounds.crown import unit_rows
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.optimise import Rows
+from verifier.bounds.optimise import Rows, unit_rows
 from verifier.families import Planes
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings

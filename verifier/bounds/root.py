@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from verifier.bounds.crown import narrow, unit_rows, unstable_mask
+from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.optimise import default_tilts, optimise, project
+from verifier.bounds.optimise import default_tilts, optimise, project, unit_rows
 from verifier.bounds.reduced import Reducer, Tail
 from verifier.bounds.sweep import Ascent, Patterns, Spread, sweep_in_parts
 from verifier.families import Nonlinear

@@ -8,7 +8,6 @@ import numpy as np
 
 from verifier.certify.container import pack
 from verifier.certify.proof_tree import Chosen, ProofTree
-from verifier.graph import Graph
 from verifier.spec import Problem
 from verifier.spec.ragged import Integers
 from verifier.spec.unsafe import canonical_order
@@ -51,7 +50,6 @@ def certificate(
     writer = _Writer(tree or _empty(problem), problem)
     arrays = writer.arrays()
     neurons = arrays.pop("neurons").tolist()
-    graph = problem.graph
     manifest = {
         "network": subject.network,
         "property": subject.prop,
@@ -59,7 +57,7 @@ def certificate(
         "property_sha256": subject.property_sha256,
         "semantics": subject.semantics,
         "tool": f"verifier {VERSION}",
-        "neurons": [[_tensor(graph, value), graph.size(value)] for value in neurons],
+        "neurons": [_tensor(problem, value) for value in neurons],
     }
     return pack(manifest, arrays), np.argsort(writer.number)
 
@@ -70,12 +68,14 @@ def _empty(problem: Problem) -> ProofTree:
     return ProofTree(numpy_backend(), len(problem.cases))
 
 
-def _tensor(graph: Graph, value: int) -> str:
-    node = graph.node(value)
-    if not node.tensor:
-        message = f"node {node.name!r} computes no tensor of the file, so that none can be named"
+def _tensor(problem: Problem, value: int) -> list[str | int]:
+    """A value's tensor in the file, and its size."""
+    tensor, size, _ = problem.named(value)
+    if not tensor:
+        name = problem.graph.node(value).name
+        message = f"node {name!r} computes no tensor of the file, so that none can be named"
         raise NoCertificateError(message)
-    return node.tensor
+    return [tensor, size]
 
 
 @dataclass(eq=False)
@@ -109,10 +109,21 @@ class _Writer:
             "neurons": values,
             "roots": self.problem.cases.numbers(),
             "column_atom": np.searchsorted(values, columns >> 32).astype(np.uint32),
-            "column_neuron": (columns & 0xFFFFFFFF).astype(np.uint32),
+            "column_neuron": self._elements(columns >> 32, columns & 0xFFFFFFFF),
         }
         result |= self._nodes(order) | self._rows() | self._hidden(values)
         return result
+
+    def _elements(self, value: Integers, neuron: Integers) -> np.ndarray:
+        """The numbers that neurons of some values have in the file's tensors: uint32."""
+        result = neuron.copy()
+        if self.problem.crop is not None:
+            for v in np.unique(value).tolist():
+                _, _, elements = self.problem.named(v)
+                mine = value == v
+                if elements is not None:
+                    result[mine] = elements[neuron[mine]]
+        return result.astype(np.uint32)
 
     def _gather_splits(self) -> None:
         """For each node its first and second child, its axis and its point."""
@@ -231,9 +242,9 @@ class _Writer:
         return {
             "hidden_node": nodes[order].astype(np.uint32),
             "hidden_atom": np.concatenate([none, *atom])[order].astype(np.uint32),
-            "hidden_neuron": np.concatenate([none, *(b.neuron for b in blocks)])[order].astype(
-                np.uint32
-            ),
+            "hidden_neuron": np.concatenate(
+                [none, *(self._elements(np.full(len(b.neuron), b.atom), b.neuron) for b in blocks)]
+            )[order].astype(np.uint32),
             "hidden_sign": np.concatenate([none, *(b.sign for b in blocks)])[order].astype(np.int8),
             "hidden_alpha": np.concatenate([np.zeros((0, width), dtype=np.uint8), *alpha])[order],
         }

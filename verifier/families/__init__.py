@@ -7,11 +7,12 @@ from verifier.families.elementwise import Elementwise
 from verifier.families.matrix_product import MatrixProduct
 from verifier.families.maximum import Maximum
 from verifier.families.nonlinear import Nonlinear
-from verifier.families.operator import Operator
+from verifier.families.operator import FLOAT32_RANGE, Operator, Part
 from verifier.families.rearrange import Rearrange
 from verifier.families.relaxation import Planes, Relaxation
 
 __all__ = [
+    "FLOAT32_RANGE",
     "Affine",
     "Band",
     "Elementwise",
@@ -19,6 +20,7 @@ __all__ = [
     "Maximum",
     "Nonlinear",
     "Operator",
+    "Part",
     "Planes",
     "Product",
     "Rearrange",

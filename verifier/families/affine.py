@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from verifier.families.operator import Operator
 from verifier.tensors import Array, Float, Int
@@ -62,6 +65,10 @@ class Affine(Operator):
         """Does it give back its one input as it is?"""
         return False
 
+    def given(self, constants: Sequence[np.ndarray | None]) -> Affine | None:
+        """The operator of the inputs that are None, the others being these constants, or None."""
+        return None
+
     def absorb_next(self, following: Affine) -> Affine | None:
         """One operator that does this one and then ``following`` (both of one input), or None.
 
@@ -73,6 +80,11 @@ class Affine(Operator):
     def absorb_previous(self, preceding: Affine) -> Affine | None:
         """One operator that does ``preceding`` and then this one, under the same law, or None."""
         return None
+
+
+def some(constant: Array | None, index: Array) -> Array | None:
+    """Some elements of a constant, where there is one."""
+    return None if constant is None else constant[index]
 
 
 def plus(a: Array | None, b: Array | None) -> Array | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
 
 from verifier.families.nonlinear import Nonlinear
+from verifier.families.operator import Part
 from verifier.families.relaxation import Planes
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Bool, Float, gamma
@@ -25,6 +28,14 @@ class Elementwise(Nonlinear):
     the exact extrema of phi(x) - slope x over the box (``gap``), lowered and raised by their
     rounding errors.
     """
+
+    def part(self, index: np.ndarray) -> Part | None:
+        """Some of the elements, where there are no constants for each one."""
+        constants = (getattr(self, field.name) for field in fields(self))
+        if any(isinstance(x, np.ndarray) and x.shape[-1] != 1 for x in constants):
+            return None
+        count = len(index)
+        return Part(replace(self, sizes=(count,), size=count), index, (index,))
 
     @abstractmethod
     def derivative(self, x: Float[Array, "batch n"]) -> Float[Array, "batch n"]:

@@ -16,6 +16,19 @@ FLOAT32_RANGE = 1e30
 """Constants this large, or the inverse of this small, stay normal numbers in float32."""
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """An operator that computes some elements of another one's output from what that takes.
+
+    All indices are of the whole operator's elements, ascending: ``index[j]`` is element j of the
+    part's output, ``inputs[i][k]`` is element k of its input i.
+    """
+
+    operator: Operator
+    index: np.ndarray
+    inputs: tuple[np.ndarray, ...]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Operator(ABC):
     """A function of one or several flat vectors, with its constants; immutable.
@@ -73,6 +86,26 @@ class Operator(ABC):
     def work(self) -> int:
         """About how many multiply-adds one evaluation at a point takes."""
         return max(self.size, *self.sizes)
+
+    @property
+    def keeps_integers(self) -> bool:
+        """Does it compute whole numbers, exactly, from whole numbers that are not huge?"""
+        return False
+
+    def layout(self, *inputs: np.ndarray | None) -> np.ndarray | None:
+        """Where each element lies in space, [size, axes], given where the inputs' elements do.
+
+        Elements close to each other share most of what they depend on: nothing else rests on it.
+        None: nowhere.
+        """
+        return inputs[0] if set(self.sizes) == {self.size} else None
+
+    def part(self, index: np.ndarray) -> Part | None:
+        """The operator for the elements ``index`` (ascending, at least one), and perhaps others.
+
+        None: there is none that is smaller. On no backend yet, nor is the result.
+        """
+        return None
 
     @abstractmethod
     def evaluate(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch m"]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verifier.families.affine import Affine
+from verifier.families.affine import Affine, some
+from verifier.families.operator import Part
 from verifier.tensors import Array, Float, ScatterPlan
 
 
@@ -48,6 +49,10 @@ class Rearrange(Affine):
         return y if self.kept is None else self.xp.where(self.kept, y, self.xp.zeros(1))
 
     @property
+    def keeps_integers(self) -> bool:
+        return self.bias is None
+
+    @property
     def moves(self) -> bool:
         return self.bias is None
 
@@ -74,6 +79,19 @@ class Rearrange(Affine):
     def sources(self) -> np.ndarray:
         """The index table with -1 for constants, as given to ``of`` (on no backend)."""
         return self.index if self.kept is None else np.where(self.kept, self.index, -1)
+
+    def layout(self, *inputs: np.ndarray | None) -> np.ndarray | None:
+        return None if inputs[0] is None else inputs[0][self.index]
+
+    def part(self, index: np.ndarray) -> Part | None:
+        sources = self.sources[index]
+        kept = sources >= 0
+        needed = np.unique(sources[kept]) if kept.any() else np.zeros(1, dtype=np.int64)
+        table = np.where(kept, np.searchsorted(needed, sources), -1)
+        smaller = Rearrange.of(table, len(needed), some(self.bias, index))
+        magnitude = some(self.bias_magnitude, index)
+        smaller = replace(smaller, terms=self.terms, bias_magnitude=magnitude)
+        return Part(smaller, index, (needed,))
 
     def absorb_next(self, following: Affine) -> Affine | None:
         """Rearranged twice is rearranged; constants keep their roundings: ``terms`` add up."""

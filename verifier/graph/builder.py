@@ -50,6 +50,12 @@ class Builder:
     """Of some values, by number, which elements are minus infinity (the graph says 0 there): bool
     [size]. Only a softmax may read them."""
 
+    ordered: dict[int, tuple[Value, np.ndarray]] = field(
+        default_factory=dict[int, tuple[Value, np.ndarray]]
+    )
+    """Of some values, by number, another value whose elements are in the same order within groups,
+    ties included, and the group of each element: int64 [size]."""
+
     def add(
         self,
         name: str,
@@ -83,6 +89,25 @@ class Builder:
         constant = None if fill is None else np.asarray(fill, dtype=np.float64).reshape(-1)
         operator = Rearrange.of(flat, value.size, constant)
         return self.add(name, operator, [value], index.shape)
+
+    def as_ordered(self, value: Value, groups: np.ndarray) -> tuple[Value, np.ndarray]:
+        """What to compare instead of ``groups`` of a value's elements ([groups, members]).
+
+        A simpler value in which the members of each group are in the same order, and their numbers
+        there; the same where there is none.
+        """
+        number, table = value.number, groups
+        while number:
+            if number in self.ordered:
+                source, group = self.ordered[number]
+                if (group[table] == group[table[:, :1]]).all():
+                    return source, table
+                break
+            node = self.nodes[number - 1]
+            if not isinstance(node.operator, Rearrange) or node.operator.kept is not None:
+                break
+            number, table = node.inputs[0], node.operator.index[table]
+        return value, groups
 
     def finish(self, output: Value) -> Graph:
         """The graph with this output."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from verifier.tensors import ScatterPlan, numpy_backend
+from verifier.tensors import Array, Backend, ScatterPlan, numpy_backend
 
 CHUNK_ELEMENTS = 4_000_000
 """How many window entries are laid out at once."""
@@ -86,18 +86,18 @@ def convolve_adjoint(
 
 
 def unit_adjoint(
-    index: np.ndarray, weight: np.ndarray, geometry: Geometry, groups: int
-) -> np.ndarray:
+    index: Array, weight: Array, geometry: Geometry, groups: int, xp: Backend
+) -> Array:
     """The matrix rows of some outputs of one image: [rows, channels, cells]."""
     table, _ = windows(geometry)
-    cells, outputs = math.prod(geometry.space), table.shape[1]
+    cells, outputs, rows = math.prod(geometry.space), table.shape[1], index.shape[0]
     per_group, group_outputs = weight.shape[1], weight.shape[0] // groups
-    channel, place = np.divmod(index, outputs)
+    channel, place = index // outputs, index % outputs
     # One more cell takes what falls on the padding.
-    result = np.zeros((len(index), per_group * groups, cells + 1), dtype=weight.dtype)
+    result = xp.zeros(rows, per_group * groups, cells + 1)
     first = channel // group_outputs * per_group
-    row = np.arange(len(index))[:, None, None]
-    source = first[:, None, None] + np.arange(per_group)[None, :, None]
-    target = table[:, place].T[:, None, :]
-    result[row, source, target] = weight.reshape(*weight.shape[:2], -1)[channel]
+    source = first[:, None, None] + xp.arange(per_group)[None, :, None]
+    target = xp.ints(table)[:, place].T[:, None, :]
+    flat = weight.reshape(weight.shape[0], per_group, table.shape[0])
+    result[xp.arange(rows)[:, None, None], source, target] = flat[channel]
     return result[:, :, :cells]

@@ -11,12 +11,13 @@ from typing import ClassVar, Self
 import numpy as np
 
 from verifier.errors import ModelError, UnsupportedModel
-from verifier.families.affine import Affine, plus, times
+from verifier.families.affine import Affine, plus, some, times
 from verifier.families.example import Example, numbers
 from verifier.families.onnx_node import OnnxNode, Operand
+from verifier.families.operator import Part
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder
-from verifier.ops.convolution import Convolution
+from verifier.ops.convolution import Convolution, block, grid, hull
 from verifier.ops.scale import Scale
 from verifier.tensors import Array, Backend, Float, numpy_backend
 
@@ -62,6 +63,56 @@ class TransposedConvolution(Affine):
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         (y,) = replace(self.forward, weight=abs(self.forward.weight)).adjoint(inputs[0])
         return y
+
+    def layout(self, *inputs: np.ndarray | None) -> np.ndarray | None:
+        return grid(self.forward.in_shape, self.forward.images)
+
+    def part(self, index: np.ndarray) -> Part | None:
+        """The smallest rectangle around some cells, with all channels."""
+        forward = self.forward
+        if forward.images > 1:
+            return None
+        first, last = hull(index, forward.in_shape)
+        begin, end, pads = [], [], []
+        for i, out in enumerate(forward.out_shape[1:]):
+            # Cell o spreads to o * stride - pad + (0 .. reach).
+            stride, pad = forward.strides[i], forward.pads[i]
+            reach = forward.dilations[i] * (forward.weight.shape[2 + i] - 1)
+            begin.append(max(-((reach - pad - first[i]) // stride), 0))
+            end.append(min((last[i] + pad) // stride, out - 1))
+            pads.append(pad + first[i] - begin[i] * stride)
+        if any(b > e for b, e in zip(begin, end, strict=True)):
+            return None
+        cells, taken = (
+            block(first, last, forward.in_shape),
+            block(begin, end, forward.out_shape),
+        )
+        in_shape = (forward.in_shape[0], *(b - a + 1 for a, b in zip(first, last, strict=True)))
+        out_shape = (forward.out_shape[0], *(b - a + 1 for a, b in zip(begin, end, strict=True)))
+        ends = [
+            (out_shape[1 + i] - 1) * forward.strides[i]
+            - pads[i]
+            + forward.dilations[i] * (forward.weight.shape[2 + i] - 1)
+            - (in_shape[1 + i] - 1)
+            for i in range(len(pads))
+        ]
+        smaller = replace(
+            forward,
+            sizes=(len(cells),),
+            size=len(taken),
+            in_shape=in_shape,
+            out_shape=out_shape,
+            pads=(*pads, *ends),
+        )
+        part = replace(
+            self,
+            sizes=(len(taken),),
+            size=len(cells),
+            forward=smaller,
+            bias=some(self.bias, cells),
+            bias_magnitude=some(self.bias_magnitude, cells),
+        )
+        return Part(part, cells, (taken,))
 
     def absorb_next(self, following: Affine) -> Affine | None:
         """s (W' x + b) + t = (W s)' x + (s b + t), as in ``Linear``."""

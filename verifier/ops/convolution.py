@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verifier.families.affine import Affine, plus, times
+from verifier.families.affine import Affine, plus, some, times
+from verifier.families.operator import Part
 from verifier.ops.columns import Geometry, convolve, convolve_adjoint, unit_adjoint
 from verifier.ops.scale import Scale
 from verifier.tensors import Array, Float, Int
@@ -92,7 +93,7 @@ class Convolution(Affine):
         x = x.reshape(rows * self.images, *self.in_shape)
         begin, end = self.pads[:half], self.pads[half:]
         padding: Any = begin
-        if begin != end:
+        if begin != end or min(begin) < 0:
             around = [p for i in reversed(range(half)) for p in (begin[i], end[i])]
             x, padding = F.pad(x, around), 0
         function = (F.conv1d, F.conv2d, F.conv3d)[half - 1]
@@ -140,14 +141,47 @@ class Convolution(Affine):
         return (F.pad(full, around).reshape(count, self.sizes[0]),)
 
     def unit_rows(self, index: Int[Array, " rows"]) -> tuple[Float[Array, "rows _"], ...]:
-        if not isinstance(index, np.ndarray):
-            return super().unit_rows(index)
-        image, place = np.divmod(index, math.prod(self.out_shape))
-        rows = unit_adjoint(place, self.weight, self._geometry, self.groups)
-        shape = (len(index), self.images, math.prod(self.in_shape))
-        result = np.zeros(shape, dtype=rows.dtype)
-        result[np.arange(len(index)), image] = rows.reshape(len(index), math.prod(self.in_shape))
-        return (result.reshape(len(index), self.sizes[0]),)
+        xp, count, outputs = self.xp, index.shape[0], math.prod(self.out_shape)
+        geometry, size = self._geometry, math.prod(self.in_shape)
+        rows = unit_adjoint(index % outputs, self.weight, geometry, self.groups, xp)
+        if self.images == 1:
+            return (rows.reshape(count, size),)
+        result = xp.zeros(count, self.images, size)
+        result[xp.arange(count), index // outputs] = rows.reshape(count, size)
+        return (result.reshape(count, self.sizes[0]),)
+
+    def layout(self, *inputs: np.ndarray | None) -> np.ndarray | None:
+        return grid(self.out_shape, self.images)
+
+    def part(self, index: np.ndarray) -> Part | None:
+        """The smallest rectangle around some cells, with all channels."""
+        half = len(self.in_shape) - 1
+        if self.images > 1 or half == 0:
+            return None
+        first, last = hull(index, self.out_shape)
+        begin, end, pads = [], [], [[], []]
+        for i in range(half):
+            reach = self.dilations[i] * (self.weight.shape[2 + i] - 1)
+            low = first[i] * self.strides[i] - self.pads[i]
+            high = last[i] * self.strides[i] - self.pads[i] + reach
+            begin.append(max(low, 0))
+            end.append(min(high, self.in_shape[1 + i] - 1))
+            pads[0].append(begin[i] - low)
+            pads[1].append(high - end[i])
+        if any(b > e for b, e in zip(begin, end, strict=True)):
+            return None
+        cells, taken = block(first, last, self.out_shape), block(begin, end, self.in_shape)
+        smaller = replace(
+            self,
+            sizes=(len(taken),),
+            size=len(cells),
+            bias=some(self.bias, cells),
+            bias_magnitude=some(self.bias_magnitude, cells),
+            in_shape=(self.in_shape[0], *(e - b + 1 for b, e in zip(begin, end, strict=True))),
+            out_shape=(self.out_shape[0], *(e - b + 1 for b, e in zip(first, last, strict=True))),
+            pads=(*pads[0], *pads[1]),
+        )
+        return Part(smaller, cells, (taken,))
 
     def absorb_next(self, following: Affine) -> Affine | None:
         """s (W x + b) + t with one s per channel: (s W) x + (s b + t), as in ``Linear``."""
@@ -215,6 +249,25 @@ class Convolution(Affine):
             for part, kernel in zip(inputs, np.split(weight, self.groups), strict=True)
         ]
         return np.moveaxis(np.concatenate(parts, axis=-1), -1, 1).reshape(-1)
+
+
+def grid(shape: tuple[int, ...], images: int) -> np.ndarray:
+    """Where each element of some images (channels, then space) is: [elements, axes]."""
+    cells = np.indices(shape[1:]).reshape(len(shape) - 1, -1).T
+    return np.tile(cells, (images * shape[0], 1))
+
+
+def hull(index: np.ndarray, shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """The first and the last cell, along each spatial axis, of some elements of an image."""
+    places = np.unravel_index(index, shape)[1:]
+    return [int(x.min()) for x in places], [int(x.max()) for x in places]
+
+
+def block(first: list[int], last: list[int], shape: tuple[int, ...]) -> np.ndarray:
+    """The elements of an image between two cells, both included, of all channels; ascending."""
+    table = np.arange(math.prod(shape)).reshape(shape)
+    spans = (slice(a, b + 1) for a, b in zip(first, last, strict=True))
+    return table[(slice(None), *spans)].reshape(-1)
 
 
 def _per_channel(scale: np.ndarray | None, images: int, channels: int) -> np.ndarray | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from verifier.families.affine import Affine
+from verifier.families.operator import Part
 from verifier.families.rearrange import Rearrange
 from verifier.ops.scale import Scale
 from verifier.tensors import Array, Float, ScatterPlan
@@ -50,6 +51,17 @@ class GatherSum(Affine):
 
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return (inputs[0][:, self.index] * self.kept).sum(-1) * abs(self.weight)
+
+    def layout(self, *inputs: np.ndarray | None) -> np.ndarray | None:
+        return None if inputs[0] is None else inputs[0][self.index[:, 0]]
+
+    def part(self, index: np.ndarray) -> Part | None:
+        kept = self.kept[index] > 0
+        sources = self.index[index]
+        needed = np.unique(sources[kept]) if kept.any() else np.zeros(1, dtype=np.int64)
+        table = np.where(kept, np.searchsorted(needed, sources), -1)
+        smaller = GatherSum.of(table, self.weight[index], len(needed))
+        return Part(replace(smaller, terms=self.terms), index, (needed,))
 
     def absorb_next(self, following: Affine) -> Affine | None:
         """A scale without a bias joins the weights; its ``terms`` count the product."""

@@ -17,7 +17,7 @@ from verifier.ops.relu import Relu
 from verifier.ops.scale import Scale
 from verifier.ops.staircase import staircase
 from verifier.ops.steps import BOOL, is_whole, step
-from verifier.ops.sum import add, subtract
+from verifier.ops.sum import Sum, add, subtract
 
 INT32, INT64 = 6, 7
 """ONNX's numbers of types that are wide enough for whatever a network computes."""
@@ -30,6 +30,11 @@ def scaled(name: str, builder: Builder, value: Value, scale: float, bias: float 
     factor = None if scale == 1 else np.full(n, float(scale))
     shift = np.full(n, float(bias)) if bias else None
     return builder.add(name, Scale.of(n, factor, shift), [value])
+
+
+def negated(name: str, builder: Builder, value: Value) -> Value:
+    """-x, exactly."""
+    return builder.add(name, Sum.of(value.size, (-1,)), [value])
 
 
 def rectified(name: str, builder: Builder, value: Value) -> Value:
@@ -92,7 +97,7 @@ def truncated(name: str, builder: Builder, value: Value) -> Value:
     """A value rounded towards 0."""
     parts = []
     for side, sign in (("above", 1.0), ("below", -1.0)):
-        turned = scaled(f"{name}/{side}/sign", builder, value, sign) if sign < 0 else value
+        turned = negated(f"{name}/{side}/sign", builder, value) if sign < 0 else value
         part = rectified(f"{name}/{side}/part", builder, turned)
         parts.append(staircase(f"{name}/{side}", builder, part, "floor"))
     return subtract(name, builder, parts[0], parts[1])

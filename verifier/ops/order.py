@@ -120,6 +120,7 @@ def read_arg_extreme(node: OnnxNode, builder: Builder) -> Operand:
     shape = [n for i, n in enumerate(value.shape) if i != axis]
     if node.flag("keepdims", 1):
         shape.insert(axis, 1)
+    value, table = builder.as_ordered(value, table)
     if node.op_type == "ArgMin":
         value = scaled(f"{node.name}/turned", builder, value, -1.0)
     if count == 2:

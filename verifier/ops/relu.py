@@ -43,6 +43,10 @@ class Relu(Elementwise):
             return x.clip(min=0)
         return x.clip(min=0) + self.leak * x.clip(max=0)
 
+    @property
+    def keeps_integers(self) -> bool:
+        return self.leak == 0.0
+
     def derivative(self, x: Float[Array, "batch n"]) -> Float[Array, "batch n"]:
         xp = self.xp
         return xp.where(x > 0, xp.full((1,), 1.0), xp.full((1,), self.leak))

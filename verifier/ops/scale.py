@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verifier.families.affine import Affine, plus, times
+from verifier.families.affine import Affine, plus, some, times
+from verifier.families.operator import Part
 from verifier.tensors import Array, Float
 
 
@@ -37,6 +38,11 @@ class Scale(Affine):
 
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return inputs[0] if self.scale is None else inputs[0] * abs(self.scale)
+
+    def part(self, index: np.ndarray) -> Part | None:
+        constants = (self.scale, self.bias, self.bias_magnitude)
+        smaller = Scale.of(len(index), *(some(x, index) for x in constants))
+        return Part(replace(smaller, terms=self.terms), index, (index,))
 
     @property
     def is_identity(self) -> bool:

@@ -55,7 +55,10 @@ def read_softmax(node: OnnxNode, builder: Builder) -> Operand:
         result = _of_rows(node.name, builder, value, rows, log=log)
     back = np.empty(value.size, dtype=np.int64)
     back[places] = np.arange(value.size)
-    return builder.rearrange(f"{node.name}/order", result, back.reshape(value.shape))
+    result = builder.rearrange(f"{node.name}/order", result, back.reshape(value.shape))
+    if hidden is None:
+        builder.ordered[result.number] = value, back // count
+    return result
 
 
 def _of_rows(name: str, builder: Builder, value: Value, rows: np.ndarray, *, log: bool) -> Value:

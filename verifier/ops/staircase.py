@@ -45,6 +45,10 @@ class Staircase(Cornered):
         return self.xp.function("floor", x)
 
     @property
+    def keeps_integers(self) -> bool:
+        return True
+
+    @property
     def stepped(self) -> bool:
         return True
 

@@ -12,6 +12,7 @@ from verifier.errors import UnsupportedModel
 from verifier.families.affine import Affine
 from verifier.families.example import Example, numbers, scalar
 from verifier.families.onnx_node import OnnxNode, Operand, axis_of, expand, move
+from verifier.families.operator import Part
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
 from verifier.ops.scale import Scale
@@ -45,6 +46,22 @@ class Sum(Affine):
         return total
 
     @property
+    def keeps_integers(self) -> bool:
+        return True
+
+    def given(self, constants: Sequence[np.ndarray | None]) -> Affine | None:
+        """A shift of the one input that is left."""
+        left = [sign for sign, x in zip(self.signs, constants, strict=True) if x is None]
+        if len(left) != 1:
+            return None
+        parts = [s * x for s, x in zip(self.signs, constants, strict=True) if x is not None]
+        scale = None if left[0] > 0 else -np.ones(self.size)
+        return Scale.of(self.size, scale, np.sum(parts, axis=0))
+
+    def part(self, index: np.ndarray) -> Part | None:
+        return Part(Sum.of(len(index), self.signs), index, (index,) * len(self.signs))
+
+    @property
     def moves(self) -> bool:
         return True
 
@@ -57,6 +74,20 @@ class Concat(Affine):
     def of(sizes: tuple[int, ...]) -> Concat:
         """Of inputs with these lengths."""
         return Concat(sizes=sizes, size=sum(sizes), terms=1)
+
+    def layout(self, *inputs: np.ndarray | None) -> np.ndarray | None:
+        known = [x for x in inputs if x is not None]
+        same = len(known) == len(inputs) and len({x.shape[1] for x in known}) == 1
+        return np.concatenate(known) if same else None
+
+    def part(self, index: np.ndarray) -> Part | None:
+        # Of every input one element at least.
+        starts = np.cumsum([0, *self.sizes])
+        missing = np.searchsorted(index, starts[:-1]) == np.searchsorted(index, starts[1:])
+        index = np.union1d(index, starts[:-1][missing])
+        cuts = np.searchsorted(index, starts[1:-1])
+        inputs = [part - start for part, start in zip(np.split(index, cuts), starts, strict=False)]
+        return Part(Concat.of(tuple(map(len, inputs))), index, tuple(inputs))
 
     @property
     def moves(self) -> bool:

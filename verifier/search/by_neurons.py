@@ -13,13 +13,15 @@ from verifier.bounds import (
     Enclosure,
     HiddenOptimiser,
     Objective,
+    Tiler,
     bound_objective,
     crown,
     first_bounds,
 )
+from verifier.bounds.crown import unstable_mask
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
-from verifier.certify import Action, ProofTree, Tightened, Tilts
+from verifier.certify import Action, Certificate, ProofTree, Tightened, Tilts
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
@@ -31,14 +33,21 @@ from verifier.search.neuron_split import (
     split_neurons,
     unstable_neurons,
 )
+from verifier.search.settle import Settler
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import DeadlinePassed
-from verifier.tensors import Array, single_precision
+from verifier.tensors import Array, gamma, single_precision
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
 
+SETTLED = "not certified: the sides of some neurons were found by searches of their own"
+UNSHARED = "unchecked: the checker sweeps all of the network for each neuron, the search a window"
+CHECKED_WORK = 200_000_000_000
+"""Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
+ROOT_WORK = 5_000_000_000_000
+"""Up to so many multiply-adds, all hidden neurons optimise their slopes at the root."""
 HUNT_SECONDS = 1.0
 HUNT_SHARE = 0.1
 
@@ -66,6 +75,10 @@ class NeuronSearch:
     hunted: float = 0.0
     case: int = 0
     """The case at work."""
+    settled: int = 0
+    """How many neurons were settled by searches of their own."""
+    tiler: Tiler | None = None
+    """Cuts large networks into what tiles of neurons depend on."""
 
     def run(self) -> Verdict:
         """All cases, one after another."""
@@ -78,8 +91,16 @@ class NeuronSearch:
                     return Unknown(verdict.reason, verdict.margin, verdict.open + cases - case - 1)
                 return verdict
         log.info("proved with %d subproblems, %d leaves", self.bounded, self.closed)
+        return self._sealed()
+
+    def _sealed(self) -> Verified | Unknown:
+        """Have the proof checked."""
         if self.context.seal is None:
             return Verified(self.tree)
+        spared = 0 if self.tiler is None else self.tiler.spared
+        if self.settled or (spared > CHECKED_WORK and not self.context.thorough):
+            note = SETTLED if self.settled else UNSHARED
+            return Verified(self.tree, certificate=Certificate(None, note=note))
         sealed = self.context.seal(self.tree)
         certificate, note = sealed.certificate, sealed.certificate.note
         if sealed.refused or (sealed.required and sealed.reopen):
@@ -97,7 +118,7 @@ class NeuronSearch:
         thresholds = xp.doubles(batch.bounds)
         node = xp.ints(xp.zeros(1)) + case
         first = first_bounds(context.graph, region, context.bounds)
-        plain = crown(context.graph, region, context.bounds, first).enclosure
+        plain = crown(context.graph, region, context.bounds, first, hidden=self.tiler).enclosure
         clauses = self._left(plain, thresholds)
         self.tree.act(node, Action.HIDDEN | Action.ROWS)
         if clauses.shape[0] == 0:
@@ -108,10 +129,52 @@ class NeuronSearch:
         found = hunt.run(HUNT_SECONDS, steps=200)
         if found is not None:
             return found
+        if self._settled(plain, thresholds):
+            self.tree.close(node)
+            self.closed += 1
+            return None
         problem = self._root(case, region, plain, thresholds[0])
         log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
         children = self.tree.by_clause(node, clauses)
         return self._search(problem, problem.roots(clauses, children), hunt, case)
+
+    def _settled(self, plain: Enclosure, thresholds: Array) -> bool:
+        """Do neurons before jumps, settled by searches of their own, prove the property?"""
+        context = self.context
+        if self.tiler is None:
+            return False
+        settler = Settler(plain, self.tiler, context.bounds, context.settings, self.workers)
+
+        def enough() -> bool:
+            again = Enclosure.over(plain.graph, plain.boxes[0], single=plain.single)
+            known = dict(enumerate(plain.boxes))
+            for _ in plain.graph.nodes:
+                again.step(known)
+            return not self._unclear(again, thresholds)
+
+        region = plain.boxes[0]
+        count = settler.run((region.lower + region.upper) / 2, enough)
+        if count == 0:
+            return False
+        log.info("settled %d neurons before jumps", count)
+        if not enough():
+            return False
+        self.settled += count
+        return True
+
+    def _unclear(self, enclosure: Enclosure, thresholds: Array) -> bool:
+        """Is there a clause that the boxes of the outputs do not refute?"""
+        objective, xp = self.objective, enclosure.graph.xp
+        if objective.inputs is not None:
+            return True
+        box, rows = enclosure.boxes[enclosure.graph.output], xp.astype_double(objective.outputs)
+        low, high = xp.astype_double(box.lower), xp.astype_double(box.upper)
+        least = low @ rows.clip(min=0).T + high @ rows.clip(max=0).T
+        size = box.magnitude(xp) @ abs(rows).T + abs(thresholds)
+        margin = least - thresholds - gamma(rows.shape[1] + 8, 2 * xp.unit_roundoff) * size
+        absent = thresholds == -float("inf")
+        margin = xp.where(absent, abs(thresholds), margin)
+        return bool((~(objective.best_of_clauses(margin) > 0)).any())
 
     def _root(self, case: int, region: Box, plain: Enclosure, thresholds: Array) -> NeuronProblem:
         """The problem that is split, with hidden neurons that optimised their bounds."""
@@ -122,9 +185,12 @@ class NeuronSearch:
             reducer = refine_root(graph, region, context.bounds, plain, record, how)
             root = reducer.enclosure
             return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
+        rows = 2 * sum(int(unstable_mask(plain, v).sum()) for v in graph.relaxed_inputs)
+        if 2 * context.bounds.hidden_steps * rows * graph.work > ROOT_WORK:
+            return NeuronProblem.of(plain, self.objective, thresholds, settings)
         inherited = {v: plain.boxes[v] for v in graph.relaxed_inputs}
         optimiser = HiddenOptimiser(context.bounds.hidden_steps, record)
-        root = crown(graph, region, context.bounds, inherited, optimiser=optimiser).enclosure
+        root = crown(graph, region, context.bounds, inherited, hidden=optimiser).enclosure
         return NeuronProblem.of(root, self.objective, thresholds, settings)
 
     def _recorder(
@@ -259,6 +325,7 @@ def search_neurons(context: Context) -> Verdict:
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
     with quiet, Workers(xp) as workers:
         search = NeuronSearch(context, context.objective, tree, target, workers)
+        search.tiler = Tiler.of(context.problem.graph, xp)
         try:
             return search.run()
         except DeadlinePassed:

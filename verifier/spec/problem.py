@@ -9,13 +9,15 @@ import numpy as np
 
 from verifier.errors import PropertyError
 from verifier.graph import Graph
-from verifier.graph.passes import restrict_inputs
+from verifier.graph.passes import Crop, crop, fold_integers, restrict_inputs
 from verifier.spec.cases import CaseBatch, Cases, cases_of
 from verifier.spec.query import Query
 from verifier.spec.unsafe import UnsafeRows
 
 COMPARED_ELEMENTS = 4_000_000
 LEAST_FIXED = 1e-60
+CROPPED_WORK = 0.8
+"""A network is cropped to what the property reads if that leaves at most this share of its work."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,11 @@ class Problem:
     free: np.ndarray
     """int64 [free]: the places of the free inputs among all inputs."""
     rows: UnsafeRows
-    """The rows over the free inputs."""
+    """The rows over the free inputs, and the outputs that the graph has."""
+    whole: Graph | None = None
+    """The network that the graph is part of, where the property does not need all of it."""
+    crop: Crop | None = None
+    """And which part it is."""
 
     @staticmethod
     def of(graph: Graph, query: Query) -> Problem:
@@ -65,10 +71,39 @@ class Problem:
         restricted = graph
         if len(places) < graph.input_size and len(cases):
             restricted = restrict_inputs(graph, free, fixed)
+            if _exact(cases, ~free & (fixed == np.round(fixed))):
+                restricted = fold_integers(restricted)
         if rows.input_coefficients is not None:
             inputs = np.ascontiguousarray(rows.input_coefficients[:, places])
             rows = UnsafeRows(rows.output_coefficients, inputs, rows.clause, rows.strict)
-        return Problem(query, cases, restricted, places, rows)
+        return Problem(query, cases, restricted, places, rows)._cropped()
+
+    def _cropped(self) -> Problem:
+        """The same over the part of the network that the rows depend on, where it is smaller."""
+        graph, rows = self.graph, self.rows
+        outputs = np.flatnonzero((rows.output_coefficients != 0).any(axis=0))
+        if rows.input_coefficients is not None or not 0 < len(outputs) < graph.output_size:
+            return self
+        part = crop(graph, graph.output, outputs)
+        if part.graph.work > CROPPED_WORK * graph.work:
+            return self
+        read = np.ascontiguousarray(rows.output_coefficients[:, outputs])
+        rows = UnsafeRows(read, None, rows.clause, rows.strict)
+        free = self.free[part.places[0]]
+        return Problem(self.query, self.cases, part.graph, free, rows, graph, part)
+
+    def named(self, value: int) -> tuple[str, int, np.ndarray | None]:
+        """Which tensor of the file a value is (empty: none), its size, and the elements of it.
+
+        Elements are int64, ascending; None: all.
+        """
+        if self.crop is None or self.whole is None:
+            return self.graph.node(value).tensor, self.graph.size(value), None
+        larger = next((v for v, number in self.crop.numbers.items() if number == value), None)
+        if larger is None:
+            return "", self.graph.size(value), None
+        tensor = self.whole.node(larger).tensor
+        return tensor, self.whole.size(larger), self.crop.places[larger]
 
     def take(self, start: int, stop: int) -> CaseBatch:
         """Some cases over the free inputs, their boxes rounded outward."""
@@ -85,6 +120,12 @@ class Problem:
             batch = self.take(start, min(start + step, len(self.cases)))
             most = max(most, int((batch.upper > batch.lower).sum(1).max()))
         return most
+
+
+def _exact(cases: Cases, which: np.ndarray) -> bool:
+    """Are these fixed inputs just the doubles that they were read as, in the first case?"""
+    outward = cases.take(0, 1)
+    return bool((outward.lower == outward.upper)[0, which].all())
 
 
 def _differing(cases: Cases, n_inputs: int) -> np.ndarray:

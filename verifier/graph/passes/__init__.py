@@ -1,8 +1,18 @@
 """Rewrites of graphs, each exact up to roundings that the rewritten operators account for."""
 
+from verifier.graph.passes.crop import Crop, crop
 from verifier.graph.passes.drop_identities import drop_identities
+from verifier.graph.passes.fold_integers import fold_integers
 from verifier.graph.passes.merge_affine import merge_affine
 from verifier.graph.passes.restrict_inputs import restrict_inputs
 from verifier.graph.passes.simplify import simplify
 
-__all__ = ["drop_identities", "merge_affine", "restrict_inputs", "simplify"]
+__all__ = [
+    "Crop",
+    "crop",
+    "drop_identities",
+    "fold_integers",
+    "merge_affine",
+    "restrict_inputs",
+    "simplify",
+]

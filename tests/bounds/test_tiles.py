@@ -1,0 +1,91 @@
+"""Tiles: the bounds of CROWN, over the part of the network that each neuron sees."""
+
+import numpy as np
+import pytest
+
+from tests.graph.test_crop import u_net
+from verifier.bounds import Tiler, crown, tiles
+from verifier.ops.steps import step
+from verifier.sets import Box
+from verifier.settings import BoundSettings
+from verifier.tensors import torch_backend
+
+XP = torch_backend()
+
+
+@pytest.fixture(autouse=True)
+def _always(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tiles, "LEAST_WORK", 0)
+    monkeypatch.setattr(tiles, "TILE_WORK", 0)
+
+
+def region_of(graph, generator, radius=0.3):
+    center = generator.normal(size=(1, graph.input_size))
+    return Box(XP.floats(center - radius), XP.floats(center + radius))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_boxes_are_those_of_whole_sweeps(seed: int):
+    graph, generator = u_net(seed), np.random.default_rng(seed)
+    placed, region = graph.on(XP), region_of(graph, generator)
+    tiler = Tiler.of(graph, XP)
+    assert tiler is not None
+    mine = crown(placed, region, BoundSettings(), hidden=tiler).enclosure
+    whole = crown(placed, region, BoundSettings()).enclosure
+    assert tiler.spared != 0
+    for value in graph.relaxed_inputs:
+        size = np.asarray(whole.boxes[value].magnitude(XP))
+        for one, other in zip(
+            (mine.boxes[value].lower, mine.boxes[value].upper),
+            (whole.boxes[value].lower, whole.boxes[value].upper),
+            strict=True,
+        ):
+            assert (abs(np.asarray(one) - np.asarray(other)) <= 1e-4 * (1 + size)).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_values_lie_in_the_boxes(seed: int):
+    graph, generator = u_net(seed), np.random.default_rng(seed)
+    region = region_of(graph, generator)
+    boxes = crown(graph.on(XP), region, BoundSettings(), hidden=Tiler.of(graph, XP)).enclosure.boxes
+    low, high = np.asarray(region.lower), np.asarray(region.upper)
+    corners = np.where(generator.random((300, graph.input_size)) < 0.5, low, high)
+    inside = generator.uniform(low, high, (300, graph.input_size))
+    values = graph.on(XP).values(XP.floats(np.concatenate([corners, inside])))
+    for box, value in zip(boxes, values, strict=True):
+        assert (np.asarray(value) >= np.asarray(box.lower)).all()
+        assert (np.asarray(value) <= np.asarray(box.upper)).all()
+
+
+def test_tiles_are_a_partition():
+    graph = u_net(0)
+    tiler = Tiler(graph, XP)
+    value = graph.relaxed_inputs[-1]
+    neurons = np.arange(0, graph.size(value), 2)
+    found = tiler.tiles(value, neurons)
+    assert found is not None
+    np.testing.assert_array_equal(np.sort(np.concatenate(found)), neurons)
+
+
+def test_little_work_is_left_to_whole_sweeps(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tiles, "LEAST_WORK", 10**15)
+    graph = u_net(0)
+    assert Tiler(graph, XP).tiles(graph.relaxed_inputs[-1], np.arange(4)) is None
+
+
+def test_constants_that_single_precision_lacks_have_no_tiles():
+    from verifier.graph import Builder, Value
+    from verifier.ops.scale import Scale
+
+    builder, x = Builder(2), Value(0, (2,))
+    graph = builder.finish(builder.add("s", Scale.of(2, np.array([1e40, 1.0]), None), [x]))
+    assert Tiler.of(graph, XP) is None
+
+
+def test_nothing_is_swept_behind_jumps():
+    from verifier.graph import Builder, Value
+
+    builder, x = Builder(4), Value(0, (4,))
+    side = step("side", builder, x, (0, 0, 1), np.zeros(1))
+    graph = builder.finish(builder.rearrange("order", side, np.array([1, 0, 3, 2])))
+    assert Tiler(graph, XP).behind_jumps == [False, True, True]

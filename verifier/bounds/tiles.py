@@ -1,0 +1,143 @@
+"""Rows of a value's neurons by tiles: each over the part of the network that it depends on.
+
+A neuron of a convolutional network sees a window of the layers before it. Back-substituting a tile
+of neighbours over the crop of the network that they see costs a fraction of a sweep over all of it,
+and the crop is a network like any other: nothing about its bounds is special.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from verifier.bounds.back import LowerForm, back_substitute
+from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.optimise import unit_rows
+from verifier.families import FLOAT32_RANGE, Nonlinear
+from verifier.graph import Graph
+from verifier.graph.passes import Crop, crop
+from verifier.sets import Box
+from verifier.settings import BoundSettings
+from verifier.tensors import Array, Backend, single_precision
+
+WIDTHS = (2, 4, 8, 16)
+"""How many cells of a grid a tile may be wide."""
+TILE_WORK = 20_000_000
+"""What a tile costs by itself, in multiply-adds."""
+LEAST_WORK = 2_000_000_000
+"""Below so many multiply-adds for all rows of a value, tiles are not thought about."""
+
+
+@dataclass(eq=False)
+class Tiler:
+    """Cuts values of a network into tiles."""
+
+    graph: Graph
+    """On no backend."""
+    xp: Backend
+    """What tiles are swept in: single precision, whose convolutions are several times as fast."""
+
+    spared: int = 0
+    """The multiply-adds that whole sweeps would have taken more, so far."""
+
+    @staticmethod
+    def of(graph: Graph, xp: Backend) -> Tiler | None:
+        """For a search on a backend; None where single precision cannot hold some constants."""
+        if not all(node.operator.ordinary(FLOAT32_RANGE) for node in graph.nodes):
+            return None
+        return Tiler(graph, single_precision(xp))
+
+    @cached_property
+    def positions(self) -> list[np.ndarray | None]:
+        """Where the elements of each value lie in space."""
+        result: list[np.ndarray | None] = [None]
+        for node in self.graph.nodes:
+            result.append(node.operator.layout(*(result[i] for i in node.inputs)))
+        return result
+
+    @cached_property
+    def work(self) -> list[int]:
+        """For each value the multiply-adds of all that it is computed from."""
+        works = [0, *(node.operator.work for node in self.graph.nodes)]
+        return [sum(works[a] for a in above) for above in self.graph.ancestors]
+
+    @cached_property
+    def behind_jumps(self) -> list[bool]:
+        """For each value: does all that it depends on pass an operator that jumps?
+
+        Lines through a jump are so loose that rows gain nothing over intervals.
+        """
+        result = [False]
+        for node in self.graph.nodes:
+            jumps = isinstance(node.operator, Nonlinear) and node.operator.stepped
+            result.append(jumps or all(result[i] for i in node.inputs))
+        return result
+
+    def tiles(self, value: int, neurons: np.ndarray) -> list[np.ndarray] | None:
+        """Some neurons of a value (ascending) in tiles; None where it is little work anyway."""
+        cells, whole = self.positions[value], len(neurons) * self.work[value]
+        if cells is None or whole < LEAST_WORK:
+            return None
+        if self.behind_jumps[value]:
+            return []
+        plans = [[neurons], *(_blocks(neurons, cells[neurons] // width) for width in WIDTHS)]
+        costs = [self._cost(value, tiles) for tiles in plans]
+        best = int(np.argmin(costs))
+        self.spared += whole - costs[best]
+        return plans[best]
+
+    def _cost(self, value: int, tiles: list[np.ndarray]) -> int:
+        """About the multiply-adds of all tiles, judged by the largest one."""
+        largest = max(tiles, key=len)
+        rows = sum(len(tile) for tile in tiles)
+        return rows * self.crop(value, largest).graph.work + len(tiles) * TILE_WORK
+
+    def crop(self, value: int, neurons: np.ndarray) -> Crop:
+        """What computes some neurons of a value."""
+        return crop(self.graph, value, neurons)
+
+
+def _blocks(neurons: np.ndarray, block: np.ndarray) -> list[np.ndarray]:
+    """Neurons by the block that they lie in."""
+    _, which = np.unique(block, axis=0, return_inverse=True)
+    which = which.reshape(-1)
+    order = np.argsort(which, kind="stable")
+    return np.split(neurons[order], np.cumsum(np.bincount(which))[:-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """Some neurons of a value, and the enclosure of what they depend on."""
+
+    neurons: Array
+    enclosure: Enclosure
+
+    @staticmethod
+    def of(enclosure: Enclosure, part: Crop, neurons: Array, xp: Backend) -> Tile:
+        """From the boxes that an enclosure (of batch 1) has for the whole network."""
+        graph, known = part.graph.on(xp), dict[int, Box]()
+        for v, number in part.numbers.items():
+            box, index = enclosure.boxes[v], enclosure.graph.xp.ints(part.places[v])
+            known[number] = Box(*xp.outward_cast(box.lower[:, index], box.upper[:, index]))
+        mine = Enclosure.over(graph, known[0], single=enclosure.single)
+        for _ in graph.nodes:
+            value = mine.step(known)
+            if isinstance(graph.node(value).operator, Nonlinear):
+                mine.relax(value)
+        return Tile(neurons, mine)
+
+    def least(self, index: Array, sign: Array, settings: BoundSettings) -> Array:
+        """Lower bounds of ``sign * neuron`` for some of the tile's neurons."""
+        settings.check_time()
+        e, xp = self.enclosure, self.enclosure.graph.xp
+        parts, chunk = [], settings.rows_at_once(e.graph, xp)
+        for start in range(0, index.shape[0], chunk):
+            some = index[start : start + chunk]
+            which = xp.ints(some * 0), some, xp.floats(sign[start : start + chunk])
+            rows = unit_rows(e, e.graph.output, which)
+            form = back_substitute(e, rows.start, rows.owner)
+            form = LowerForm(form.coefficients, form.constant + rows.constant)
+            parts.append(form.least(e.boxes[0], rows.owner, e))
+        return parts[0] if len(parts) == 1 else xp.cat(parts, 0)

@@ -1,0 +1,140 @@
+"""Neurons whose sign decides a jump, settled by searches of their own.
+
+Where a property counts what lies on which side of a jump, no line through the jump is of use: what
+matters is which neurons are on one side for certain. Each of them depends on a part of the network,
+often a small one, and a search over that part's signs is complete.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from verifier.bounds import Enclosure, Objective, Tiler
+from verifier.bounds.crown import unstable_mask
+from verifier.bounds.reduced import Reducer, is_reducible
+from verifier.bounds.tiles import Tile
+from verifier.certify import ProofTree
+from verifier.families import Nonlinear
+from verifier.search.neuron_round import bound_neurons
+from verifier.search.neuron_split import NeuronProblem, split_neurons
+from verifier.search.workers import Workers
+from verifier.sets import Box
+from verifier.settings import BoundSettings, SearchSettings
+from verifier.tensors import Array, single_precision
+
+log = logging.getLogger(__name__)
+
+MOST_SUBPROBLEMS = 2000
+"""A neuron that takes more is left as it is."""
+SLIGHT = 1e-6
+"""How far from the jump a neuron must be, as a share of its magnitude."""
+SETTLED_AT_ONCE = 32
+"""After so many searches the property is looked at again."""
+
+
+@dataclass(eq=False)
+class Settler:
+    """Settles the neurons before jumps, the ones that lack least first."""
+
+    enclosure: Enclosure
+    """Of batch 1; its boxes become smaller."""
+    tiler: Tiler
+    bounds: BoundSettings
+    settings: SearchSettings
+    workers: Workers
+
+    def run(self, point: Array, enough: Callable[[], bool]) -> int:
+        """Settle neurons until it is ``enough``; how many were.
+
+        ``point`` ([1, n]) is in the region: a neuron can only be settled on the side where it is
+        there.
+        """
+        settled = 0
+        values = self.enclosure.graph.values(point)
+        for value, neurons in self._waiting():
+            here = self.enclosure.graph.xp.numpy(values[value])[0]
+            for start in range(0, len(neurons), SETTLED_AT_ONCE):
+                some = neurons[start : start + SETTLED_AT_ONCE].tolist()
+                signs = [1.0 if here[n] > 0 else -1.0 for n in some]
+                asked = list(zip(some, signs, strict=True))
+                least = self.workers.map(partial(self._least, value), asked)
+                settled += self._narrow(value, some, signs, least)
+                if enough():
+                    return settled
+        return settled
+
+    def _waiting(self) -> list[tuple[int, np.ndarray]]:
+        """The values that jumping operators read, and their unstable neurons, easiest first."""
+        graph, xp = self.enclosure.graph, self.enclosure.graph.xp
+        result = []
+        for value in graph.relaxed_inputs:
+            if not any(_jumps(graph.node(v).operator) for v in graph.consumers[value]):
+                continue
+            if any(_jumps(graph.node(v).operator) for v in graph.ancestors[value] - {0}):
+                continue
+            box = self.enclosure.boxes[value]
+            lower, upper = xp.numpy(box.lower)[0], xp.numpy(box.upper)[0]
+            neurons = np.flatnonzero(xp.numpy(unstable_mask(self.enclosure, value))[0])
+            lack = np.minimum(-lower, upper)[neurons]
+            result.append((value, neurons[np.argsort(lack, kind="stable")]))
+        return result
+
+    def _least(self, value: int, asked: tuple[int, float]) -> float:
+        """A positive lower bound of ``sign * neuron``, or 0."""
+        neuron, sign = asked
+        xp = self.enclosure.graph.xp
+        index = np.array([neuron])
+        tile = Tile.of(self.enclosure, self.tiler.crop(value, index), xp.ints(index), xp)
+        root = tile.enclosure
+        if not is_reducible(root):
+            return 0.0
+        reducer = Reducer.of(root, single_precision(xp), self.bounds)
+        for v in root.graph.nonlinear:
+            reducer.add(v)
+        objective = Objective.of(np.full((1, 1), sign), None, np.zeros(1, dtype=np.int64), xp)
+        least = SLIGHT * float(root.boxes[root.graph.output].magnitude(xp)[0, 0])
+        thresholds = xp.doubles(xp.full((1,), least))
+        settings = (self.bounds, self.settings)
+        problem = NeuronProblem.of(root, objective, thresholds, settings, reducer)
+        return least if least > 0 and self._search(problem) else 0.0
+
+    def _search(self, problem: NeuronProblem) -> bool:
+        """Is the problem's one row positive everywhere?"""
+        xp = problem.root.graph.xp
+        tree, none = ProofTree(xp, 1), xp.ints(xp.zeros(1))
+        batch, steps, done = problem.roots(none, none), self.bounds.objective_steps, 0
+        alone = Workers(xp)
+        while True:
+            self.bounds.check_time()
+            done += len(batch)
+            found = bound_neurons(problem, batch, steps, alone)
+            steps = self.bounds.split_steps
+            if len(found.exhausted) or done > MOST_SUBPROBLEMS:
+                return False
+            if len(found.open) == 0:
+                return True
+            batch = split_neurons(problem, found.open, tree)
+
+    def _narrow(
+        self, value: int, neurons: Sequence[int], signs: Sequence[float], least: Sequence[float]
+    ) -> int:
+        """Cut the boxes of the settled ones; how many they are."""
+        box = self.enclosure.boxes[value]
+        xp = self.enclosure.graph.xp
+        lower, upper = xp.copy(box.lower), xp.copy(box.upper)
+        for neuron, sign, bound in zip(neurons, signs, least, strict=True):
+            if bound > 0 and sign > 0:
+                lower[0, neuron] = bound
+            elif bound > 0:
+                upper[0, neuron] = -bound
+        self.enclosure.boxes[value] = Box(lower, upper)
+        return sum(bound > 0 for bound in least)
+
+
+def _jumps(operator: object) -> bool:
+    return isinstance(operator, Nonlinear) and operator.stepped
