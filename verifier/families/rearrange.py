@@ -45,7 +45,7 @@ class Rearrange(Affine):
         )
 
     def _gather(self, x: Array) -> Array:
-        y = x[:, self.index]
+        y = self.xp.columns(x, self.index)
         return y if self.kept is None else self.xp.where(self.kept, y, self.xp.zeros(1))
 
     @property
@@ -61,7 +61,7 @@ class Rearrange(Affine):
         return y if self.bias is None else y + self.bias
 
     def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows n"], ...]:
-        kept = rows if self.kept is None else rows[:, self.positions]
+        kept = rows if self.kept is None else self.xp.columns(rows, self.positions)
         return (self.xp.scatter_columns(kept, self.plan),)
 
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:

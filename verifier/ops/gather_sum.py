@@ -43,14 +43,18 @@ class GatherSum(Affine):
         )
 
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
-        return (inputs[0][:, self.index] * self.kept).sum(-1) * self.weight
+        return self._sums(inputs[0]) * self.weight
 
     def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows n"], ...]:
-        weighted = (rows * self.weight)[:, self.positions]
+        weighted = self.xp.columns(rows * self.weight, self.positions)
         return (self.xp.scatter_columns(weighted, self.plan),)
 
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
-        return (inputs[0][:, self.index] * self.kept).sum(-1) * abs(self.weight)
+        return self._sums(inputs[0]) * abs(self.weight)
+
+    def _sums(self, x: Array) -> Array:
+        taken = self.xp.columns(x, self.index.reshape(-1))
+        return (taken.reshape(x.shape[0], *self.index.shape) * self.kept).sum(-1)
 
     def layout(self, *inputs: np.ndarray | None) -> np.ndarray | None:
         return None if inputs[0] is None else inputs[0][self.index[:, 0]]

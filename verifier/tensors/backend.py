@@ -169,6 +169,10 @@ class Backend(ABC):
         return 256
 
     @abstractmethod
+    def columns(self, x: Array, index: Array) -> Array:
+        """``[rows, n] -> [rows, m]``: column ``index[j]`` for each j."""
+
+    @abstractmethod
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
         """``[rows, m] -> [rows, plan.size]``: column j is added to column ``plan.index[j]``."""
 

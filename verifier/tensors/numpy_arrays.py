@@ -163,6 +163,9 @@ class NumpyBackend(Backend):
     def dot_terms(self) -> int:
         return 1 << 20 if self.dtype == "float64" else 256
 
+    def columns(self, x: Array, index: Array) -> Array:
+        return x[:, index]
+
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
         result = np.zeros((source.shape[0], plan.size), dtype=source.dtype)
         if plan.unique:

@@ -137,21 +137,25 @@ class TorchBackend(Backend):
         size = a.shape[-1]
         if self.dtype == "float64" or size <= self.dot_terms:
             return torch.linalg.vecdot(a, b).double()
-        parts = [
-            torch.linalg.vecdot(a[..., i : i + self.dot_terms], b[..., i : i + self.dot_terms])
-            for i in range(0, size, self.dot_terms)
-        ]
-        return torch.stack(parts, dim=-1).double().sum(-1)
+        whole = size // self.dot_terms * self.dot_terms
+        parts = [x[..., :whole].unflatten(-1, (-1, self.dot_terms)) for x in (a, b)]
+        rest = torch.linalg.vecdot(a[..., whole:], b[..., whole:]).double()
+        if a.ndim == 2 and b.shape[0] == 1:
+            blocks, row = (x.transpose(0, 1) for x in parts)
+            return torch.bmm(blocks, row.transpose(1, 2)).double().sum(0)[:, 0] + rest
+        return torch.linalg.vecdot(*parts).double().sum(-1) + rest
 
     @property
     def dot_terms(self) -> int:
         return 1 << 20 if self.dtype == "float64" else 256
 
+    def columns(self, x: Array, index: Array) -> Array:
+        return x.index_select(1, index)
+
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
         result = torch.zeros(source.shape[0], plan.size, dtype=source.dtype, device=source.device)
         if plan.unique:
-            result[:, plan.index] = source
-            return result
+            return result.scatter_(1, plan.index.expand(source.shape), source)
         return result.index_add_(1, plan.index, source)
 
     def scatter_rows(self, source: Array, index: Array, size: int) -> Array:
