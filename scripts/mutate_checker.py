@@ -26,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path("verifier/checker")
 TESTS = {name: f"{name} walk walk_records" for name in ("bounds", "clip", "statement", "proof")}
+TESTS["bounds"] = "bounds least walk walk_records"
 TESTS |= dict.fromkeys(("walk", "nodes", "check"), "walk walk_records check")
 TESTS |= dict.fromkeys(("operators", "tensors"), "operators network affine composites misread")
 TESTS |= dict.fromkeys(("composites", "windows"), "composites operators network misread")
