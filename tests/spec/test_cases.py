@@ -257,8 +257,8 @@ def test_sides_move_outward_where_the_number_in_the_file_is_no_double():
     assert inner.upper.tolist() == [[0.1, 0.5, 0.3]]
     assert outer.lower.tolist() == [[np.nextafter(-0.1, -1), -0.5, 0.3]]
     assert outer.upper.tolist() == [[np.nextafter(0.1, 1), 0.5, 0.3]]
-    assert inner.bounds.tolist() == [[0.7, 0.75]]
-    assert outer.bounds.tolist() == [[np.nextafter(0.7, 1), 0.75]]
+    assert inner.bounds.tolist() == [[0.75, 0.7]]  # by coefficients: Y_1 comes first
+    assert outer.bounds.tolist() == [[0.75, np.nextafter(0.7, 1)]]
     assert reduced.free.tolist() == [True, True, False]
 
 
