@@ -41,7 +41,8 @@ def test_padding_of_two_axes(auto):
 
 
 def test_a_mean_counts_no_padding_unless_asked():
-    for more in ({}, {"count_include_pad": 0}, {"count_include_pad": 1}):
+    several: tuple[dict[str, Any], ...] = ({}, {"count_include_pad": 0}, {"count_include_pad": 1})
+    for more in several:
         agrees(single("AveragePool", shape=(1, 1, 4), kernel_shape=[3], pads=[1, 1], **more))
 
 
