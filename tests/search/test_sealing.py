@@ -1,5 +1,7 @@
 """What the search does about leaves that the checker does not accept."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from onnx import helper
@@ -181,3 +183,27 @@ def test_errors_that_keep_boxes_open_are_counted_later(
     assert verdict.certificate is not None
     assert verdict.certificate.semantics == "real"
     assert told.single.index(False) == first
+
+
+@pytest.mark.parametrize(("shift", "checked"), [(4.0, True), (0.0, False)])
+def test_a_check_that_takes_more_than_the_search_is_not_begun(
+    tmp_path, monkeypatch, shift, checked
+):
+    """Of neurons that forward bounds show to be linear the checker needs no rows either."""
+    monkeypatch.setattr(by_inputs, "CHECKED_WORK", 0)
+    g = np.random.default_rng(0)
+    nodes, constants, sizes = [], dict[str, np.ndarray](), (2, 8, 1100, 2)
+    for k, (before, after) in enumerate(pairwise(sizes)):
+        read = "x" if k == 0 else f"r{k - 1}"
+        written = "y" if after == 2 else f"h{k}"
+        nodes.append(helper.make_node("Gemm", [read, f"w{k}", f"b{k}"], [written]))
+        nodes += [helper.make_node("Relu", [written], [f"r{k}"])] if written != "y" else []
+        constants[f"w{k}"] = (g.uniform(-1, 1, (before, after)) / before).astype(np.float32)
+        constants[f"b{k}"] = np.full(after, shift, np.float32)
+    net = save(tmp_path / "wide.onnx", nodes, constants)
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 1000))")
+    verdict = verify(net, prop, timeout=20.0).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.semantics == ("float32" if checked else None)
+    assert verdict.certificate.note == ("" if checked else by_inputs.LABORIOUS)

@@ -301,8 +301,7 @@ class InputSearch:
             share = sum(result.sharpened[1] for result in results) / before
             self.sharpening = (self.sharpening + share) / 2
         self.hidden = self._hidden_pays(results)
-        spared = sum(len(result.bounded) for result in results if result.shortened)
-        self.spared += spared * self.problem.hidden_neurons * self.problem.graph.work
+        self.spared += sum(result.spared for result in results) * self.problem.graph.work
         many = self.problem.hidden_neurons > MANY_NEURONS
         try_rows = many and self.rounds & (self.rounds + 1) == 0
         trial = self.rounds % TRIAL_ROUNDS == 0

@@ -49,8 +49,8 @@ class Round:
     chosen: Chosen | None
     """The slopes that were optimised."""
     worth: Worth
-    shortened: bool
-    """Did rows of many neurons stay away?"""
+    spared: int
+    """How many rows of hidden neurons the checker may need that were not."""
 
     def log(self, tree: ProofTree) -> None:
         """Write down what was done."""
@@ -102,7 +102,7 @@ def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> 
         bounded=batch.node,
         chosen=None if better is None else _chosen(problem, batch, better),
         worth=enclosed.worth,
-        shortened=enclosed.shortened,
+        spared=enclosed.spared,
     )
 
 
