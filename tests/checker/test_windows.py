@@ -93,16 +93,16 @@ def test_numbers_that_do_not_fit_are_refused(weight, more):
 @pytest.mark.parametrize("name", ["Conv", "AveragePool"])
 def test_padding_that_fits_no_memory_is_not_made(name):
     weights = [kernel(1, 1, 2)] if name == "Conv" else []
-    data = single(name, *weights, shape=(1, 1, 4), kernel_shape=[2], pads=[2**27, 2**27])
+    data = single(name, *weights, shape=(1, 1, 4), kernel_shape=[2], pads=[2**45, 2**45])
     with pytest.raises(Unsupported, match="elements"):
         read_network(data, FLOAT)
-    data = single(name, *weights, shape=(1, 1, 4), kernel_shape=[2], pads=[0, 2**27])
+    data = single(name, *weights, shape=(1, 1, 4), kernel_shape=[2], pads=[0, 2**45])
     with pytest.raises(Unsupported, match="elements"):
         read_network(data, FLOAT)
 
 
 def test_windows_that_fit_no_memory_are_not_made():
-    data = single("AveragePool", shape=(1, 1, 30_000), kernel_shape=[15_000])
+    data = single("AveragePool", shape=(1, 1, 2**20), kernel_shape=[2**19])
     with pytest.raises(Unsupported, match="elements"):
         read_network(data, FLOAT)
 
