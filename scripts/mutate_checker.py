@@ -30,8 +30,11 @@ TESTS |= dict.fromkeys(("walk", "nodes", "check"), "walk walk_records check")
 TESTS |= dict.fromkeys(("operators", "tensors"), "operators network affine composites misread")
 TESTS |= dict.fromkeys(("composites", "windows"), "composites operators network misread")
 TESTS |= dict.fromkeys(("curves", "groups"), "curves_and_groups atoms composites")
+TESTS["windows"] = "windows composites operators"
 TESTS["sums"] = "sums walk_records"
 TESTS |= {n: f"{n} operators bounds" for n in ("arithmetic", "affine", "atoms", "network")}
+TESTS["bounds"] = "bounds least walk walk_records"
+TESTS["affine"] = "affine least operators bounds"
 TESTS |= {"cases": "statement property property_errors", "property": "property_errors property"}
 TESTS |= {"container": "container_contents container"}
 """The tests of each module, tests/checker/test_NAME.py, those that tell most first."""

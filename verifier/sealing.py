@@ -63,7 +63,7 @@ class Seal:
         self.subject: Subject | None = None
         self.read: tuple[Network, Property] | None = None
         self.unread = "unchecked, as asked"
-        self.single = options.semantics != "real"
+        self.single = options.semantics != "real" and options.check and not isinstance(files, str)
         self.pending: bytes | None = None
         self.lacking = ""
         self.holds, self.leaves = False, 0

@@ -384,7 +384,9 @@ def test_bounds_hold_for_every_execution(seed, single):
     with np.errstate(all="ignore"):
         enclosure = enclose(layers, box, FLOAT, single=single)
         rows = random_rows(g, layers, enclosure, scales)
-        bounded = [enclosure.bound(rows, m) for m in multipliers(g, len(rows.owner))]
+        chosen = multipliers(g, len(rows.owner))
+        bounded = [enclosure.bound(rows, m) for m in chosen]
+        lowest = [enclosure.least(rows, m) for m in chosen]
     inside = [(k, x) for k in range(len(box[0])) for x in points(g, box, k)]
     for k, x in inside:
         real = layers.values(x, enclosure.network, lambda: 0)
@@ -394,3 +396,4 @@ def test_bounds_hold_for_every_execution(seed, single):
         for i in np.flatnonzero(rows.owner == k):
             for bound in bounded:
                 assert_row_holds(bound, i, x, (row_at(rows, i, values), row_at(rows, i, real)))
+            assert all(at_most(least[i], row_at(rows, i, values)) for least in lowest)

@@ -1,8 +1,12 @@
 """What the search does about leaves that the checker does not accept."""
 
-import pytest
+from itertools import pairwise
 
-from tests.cli.made import flat, twice
+import numpy as np
+import pytest
+from onnx import helper
+
+from tests.cli.made import flat, save, twice
 from verifier import Options, Unknown, Verified, sealing, verify
 from verifier.certify import Certificate, Leaf, ProofTree, Sealed
 from verifier.search import by_inputs
@@ -97,3 +101,109 @@ def test_leaves_that_cannot_be_split_are_counted(tmp_path, net, monkeypatch):
     assert isinstance(verdict, Unknown)
     assert verdict.reason is Reason.NOT_SEALED
     assert verdict.note.endswith("semantics real, and their boxes are too thin to split")
+
+
+# ------------------------------------------------------- float32 errors counted from the start
+
+
+def slack(folder):
+    """y_0 = x_1 - relu(x_0 + x_1 - 1), at least 0: bounds say -1/2 at the root, -1/3 of halves."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "a", "b"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "c"], ["y"]),
+    ]
+    arrays = {"a": [[1, 0], [1, 1]], "b": [-1, 0], "c": [[-1, 0], [1, 0]]}
+    constants = {name: np.array(array, np.float32) for name, array in arrays.items()}
+    net = save(folder / "slack.onnx", nodes, constants)
+    return net, flat(folder / "slack.vnnlib", "(assert (<= Y_0 -0.500000001))")
+
+
+class Told:
+    """How the search went on, and how often its proof was checked."""
+
+    def __init__(self, monkeypatch):
+        self.single, self.checks = list[bool](), list[str]()
+        bound, run = by_inputs.bound_round, sealing.Seal._run
+
+        def bounding(problem, part, efforts):
+            self.single.append(problem.bounds.single)
+            return bound(problem, part, efforts)
+
+        def checking(seal, data, semantics):
+            report = run(seal, data, semantics)
+            self.checks.append(str(report.semantics))
+            return report
+
+        monkeypatch.setattr(by_inputs, "bound_round", bounding)
+        monkeypatch.setattr(sealing.Seal, "_run", checking)
+
+
+def test_a_proof_that_float32_needs_more_splits_for_is_checked_once(tmp_path, monkeypatch):
+    """At the root the margin is less than what float32 execution may be off by."""
+    net, prop = slack(tmp_path)
+    told = Told(monkeypatch)
+    verdict = verify(net, prop, timeout=20.0).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.semantics == "float32"
+    assert set(told.single) == {True}
+    assert told.checks == ["float32"]
+
+
+@pytest.mark.parametrize(("semantics", "check"), [("real", True), ("auto", False)])
+def test_errors_that_nobody_asks_for_are_not_counted(tmp_path, monkeypatch, semantics, check):
+    net, prop = slack(tmp_path)
+    told = Told(monkeypatch)
+    options = Options(semantics=semantics, check=check)
+    assert isinstance(verify(net, prop, timeout=20.0, options=options).verdict, Verified)
+    assert set(told.single) == {False}
+
+
+def test_errors_of_float32_are_not_counted_in_a_network_of_another_type(tmp_path, monkeypatch):
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 2.5))")
+    net = twice(tmp_path / "net.onnx", "float64")
+    told = Told(monkeypatch)
+    assert isinstance(verify(net, prop, timeout=20.0).verdict, Verified)
+    assert set(told.single) == {False}
+
+
+@pytest.mark.usefixtures("hurry")
+@pytest.mark.parametrize(("rounds", "low", "first"), [(2, "0", 2), (1000, "0.999999999999999", 4)])
+def test_errors_that_keep_boxes_open_are_counted_later(
+    net, tmp_path, monkeypatch, rounds, low, first
+):
+    """At a trial, or where a box can be split no more."""
+    box = f"(assert (and (>= X_0 {low}) (<= X_0 1) (>= X_1 0.5) (<= X_1 0.5)))"
+    prop = flat(tmp_path / "p.vnnlib", BARELY, box)
+    monkeypatch.setattr(by_inputs, "TRIAL_ROUNDS", rounds)
+    told = Told(monkeypatch)
+    verdict = verify(net, prop, timeout=20.0).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.semantics == "real"
+    assert told.single.index(False) == first
+
+
+@pytest.mark.parametrize(("shift", "checked"), [(4.0, True), (0.0, False)])
+def test_a_check_that_takes_more_than_the_search_is_not_begun(
+    tmp_path, monkeypatch, shift, checked
+):
+    """Of neurons that forward bounds show to be linear the checker needs no rows either."""
+    monkeypatch.setattr(by_inputs, "CHECKED_WORK", 0)
+    g = np.random.default_rng(0)
+    nodes, constants, sizes = [], dict[str, np.ndarray](), (2, 8, 1100, 2)
+    for k, (before, after) in enumerate(pairwise(sizes)):
+        read = "x" if k == 0 else f"r{k - 1}"
+        written = "y" if after == 2 else f"h{k}"
+        nodes.append(helper.make_node("Gemm", [read, f"w{k}", f"b{k}"], [written]))
+        nodes += [helper.make_node("Relu", [written], [f"r{k}"])] if written != "y" else []
+        constants[f"w{k}"] = (g.uniform(-1, 1, (before, after)) / before).astype(np.float32)
+        constants[f"b{k}"] = np.full(after, shift, np.float32)
+    net = save(tmp_path / "wide.onnx", nodes, constants)
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 1000))")
+    verdict = verify(net, prop, timeout=20.0).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.semantics == ("float32" if checked else None)
+    assert verdict.certificate.note == ("" if checked else by_inputs.LABORIOUS)

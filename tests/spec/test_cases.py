@@ -21,6 +21,7 @@ from tests.load.formulas import (
 from verifier.errors import PropertyError
 from verifier.load.vnnlib import parse_query
 from verifier.spec import cases_of
+from verifier.spec.unsafe import canonical_order
 
 INSIDE = "".join(f"(assert (and (<= X_{i} 2) (>= X_{i} -2)))" for i in range(N_INPUTS))
 
@@ -257,8 +258,8 @@ def test_sides_move_outward_where_the_number_in_the_file_is_no_double():
     assert inner.upper.tolist() == [[0.1, 0.5, 0.3]]
     assert outer.lower.tolist() == [[np.nextafter(-0.1, -1), -0.5, 0.3]]
     assert outer.upper.tolist() == [[np.nextafter(0.1, 1), 0.5, 0.3]]
-    assert inner.bounds.tolist() == [[0.7, 0.75]]
-    assert outer.bounds.tolist() == [[np.nextafter(0.7, 1), 0.75]]
+    assert inner.bounds.tolist() == [[0.75, 0.7]]  # by coefficients: Y_1 comes first
+    assert outer.bounds.tolist() == [[0.75, np.nextafter(0.7, 1)]]
     assert reduced.free.tolist() == [True, True, False]
 
 
@@ -328,3 +329,16 @@ def test_only_exact_numbers_say_that_a_strict_bound_leaves_no_point(bounds, empt
     cases = cases_of(parse_query(text.encode(), "p.vnnlib"))
     assert len(cases) == 1
     assert cases.strictly_empty == empty
+
+
+def test_rows_of_a_clause_are_in_the_order_of_certificates():
+    """By their coefficients over inputs and then outputs; bounds and strictness go with them."""
+    text = """(assert (or (and (<= Y_0 1) (< Y_1 2) (<= (+ X_0 Y_1) 3) (>= Y_0 -4) (<= Y_0 Y_1))
+        (and (<= Y_1 5) (<= Y_0 Y_1))))"""
+    found = cases(text)
+    rows, bounds = found.rows, found.take(0, 1).bounds[0]
+    number, _ = canonical_order(rows, bounds > -np.inf)
+    assert number.tolist() == list(range(7))
+    assert rows.clause.tolist() == [0] * 5 + [1] * 2
+    assert bounds.tolist() == [4.0, 2.0, 0.0, 1.0, 3.0, 5.0, 0.0]
+    assert rows.strict.tolist() == [False, True, *[False] * 5]

@@ -64,6 +64,9 @@ class Sealed:
 class Sealer(Protocol):
     """Writes a finished proof down and checks it."""
 
+    single: bool
+    """Is it to be checked for float32 execution first?"""
+
     def __call__(self, tree: ProofTree | None) -> Sealed:
         """The certificate of a finished proof, and the leaves that it still lacks."""
         ...

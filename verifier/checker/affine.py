@@ -183,12 +183,20 @@ class Affine:
         """For each input a M_i: [rows, m] to [rows, n_i]."""
         return tuple(np.split(self._transposed.apply(a), np.cumsum(self.sizes)[:-1], axis=1))
 
+    @property
+    def full(self) -> Floats | None:
+        """M, exactly, if it is the matrix of the only input and at hand as a whole."""
+        weight = self.matrix.weight if isinstance(self.matrix, Dense) else None
+        if weight is None or weight.shape != (1, self.size, *self.sizes) or not self.exact_rows:
+            return None
+        return weight[0]
+
     def rows(self, index: Indices) -> tuple[Floats, ...]:
         """The rows M_i[index], [len(index), n_i], exactly; only where ``exact_rows``."""
         if not self.exact_rows:
             raise ValueError("the matrix is not one of floats: start from unit rows instead")
-        if isinstance(self.matrix, Dense) and self.matrix.weight.shape[:2] == (1, self.size):
-            return (self.matrix.weight[0][index],)
+        if self.full is not None:
+            return (self.full[index],)
         units = _zeros((len(index), self.size), self.bias)
         units[np.arange(len(index)), index] += 1
         return self.backward(units)

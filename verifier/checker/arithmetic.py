@@ -96,12 +96,16 @@ def gamma32(terms: int) -> float:
 
 def round_down(x: Fraction) -> float:
     """The greatest double that is at most x."""
-    nearest = float(x)
-    numerator, denominator = nearest.as_integer_ratio()
-    is_below = numerator * x.denominator <= x.numerator * denominator
-    return nearest if is_below else float(np.nextafter(nearest, -np.inf))
+    return _moved(x, -1)
 
 
 def round_up(x: Fraction) -> float:
     """The least double that is at least x."""
-    return -round_down(-x)
+    return _moved(x, 1)
+
+
+def _moved(x: Fraction, sign: int) -> float:
+    nearest = x.numerator / x.denominator
+    numerator, denominator = nearest.as_integer_ratio()
+    beyond = sign * (x.numerator * denominator - numerator * x.denominator) > 0
+    return float(np.nextafter(nearest, sign * np.inf)) if beyond else nearest

@@ -6,6 +6,7 @@ their computation lost is charged at once, as an interval over the values that t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,8 @@ from verifier.checker.network import Network
 
 LARGEST32 = 1.7e38
 """Less than half the greatest float32 number: gamma32 is at most 1."""
+STILL = 2.0**-50
+"""An input that moves by no more than this part of its size is as good as constant."""
 ROW_ELEMENTS = 60_000
 """Rows are bounded in chunks of so many coefficients."""
 
@@ -73,16 +76,31 @@ class Multipliers:
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """below x + low <= phi(x) <= above x - high over each box, [batch, n] all four.
+    """n phi(x) >= A x + c over each box for A = n slope + |n| half, c = n rest + |n| gap.
 
-    ``low`` and ``high`` (the least of phi(x) - below x and of above x - phi(x)) are lowered by what
-    rounding nu * below or nu * above loses, and by what summing them up does.
+    All are [batch, n]. ``rest`` and ``gap`` make up for what rounding A and summing up c lose.
     """
 
     below: Floats
+    """slope + half, of a line below phi"""
     above: Floats
-    low: Floats
-    high: Floats
+    """slope - half"""
+    slope: Floats
+    half: Floats
+    rest: Floats
+    gap: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """An affine function of the input, in a few moving inputs: weight . x + middle +- spread."""
+
+    moving: Ints
+    weight: Floats
+    """[n, moving], exact"""
+    middle: Floats
+    """[batch, n]: the rest in the middle of the box; the rounding is not part of ``spread``"""
+    spread: Floats
 
 
 @dataclass(eq=False)
@@ -106,7 +124,12 @@ class Enclosure:
     """For an affine value: what terms a runtime may meet that merges it with those before it."""
     slack: dict[int, Floats] = field(default_factory=dict[int, Floats])
     """What underflow may take from a row, [batch]."""
+    held: dict[int, Held] = field(default_factory=dict[int, Held])
     lines: dict[int, Lines] = field(default_factory=dict[int, Lines])
+    laden: dict[int, Lines] = field(default_factory=dict[int, Lines])
+    """The same, with what a step back through an affine value loses, if it is read by no other."""
+    carried: set[int] = field(default_factory=set[int])
+    """The values whose losses ``laden`` has."""
 
     def magnitude(self, value: int) -> Floats:
         """The greatest |x| in the box: [batch, n]."""
@@ -147,6 +170,8 @@ class Enclosure:
         back = number.gamma(rule.terms_backward + rule.terms_forward + rule.size + 16)
         self.noise[value] = 2 * back * whole + small
         spread = rule.absolute(*radii) + 3 * number.gamma(rule.terms_forward + 8) * whole + small
+        if inputs == (0,):
+            self._hold(value, rule, centers[0], radii[0])
         if self.single:
             wide = [self.reach.get(i, m) for i, m in zip(inputs, magnitudes, strict=True)]
             merged = any(i in self.reach for i in inputs)
@@ -158,6 +183,15 @@ class Enclosure:
         spread = spread * (1 + number.gamma(4))
         middle = rule.forward(*centers)
         return middle - spread, middle + spread
+
+    def _hold(self, value: int, rule: Affine, center: Floats, radius: Floats) -> None:
+        """Where most inputs hardly move, what they add is taken for an interval of its own."""
+        moves = np.any(self.upper[0] - self.lower[0] > STILL * self.magnitude(0), 0)
+        if rule.full is not None and 2 * moves.sum() < len(moves):
+            spread = rule.absolute(radius * ~moves)
+            spread = spread * (1 + self.arithmetic.gamma(rule.terms_forward + 8))
+            middle, moving = rule.forward(center * ~moves), np.flatnonzero(moves)
+            self.held[value] = Held(moving, rule.full[:, moving], middle, spread)
 
     def _single(self, error: Floats, reach: Floats) -> Floats:
         """The error of float32 execution; where numbers may go beyond float32's, it is infinite."""
@@ -177,12 +211,27 @@ class Enclosure:
         below, above = node.rule.lines(*box)
         number, reach, size = self.arithmetic, self.magnitude(source), self.network.sizes[value]
         one = number.numbers(np.ones((len(below), size)))
-        error = number.gamma(4) * np.maximum(abs(below), abs(above)) * reach
+        steepest = np.maximum(abs(below), abs(above))
+        error = (number.gamma(8) * steepest + number.tiny) * reach
         error = error.reshape(len(error), -1, size).sum(1) * (1 + number.gamma(node.rule.arity))
         low = node.rule.intercept(one, below, *box) - error
         high = node.rule.intercept(-one, -above, *box) - error
-        sums = 2 * number.gamma(size + 8)
-        self.lines[value] = Lines(below, above, low - sums * abs(low), high - sums * abs(high))
+
+        def lines(*least: Floats) -> Lines:
+            """Those with these least values of phi(x) - below x and of above x - phi(x)."""
+            sums = 2 * number.gamma(size + 8) * np.maximum(*map(abs, least)) + number.tiny
+            low, high = (end - sums for end in least)
+            halves = (below + above) / 2, (below - above) / 2
+            return Lines(below, above, *halves, (low - high) / 2, (low + high) / 2)
+
+        self.lines[value] = self.laden[value] = lines(low, high)
+        if source in self.noise and self.network.readers[source] == node.rule.arity == 1:
+            charge = (1 + number.gamma(16)) * (self.noise[source] + self.noise32.get(source, 0))
+            small = number.gamma(8) * steepest * charge + number.tiny
+            ends = low - abs(below) * charge - small, high - abs(above) * charge - small
+            self.laden[value] = lines(*ends)
+            self.carried.add(source)
+            reach = reach + charge
         self.slack[value] = number.tiny * (reach.sum(1) + reach.shape[1] + 8)
 
     def unstable(self, value: int) -> Ints:
@@ -211,19 +260,21 @@ class Enclosure:
 
     def bound(self, rows: Rows, multipliers: Multipliers | None = None) -> tuple[Form, Floats]:
         """Forms over the input, and the least values that they take on the owners' boxes."""
+        backs = self._chunks(rows, multipliers, tally=True)
+        forms, least = zip(*((form := back.run(), back.least(form)) for back in backs), strict=True)
+        return Form.join(forms), np.concatenate(least)
+
+    def least(self, rows: Rows, multipliers: Multipliers | None = None) -> Floats:
+        """The least values only, not how much of them float32 execution takes."""
+        backs = self._chunks(rows, multipliers, tally=multipliers is not None)
+        return np.concatenate([back.least(back.run()) for back in backs])
+
+    def _chunks(self, rows: Rows, chosen: Multipliers | None, *, tally: bool) -> Iterator[_Back]:
         step = max(8, ROW_ELEMENTS // max(self.network.sizes))
-        forms: list[Form] = []
         for start in range(0, len(rows.owner), step):
             require_time(self.deadline)
             some = slice(start, start + step)
-            chosen = None if multipliers is None else multipliers[some]
-            forms.append(_Back(self, rows[some], chosen).run())
-        form = Form.join(forms)
-        number, a, size = self.arithmetic, form.coefficients, form.coefficients.shape[1]
-        ends = a * self.lower[0][rows.owner], a * self.upper[0][rows.owner]
-        error = np.maximum(*map(abs, ends)).sum(1) + abs(form.constant)
-        total = np.minimum(*ends).sum(1) + form.constant
-        return form, total - (2 * number.gamma(size + 8) * error + number.tiny * (size + 8))
+            yield _Back(self, rows[some], chosen and chosen[some], tally)
 
 
 @dataclass(eq=False)
@@ -233,10 +284,23 @@ class _Back:
     enclosure: Enclosure
     rows: Rows
     multipliers: Multipliers | None
+    tally: bool
+
+    def least(self, form: Form) -> Floats:
+        """The least values of the rows' forms on their boxes."""
+        enclosure, number, a = self.enclosure, self.enclosure.arithmetic, form.coefficients
+        terms, some = a.shape[1] + 8, np.flatnonzero((a != 0).any(0))
+        boxes = (x[0][:, some] for x in (enclosure.lower, enclosure.upper))
+        a, lower, upper = a[:, some], *map(self._owned, boxes)
+        error = _sums(abs(a), np.maximum(abs(lower), abs(upper))) + abs(form.constant)
+        total = (a * np.where(a > 0, lower, upper)).sum(1) + form.constant
+        return total - (2 * number.gamma(terms) * error + number.tiny * terms)
 
     def run(self) -> Form:
         """From the outputs to the input: what is left is a form over the input."""
         enclosure, number = self.enclosure, self.enclosure.arithmetic
+        owner = self.rows.owner
+        self.owner = owner[:1] if (owner == owner[0]).all() else owner
         self.coefficients, self.total = dict(self.rows.start), self.rows.constant
         self.absolute, self.single, self.terms = abs(self.total), 0 * self.total, 8
         for value in range(len(enclosure.network.nodes), 0, -1):
@@ -254,15 +318,23 @@ class _Back:
         """From a value to those that it is computed from."""
         enclosure, node = self.enclosure, self.enclosure.network.nodes[value - 1]
         loss = self._owned(enclosure.slack[value])
-        size = abs(nu)
-        if value in enclosure.noise32:
-            cost = 1.001 * self._dot(size, enclosure.noise32[value])
+        carried = not self.tally and value in enclosure.carried and value not in self.rows.start
+        if value in enclosure.noise32 and not carried:
+            cost = 1.001 * self._dot(abs(nu), enclosure.noise32[value])
             self._add(-cost)
             self.single = self.single + cost
         if isinstance(node.rule, Affine):
-            self._add(nu @ node.rule.bias)
-            loss = loss + self._dot(size, enclosure.noise[value])
-            parts = node.rule.backward(nu)
+            if not carried:
+                loss = loss + self._dot(abs(nu), enclosure.noise[value])
+            held = enclosure.held.get(value)
+            if held is None:
+                self._add(nu @ node.rule.bias)
+                parts = node.rule.backward(nu)
+            else:
+                self._add(self._dot(nu, held.middle))
+                loss = loss + self._dot(abs(nu), held.spread)
+                parts = (enclosure.arithmetic.zeros(len(nu), enclosure.network.sizes[0]),)
+                parts[0][:, held.moving] = nu @ held.weight
         else:
             parts = (self._atom(value, nu, node.rule, node.inputs[0]),)
         self._add(-loss)
@@ -271,11 +343,11 @@ class _Back:
 
     def _owned(self, x: Floats) -> Floats:
         """Of an array [batch, ...] what belongs to each row's box; one box is that of all."""
-        return x if len(x) == 1 else x[self.rows.owner]
+        return x if len(x) == 1 else x.take(self.owner, 0)
 
     def _dot(self, rows: Floats, x: Floats) -> Floats:
         """rows . x of the owner: [rows]."""
-        return rows @ x[0] if len(x) == 1 else (rows * x[self.rows.owner]).sum(1)
+        return _sums(rows, self._owned(x))
 
     def _add(self, term: Floats) -> None:
         self.total = self.total + term
@@ -293,15 +365,18 @@ class _Back:
 
     def _atom(self, value: int, nu: Floats, rule: Atom, source: int) -> Floats:
         """A multiplier A of what the atom reads; the least of nu phi(x) - A x is added."""
-        enclosure, chosen, lines = self.enclosure, self.multipliers, self.enclosure.lines[value]
+        enclosure, chosen = self.enclosure, self.multipliers
+        lines = (enclosure.lines if self.tally else enclosure.laden)[value]
+        if chosen is None or not (value in chosen.slopes or value in chosen.added):
+            size = abs(nu)
+            self._add(self._dot(nu, lines.rest) + self._dot(size, lines.gap))
+            if rule.arity > 1:
+                nu, size = (np.tile(part, rule.arity) for part in (nu, size))
+            multiplier = nu * self._owned(lines.slope)
+            multiplier += size * self._owned(lines.half)
+            return multiplier
         positive = np.maximum(nu, 0)
         negative = nu - positive
-        if chosen is None or not (value in chosen.slopes or value in chosen.added):
-            falling, rising = (np.tile(part, rule.arity) for part in (negative, positive))
-            multiplier = rising * self._owned(lines.below)
-            multiplier += falling * self._owned(lines.above)
-            self._add(self._dot(positive, lines.low) - self._dot(negative, lines.high))
-            return multiplier
         box = [self._owned(x[source]) + 0 * nu for x in (enclosure.lower, enclosure.upper)]
         below = self._owned(lines.below) + 0 * nu
         if value in chosen.slopes:
@@ -316,3 +391,8 @@ class _Back:
         rounding = enclosure.arithmetic.gamma(nu.shape[1] + 8)
         self._add(cost.sum(1) - 2 * rounding * abs(cost).sum(1))
         return multiplier
+
+
+def _sums(rows: Floats, x: Floats) -> Floats:
+    """rows . x, [rows]; x has as many rows, or one for all."""
+    return rows @ x[0] if len(x) == 1 else np.einsum("ij,ij->i", rows, x)

@@ -122,9 +122,9 @@ class Property:
 def intersect(lower: Bounds, upper: Bounds, more: Alternative) -> None:
     """Add the bounds of an alternative."""
     for i, bound in more.lower.items():
-        lower[i] = max(bound, lower.get(i, bound))
+        lower[i] = max(bound, lower[i]) if i in lower else bound
     for i, bound in more.upper.items():
-        upper[i] = min(bound, upper.get(i, bound))
+        upper[i] = min(bound, upper[i]) if i in upper else bound
 
 
 def _is_empty(box: Alternative, changed: Alternative) -> bool:

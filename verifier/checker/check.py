@@ -22,6 +22,8 @@ from verifier.checker.statement import groups
 from verifier.checker.walk import Walk
 
 FAILURES_NAMED = 100_000
+LEAST_PARTS = 64
+"""A thread is given no less than that part of a batch: smaller arrays cost more than they save."""
 
 Looked = tuple[list[Failure], Open]
 """What is wrong with some nodes, and their children."""
@@ -167,5 +169,5 @@ def _take(stack: list[Open], size: int, threads: int) -> list[Open]:
     if count > most:
         stack.append(whole[most:])
         whole = whole[:most]
-    each = -(-len(whole) // threads)
+    each = max(size // LEAST_PARTS, -(-len(whole) // threads))
     return [whole[start : start + each] for start in range(0, len(whole), each)]

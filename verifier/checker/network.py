@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,12 @@ class Network:
     """Whether every tensor is float32, and no step may meet larger numbers than its box holds."""
     ports: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
     """Of each input, then of each output: declare-input or declare-output, its type, its shape."""
+
+    @cached_property
+    def readers(self) -> list[int]:
+        """How often each value is read, by a node or as the output."""
+        counts = Counter([self.output, *chain.from_iterable(node.inputs for node in self.nodes)])
+        return [counts[value] for value in range(len(self.sizes))]
 
     def unlike(self, declared: Sequence[Declared]) -> str | None:
         """What a property of VNN-LIB 2.0 declares otherwise; axes of size 1 do not count."""

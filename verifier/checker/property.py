@@ -112,10 +112,10 @@ def _choice(formula: Formula, n_inputs: int) -> list[Alternative]:
             variable, coefficient = row.coefficients[0]
             if len(row.coefficients) > 1 or variable >= n_inputs:
                 rows.append(row)
-            elif coefficient > 0:
-                upper[variable] = min(row.bound, upper.get(variable, row.bound))
+            elif coefficient == 1:
+                intersect(lower, upper, Alternative({}, {variable: row.bound}, ()))
             else:
-                lower[variable] = max(-row.bound, lower.get(variable, -row.bound))
+                intersect(lower, upper, Alternative({variable: -row.bound}, {}, ()))
         alternatives.append(Alternative(lower, upper, (tuple(rows),)))
     if any(one.lower or one.upper for one in alternatives):
         return alternatives

@@ -182,33 +182,22 @@ class Walk:
         record: Ints | None = None,
     ) -> None:
         """Narrow boxes with the bounds of sign * neuron, with the slopes of records."""
-        most = max(1, PART_ELEMENTS // max(self.network.sizes))
+        most, number = max(1, PART_ELEMENTS // max(self.network.sizes)), self.arithmetic
+        lower, upper = enclosure.lower[value].copy(), enclosure.upper[value].copy()
         for start in range(0, len(which[0]), most):
             require_time(self.deadline)
-            some = slice(start, start + most)
+            some, chosen = slice(start, start + most), None
             batch, neuron, sign = (x[some] for x in which)
-            part = None if record is None else record[some]
-            self._narrow_part(enclosure, value, (batch, neuron, sign), part)
-
-    def _narrow_part(
-        self,
-        enclosure: Enclosure,
-        value: int,
-        which: tuple[Ints, Ints, Ints],
-        record: Ints | None,
-    ) -> None:
-        batch, neuron, sign = which
-        chosen, number = None, self.arithmetic
-        if record is not None:
-            chosen = self.proof.multipliers(self.proof["hidden_alpha"][record], None, number)
-        rows = enclosure.unit_rows(value, batch, neuron, number.numbers(sign))
-        _, least = enclosure.bound(rows, chosen)
-        lower, upper = enclosure.lower[value].copy(), enclosure.upper[value].copy()
-        # A bound that is no number is none; the comparisons say so.
-        up = (sign > 0) & (least > lower[batch, neuron])
-        down = (sign < 0) & (-least < upper[batch, neuron])
-        lower[batch[up], neuron[up]] = least[up]
-        upper[batch[down], neuron[down]] = -least[down]
+            if record is not None:
+                alpha = self.proof["hidden_alpha"][record[some]]
+                chosen = self.proof.multipliers(alpha, None, number)
+            rows = enclosure.unit_rows(value, batch, neuron, number.numbers(sign))
+            least = enclosure.least(rows, chosen)
+            # A bound that is no number is none; the comparisons say so.
+            up = (sign > 0) & (least > lower[batch, neuron])
+            down = (sign < 0) & (-least < upper[batch, neuron])
+            lower[batch[up], neuron[up]] = least[up]
+            upper[batch[down], neuron[down]] = -least[down]
         enclosure.lower[value], enclosure.upper[value] = lower, upper
 
     def _rows(self, part: Open, enclosure: Enclosure) -> None:

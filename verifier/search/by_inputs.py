@@ -16,7 +16,7 @@ from verifier.search.enclose import MANY_NEURONS, Efforts
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
 from verifier.search.input_problem import InputProblem
-from verifier.search.input_split import Round, bisect, bound_round
+from verifier.search.input_split import Round, bisect, bound_round, splittable
 from verifier.search.subproblems import Subproblems
 from verifier.search.workers import Workers
 from verifier.settings import ONE_BY_ONE, DeadlinePassed
@@ -42,6 +42,8 @@ TRIAL_BOXES = 8
 """Boxes per worker of a round that finds out what rows of hidden neurons are worth."""
 TRIAL_ROUNDS = 8
 """After so many rounds an effort that did not pay is tried again."""
+WORTH_COUNTING = 0.5
+"""Float32 errors are counted while they keep no larger share of the open boxes open."""
 LARGE_WORK = 1_000_000
 """Multiply-adds of a network from which on the attack comes before the first bounds."""
 FIRST_HUNT_SECONDS = 0.1
@@ -89,6 +91,8 @@ class InputSearch:
     """Are hidden neurons bounded by rows, or by forward bounds only?"""
     hunt: Hunt | None = None
     worst_thin: float = field(default=float("inf"))
+    ahead: bool = False
+    """Do bounds count float32 errors before there is a proof for the real function?"""
     refining: bool = False
     """Is a proof that is there being extended to float32 execution?"""
     refine_until: float = float("inf")
@@ -107,6 +111,11 @@ class InputSearch:
             context.settings,
             xp.floats(np.where(width > 0, width, 1.0)),
         )
+        # Of many neurons forward bounds are wanted, which hold for the real function only.
+        single = all(kind == "float32" for _, kind in context.network.types)
+        few = problem.hidden_neurons <= MANY_NEURONS
+        ahead = single and few and context.seal is not None and context.seal.single
+        problem = replace(problem, bounds=replace(problem.bounds, single=ahead))
         return InputSearch(
             context,
             problem,
@@ -114,6 +123,7 @@ class InputSearch:
             Frontier(xp, context.settings.frontier_bytes, Subproblems.cat),
             Target.of(context.graph, context.problem.rows),
             workers,
+            ahead=ahead,
         )
 
     def run(self) -> Verdict:
@@ -233,6 +243,8 @@ class InputSearch:
             # Workers must not wait for each other: one part each, or chunks of the only one.
             problem = replace(problem, bounds=replace(problem.bounds, spread=ONE_BY_ONE))
         results = self.workers.map(lambda part: bound_round(problem, part, self.efforts), parts)
+        if self.ahead:
+            results = self._ahead(problem, parts, results)
         self._weigh(results)
         for result in results:
             result.log(self.tree)
@@ -250,6 +262,34 @@ class InputSearch:
         self._adapt(count, sum(result.rows for result in results))
         return None
 
+    def _ahead(
+        self, problem: InputProblem, parts: list[Subproblems], results: list[Round]
+    ) -> list[Round]:
+        """Now and then, and where boxes get thin, see what is open because of float32 errors.
+
+        If that is much they are counted no longer, before there is a proof.
+        """
+        trial = self.rounds % (2 * TRIAL_ROUNDS) == TRIAL_ROUNDS - 1
+        thin = not all(splittable(result.open).any(1).all() for result in results)
+        if not trial and not thin:
+            return results
+        xp = problem.graph.xp
+        masks = [
+            np.isin(xp.numpy(part.node), xp.numpy(result.open.node))
+            for part, result in zip(parts, results, strict=True)
+        ]
+        left = [part[xp.ints(np.flatnonzero(m))] for part, m in zip(parts, masks, strict=True)]
+        real = replace(problem, bounds=replace(problem.bounds, single=False))
+        found = self.workers.map(lambda part: bound_round(real, part, self.efforts), left)
+        closed, opened = sum(r.closed.shape[0] for r in found), sum(map(len, left))
+        log.info("float32 errors keep %d of %d boxes open", closed, opened)
+        if closed <= WORTH_COUNTING * opened and not thin:
+            return results
+        self.ahead = False
+        self.problem = replace(self.problem, bounds=replace(self.problem.bounds, single=False))
+        none = slice(0, 0)
+        return [replace(r, open=r.open[none], scores=r.scores[none]) for r in results] + found
+
     def _weigh(self, results: list[Round]) -> None:
         """Go on with efforts that are worth their time, and try the others again now and then."""
         self.rounds += 1
@@ -261,8 +301,7 @@ class InputSearch:
             share = sum(result.sharpened[1] for result in results) / before
             self.sharpening = (self.sharpening + share) / 2
         self.hidden = self._hidden_pays(results)
-        spared = sum(len(result.bounded) for result in results if result.shortened)
-        self.spared += spared * self.problem.hidden_neurons * self.problem.graph.work
+        self.spared += sum(result.spared for result in results) * self.problem.graph.work
         many = self.problem.hidden_neurons > MANY_NEURONS
         try_rows = many and self.rounds & (self.rounds + 1) == 0
         trial = self.rounds % TRIAL_ROUNDS == 0

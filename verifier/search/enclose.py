@@ -76,8 +76,8 @@ class Enclosed:
     found: ObjectiveBounds
     rows: int
     worth: Worth
-    shortened: bool = False
-    """Did rows of many neurons stay away?"""
+    spared: int = 0
+    """Rows of neurons that are not linear by forward bounds, which the checker needs."""
 
 
 def enclose(
@@ -105,19 +105,19 @@ def _from_forms(
     graph, region = problem.graph, Box(batch.lower, batch.upper)
     inputs = free_inputs(region)
     result = by_forms(graph, region, inherited)
-    found = _objective(problem, batch, result)
+    found, spared = _objective(problem, batch, result), _count(result)
     if not efforts.hidden:
-        return Enclosed(result, found, 2 * inputs * len(batch), Worth.none(), shortened=True)
+        return Enclosed(result, found, 2 * inputs * len(batch), Worth.none(), spared)
     before = _margins(problem, batch, found)
     if (before > 0).all():
-        return Enclosed(result, found, 0, Worth.none(), shortened=True)
+        return Enclosed(result, found, 0, Worth.none(), spared)
     wanted = _wanted(problem, batch, result, found)
     boxes = dict(enumerate(result.enclosure.boxes))
     result = crown_some(graph, region, problem.bounds, boxes, wanted)
     rows, found = _count(result), _objective(problem, batch, result)
     after = _margins(problem, batch, found)
     worth = _worth(before, after, rows, inputs) if efforts.trial else Worth.none()
-    return Enclosed(result, found, rows, worth, shortened=True)
+    return Enclosed(result, found, rows, worth, spared)
 
 
 def _objective(problem: InputProblem, batch: Subproblems, result: CrownResult) -> ObjectiveBounds:

@@ -14,7 +14,7 @@ from verifier.search.input_problem import InputProblem
 from verifier.search.split import gap_smear
 from verifier.search.subproblems import Subproblems
 from verifier.sets import Box
-from verifier.tensors import Array, Float, Int
+from verifier.tensors import Array, Bool, Float, Int
 
 SECOND_OPINION = 48
 """Splits from one longest-edge split to the next."""
@@ -49,8 +49,8 @@ class Round:
     chosen: Chosen | None
     """The slopes that were optimised."""
     worth: Worth
-    shortened: bool
-    """Did rows of many neurons stay away?"""
+    spared: int
+    """How many rows of hidden neurons the checker may need that were not."""
 
     def log(self, tree: ProofTree) -> None:
         """Write down what was done."""
@@ -102,7 +102,7 @@ def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> 
         bounded=batch.node,
         chosen=None if better is None else _chosen(problem, batch, better),
         worth=enclosed.worth,
-        shortened=enclosed.shortened,
+        spared=enclosed.spared,
     )
 
 
@@ -168,6 +168,12 @@ def _minimisers(
     return xp.cat([points, centers], 0), origin
 
 
+def splittable(rows: Subproblems) -> Bool[Array, "batch n"]:
+    """Which inputs of each box have numbers between their bounds."""
+    middle = rows.lower + (rows.upper - rows.lower) / 2
+    return (middle > rows.lower) & (middle < rows.upper)
+
+
 def bisect(problem: InputProblem, rows: Subproblems, scores: Array, tree: ProofTree) -> Subproblems:
     """Split each box in its best-scored input; boxes too thin to split are left out.
 
@@ -178,18 +184,18 @@ def bisect(problem: InputProblem, rows: Subproblems, scores: Array, tree: ProofT
     width = rows.upper - rows.lower
     edge = width if problem.scale is None else width / problem.scale
     middle = rows.lower + width / 2
-    splittable = (middle > rows.lower) & (middle < rows.upper)
+    able = splittable(rows)
     none = xp.full((1,), -1.0)
-    scores = xp.where(splittable, scores, none)
+    scores = xp.where(able, scores, none)
     # Where every score is 0 the widest input is as good as any.
     second = rows.depth % SECOND_OPINION == SECOND_OPINION - 1
     flat = (~(scores > 0).any(1) | second)[:, None]
-    scores = xp.where(flat & splittable, edge, scores)
+    scores = xp.where(flat & able, edge, scores)
     choice = scores.argmax(1)
     batch = xp.arange(len(rows))
-    able = xp.nonzero(splittable[batch, choice])[0]
-    rows, choice, batch = rows[able], choice[able], xp.arange(able.shape[0])
-    point = middle[able][batch, choice]
+    kept = xp.nonzero(able[batch, choice])[0]
+    rows, choice, batch = rows[kept], choice[kept], xp.arange(kept.shape[0])
+    point = middle[kept][batch, choice]
     children = tree.split(rows.node, choice, point)
     lower, upper = xp.copy(rows.lower), xp.copy(rows.upper)
     lower[batch, choice], upper[batch, choice] = point, point

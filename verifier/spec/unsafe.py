@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -125,7 +125,32 @@ def combine_rows(
         clause=layout.clause if len(layout.clause) else np.zeros(1, dtype=np.int64),
         strict=strict,
     )
-    return rows, tuple(columns)
+    return _in_order(rows, tuple(columns))
+
+
+def _in_order(
+    rows: UnsafeRows, columns: tuple[BoundColumns, ...]
+) -> tuple[UnsafeRows, tuple[BoundColumns, ...]]:
+    """The rows of each clause in the order that certificates give them.
+
+    Joint cuts of boxes go through rows in turn: in another order they find other multipliers, and a
+    checker's boxes differ from those of the search.
+    """
+    count = len(rows.clause)
+    if rows.n_clauses == count:
+        return rows, columns
+    number, _ = canonical_order(rows, np.ones(count, dtype=np.bool_))
+    order = np.argsort(number, kind="stable")
+    place = np.empty(count, dtype=np.int64)
+    place[order] = np.arange(count)
+    inputs = rows.input_coefficients
+    rows = UnsafeRows(
+        rows.output_coefficients[order],
+        None if inputs is None else inputs[order],
+        rows.clause[order],
+        rows.strict[order],
+    )
+    return rows, tuple(replace(c, place=place[c.place]) for c in columns)
 
 
 def _layout(choices: tuple[Choice, ...], query: Query) -> _Layout:
