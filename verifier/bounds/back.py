@@ -52,8 +52,12 @@ def back_substitute(
     owner: Owner,
     tilts: Mapping[int, Float[Array, "rows _"]] | None = None,
     trace: Trace | None = None,
+    *,
+    stop: int = 0,
 ) -> LowerForm:
-    """Bound ``sum_v start[v] . value_v`` from below by a form of the input.
+    """Bound ``sum_v start[v] . value_v`` from below by a form of the input, or of ``stop``.
+
+    All of start must depend on the input only by way of ``stop``.
 
     Sound for every tilt in its range (and any nonnegative cut multipliers). The constant is float64
     and is lowered by all rounding errors of the sweep, for sums taken in any order.
@@ -63,12 +67,18 @@ def back_substitute(
     total = xp.doubles(xp.zeros(owner.rows))
     absolute = xp.doubles(xp.zeros(owner.rows))
     steps = 0
-    for value in range(max(pending), 0, -1):
+    plain = tilts is None and trace is None and not stop
+    for value in range(max(pending), stop, -1):
         rows = pending.pop(value, None)
         if rows is None:
             continue
         node = graph.node(value)
-        if isinstance(node.operator, Affine):
+        inputs = node.inputs
+        composed = enclosure.composed.get(value) if plain else None
+        if composed is not None:
+            part, constant = composed.pull_back(rows, owner)
+            parts, inputs = (part,), (composed.source,)
+        elif isinstance(node.operator, Affine):
             parts, constant = _through_affine(enclosure, value, rows, owner)
             if value in start or value not in enclosure.fused:
                 constant = constant - xp.row_dot(abs(rows), owner.spread(enclosure.noise[value]))
@@ -77,7 +87,7 @@ def back_substitute(
             parts, constant = enclosure.relaxations[value].pull_back(rows, owner, tilt)
             if trace is not None:
                 trace.rows[value] = rows
-        for i, part in zip(node.inputs, parts, strict=True):
+        for i, part in zip(inputs, parts, strict=True):
             if i not in pending:
                 pending[i] = part
                 continue
@@ -87,9 +97,9 @@ def back_substitute(
         constant = constant - owner.spread(enclosure.underflow[value])
         total, absolute, steps = total + constant, absolute + abs(constant), steps + 1
     total = total - (steps + 2) * DOUBLE_ROUNDOFF * absolute
-    if 0 not in pending:
-        return LowerForm(xp.zeros(owner.rows, graph.input_size), total)
-    return LowerForm(pending[0], total)
+    if stop not in pending:
+        return LowerForm(xp.zeros(owner.rows, graph.size(stop)), total)
+    return LowerForm(pending[stop], total)
 
 
 def _through_affine(
@@ -103,24 +113,52 @@ def _through_affine(
     return operator.adjoint(rows), xp.row_dot(rows, operator.bias[None, :])
 
 
-def unit_start(
-    enclosure: Enclosure, value: int, index: Int[Array, " rows"], sign: Float[Array, " rows"]
-) -> tuple[dict[int, Array], Float[Array, " rows"]]:
-    """The start of rows ``sign * e_index`` on a value, one step back where that is a table look-up.
+@dataclass(eq=False)
+class UnitStart:
+    """The start of rows ``sign * e_index`` on a value, as far back as looking up will do."""
 
-    Returns the start and a constant to add; the noise of the skipped step, for owners to be charged
-    with, is the caller's: ``enclosure.noise[value][owner, index]``.
-    """
-    xp, graph = enclosure.graph.xp, enclosure.graph
-    node = graph.node(value) if value else None
-    if node is None or not isinstance(node.operator, Affine):
-        unit = xp.zeros(index.shape[0], graph.size(value))
+    enclosure: Enclosure
+    start: dict[int, Float[Array, "rows _"]] = field(default_factory=dict)
+    constant: Float[Array, " rows"] | float = 0.0
+    """What biases give."""
+    skipped: list[tuple[int, Int[Array, " rows"]]] = field(default_factory=list)
+    """Elements of affine values that were passed: their noise is still to be charged."""
+
+    @staticmethod
+    def of(
+        enclosure: Enclosure, value: int, index: Int[Array, " rows"], sign: Float[Array, " rows"]
+    ) -> UnitStart:
+        """Through one affine operator, or through several that only pick elements."""
+        made = UnitStart(enclosure)
+        node = enclosure.graph.node(value) if value else None
+        if node is None or not isinstance(node.operator, Affine):
+            made._unit(value, index, sign)
+        elif node.operator.picks(index) is not None:
+            made._follow(value, index, sign)
+        else:
+            for i, part in zip(node.inputs, node.operator.unit_rows(index), strict=True):
+                made._add(i, part * sign[:, None])
+            bias = node.operator.bias
+            made.constant = 0.0 if bias is None else bias[index] * sign
+            made.skipped.append((value, index))
+        return made
+
+    def _follow(self, value: int, index: Array, sign: Array) -> None:
+        node = self.enclosure.graph.node(value) if value else None
+        operator = None if node is None else node.operator
+        picks = operator.picks(index) if isinstance(operator, Affine) else None
+        if node is None or picks is None:
+            self._unit(value, index, sign)
+            return
+        self.skipped.append((value, index))
+        for i, (place, factor) in zip(node.inputs, picks, strict=True):
+            self._follow(i, place, sign * factor)
+
+    def _unit(self, value: int, index: Array, sign: Array) -> None:
+        xp = self.enclosure.graph.xp
+        unit = xp.zeros(index.shape[0], self.enclosure.graph.size(value))
         unit[xp.arange(index.shape[0]), index] = sign
-        return {value: unit}, xp.doubles(xp.zeros(index.shape[0]))
-    start: dict[int, Array] = {}
-    for i, part in zip(node.inputs, node.operator.unit_rows(index), strict=True):
-        signed = part * sign[:, None]
-        start[i] = start[i] + signed if i in start else signed
-    bias = node.operator.bias
-    constant = xp.zeros(index.shape[0]) if bias is None else bias[index] * sign
-    return start, xp.astype_double(constant)
+        self._add(value, unit)
+
+    def _add(self, value: int, part: Array) -> None:
+        self.start[value] = self.start[value] + part if value in self.start else part

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from verifier.bounds.back import LowerForm, Trace, back_substitute, unit_start
+from verifier.bounds.back import LowerForm, Trace, UnitStart, back_substitute
+from verifier.bounds.compose import compose
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Optimised, Rows, optimise
-from verifier.families import Nonlinear, Product
+from verifier.families import Elementwise, Nonlinear, Product
 from verifier.graph import Graph, Node
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings
@@ -34,15 +35,27 @@ class HiddenRows:
 
 @dataclass(frozen=True, eq=False)
 class HiddenOptimiser:
-    """How hidden neurons optimise their slopes.
+    """How hidden neurons optimise their slopes, and which of them.
 
     ``record`` is told which rows made a box smaller: value, (neuron, sign), and their tilts.
     """
 
     steps: int
+    """0: they do not, and nothing is recorded."""
     record: Callable[[int, tuple[Array, Array], dict[int, Array]], object] = field(
         default=lambda *_: None
     )
+    only: Mapping[int, Bool[Array, "batch n"]] | None = None
+    """The neurons that get rows; None: all that are unstable."""
+
+    def wanted(
+        self, value: int, mask: Bool[Array, "batch n"], graph: Graph
+    ) -> Bool[Array, "batch n"]:
+        """Those of some neurons that get rows."""
+        if self.only is None:
+            return mask
+        chosen = self.only.get(value)
+        return graph.xp.bools(graph.xp.zeros(*mask.shape)) if chosen is None else mask & chosen
 
 
 @dataclass(eq=False)
@@ -70,9 +83,13 @@ def crown(
 
     def bound(enclosure: Enclosure, value: int) -> HiddenRows | None:
         mask = unstable_mask(enclosure, value)
-        return tighten(enclosure, value, mask, settings, optimiser)
+        if optimiser is None:
+            return tighten(enclosure, value, mask, settings)
+        mask = optimiser.wanted(value, mask, graph)
+        return tighten(enclosure, value, mask, settings, optimiser if optimiser.steps else None)
 
-    result = _sweep(Enclosure.over(graph, region, single=settings.single), inherited, bound)
+    start = Enclosure.over(graph, region, single=settings.single)
+    result = _sweep(start, inherited, bound, settings)
     return result if keep_hidden else CrownResult(result.enclosure)
 
 
@@ -80,15 +97,17 @@ def _sweep(
     enclosure: Enclosure,
     inherited: Mapping[int, Box] | None,
     bound: Callable[[Enclosure, int], HiddenRows | None],
+    settings: BoundSettings,
 ) -> CrownResult:
     """Value by value: interval arithmetic, a relaxation, and rows where they may help."""
     graph, result = enclosure.graph, CrownResult(enclosure)
-    tight = set(graph.relaxed_inputs)
+    tight = set(graph.bounded_by_rows)
     for _ in graph.nodes:
         value = enclosure.step(inherited)
         if isinstance(graph.node(value).operator, Nonlinear):
             enclosure.relax(value)
-        if value in tight and not graph.affine_of_input[value]:
+            compose(enclosure, value, settings.rows_at_once(graph, graph.xp))
+        if value in tight:
             rows = bound(enclosure, value)
             if rows is not None:
                 result.hidden.append(rows)
@@ -96,9 +115,15 @@ def _sweep(
 
 
 def unstable_mask(enclosure: Enclosure, value: int) -> Bool[Array, "batch n"]:
-    """Where some reader of a value would relax better over a tighter box."""
-    graph, box = enclosure.graph, enclosure.boxes[value]
-    mask = box.lower > box.upper
+    """Where some reader of a value would relax better over a tighter box.
+
+    Or a reader of what an elementwise operator makes of the value: that has no rows of its own.
+    """
+    return _unstable(enclosure, value, enclosure.boxes[value])
+
+
+def _unstable(enclosure: Enclosure, value: int, box: Box) -> Bool[Array, "batch n"]:
+    graph, mask = enclosure.graph, box.lower > box.upper
     for reader in graph.consumers[value]:
         node = graph.node(reader)
         if not isinstance(node.operator, Nonlinear):
@@ -106,6 +131,8 @@ def unstable_mask(enclosure: Enclosure, value: int) -> Bool[Array, "batch n"]:
         for which, i in enumerate(node.inputs):
             if i == value:
                 mask = mask | _gains(enclosure, node, which, box)
+        if isinstance(node.operator, Elementwise) and reader in graph.relaxed_inputs:
+            mask = mask | _unstable(enclosure, reader, node.operator.interval(box))
     return mask
 
 
@@ -161,7 +188,7 @@ def _rows(
 ) -> Float[Array, "rows n"]:
     """Bound ``sign * neuron`` for (batch, neuron, sign), narrow the box; the coefficients."""
     xp = enclosure.graph.xp
-    chunk = settings.rows_at_once(enclosure.graph, xp)
+    chunk = settings.rows_at_once(_passed(enclosure, value, plain=optimiser is None), xp)
     if optimiser is not None:
         chunk = max(16, chunk // OPTIMISER_ARRAYS)
     count, together = which[0].shape[0], settings.spread.count
@@ -187,6 +214,14 @@ def _rows(
     return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
 
 
+def _passed(enclosure: Enclosure, value: int, *, plain: bool) -> list[int]:
+    """The sizes of the values that rows of one value pass."""
+    graph, one = enclosure.graph, enclosure.graph.xp.full((1,), 1.0)
+    starts = UnitStart.of(enclosure, value, graph.xp.ints(one * 0), one).start
+    passed = frozenset().union(*(graph.ancestors[v] for v in starts))
+    return [graph.size(v) for v in (passed - enclosure.spanned if plain else passed)]
+
+
 def _use(
     enclosure: Enclosure,
     value: int,
@@ -207,10 +242,11 @@ def _use(
 def unit_rows(enclosure: Enclosure, value: int, which: tuple[Array, Array, Array]) -> Rows:
     """The rows ``sign * neuron`` of a value, for (batch, neuron, sign)."""
     batch, neuron, sign = which
-    start, constant = unit_start(enclosure, value, neuron, sign)
-    if value in enclosure.noise:
-        constant = constant - enclosure.noise[value][batch, neuron]
-    return Rows(start, constant, Owner.of(batch, enclosure.batch))
+    xp, made = enclosure.graph.xp, UnitStart.of(enclosure, value, neuron, sign)
+    constant = xp.zeros(batch.shape[0]) + made.constant
+    for passed, index in made.skipped:
+        constant = constant - enclosure.noise[passed][batch, index]
+    return Rows(made.start, xp.astype_double(constant), Owner.of(batch, enclosure.batch))
 
 
 def narrow(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from verifier.bounds.composed import Composed
 from verifier.families import Affine, Nonlinear, Planes, Relaxation
 from verifier.graph import Graph
 from verifier.sets import Box
@@ -38,11 +39,19 @@ class Enclosure:
     underflow: dict[int, Float[Array, " batch"]] = field(default_factory=dict)
     """For each value, the absolute errors of a row's step back through it, where numbers fall below
     the least normal one: whatever the row's coefficients are."""
+    composed: dict[int, Composed] = field(default_factory=dict)
+    """Relaxations that take plain rows from a value to one much earlier."""
 
     @staticmethod
     def over(graph: Graph, region: Box, *, single: bool = False) -> Enclosure:
         """Nothing known yet but the input's region."""
         return Enclosure(graph, [region], single=single)
+
+    @property
+    def spanned(self) -> frozenset[int]:
+        """The values between the ends of composed relaxations."""
+        spans = (range(c.source + 1, end) for end, c in self.composed.items())
+        return frozenset().union(*spans)
 
     @property
     def batch(self) -> int:

@@ -51,6 +51,10 @@ class GatherSum(Affine):
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return (inputs[0][:, self.index] * self.kept).sum(-1) * abs(self.weight)
 
+    @property
+    def disjoint(self) -> bool:
+        return self.plan.unique
+
     def absorb_next(self, following: Affine) -> Affine | None:
         """A scale without a bias joins the weights; its ``terms`` count the product."""
         if not isinstance(following, Scale) or following.bias is not None:

@@ -15,7 +15,7 @@ from verifier.families.onnx_node import OnnxNode, Operand, axis_of, expand, move
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
 from verifier.ops.scale import Scale
-from verifier.tensors import Array, Float
+from verifier.tensors import Array, Float, Int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,6 +43,13 @@ class Sum(Affine):
         for x in inputs[1:]:
             total = total + x
         return total
+
+    @property
+    def disjoint(self) -> bool:
+        return True
+
+    def picks(self, index: Int[Array, " rows"]) -> tuple[tuple[Array, float], ...] | None:
+        return tuple((index, float(sign)) for sign in self.signs)
 
     @property
     def moves(self) -> bool:

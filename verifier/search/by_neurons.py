@@ -16,10 +16,12 @@ from verifier.bounds import (
     bound_objective,
     crown,
     first_bounds,
+    sharpen,
 )
+from verifier.bounds.crown import unstable_mask
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
-from verifier.certify import Action, ProofTree, Tightened, Tilts
+from verifier.certify import Action, Chosen, ProofTree, Tightened, Tilts
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
@@ -41,6 +43,19 @@ log = logging.getLogger(__name__)
 
 HUNT_SECONDS = 1.0
 HUNT_SHARE = 0.1
+
+
+MOST_FIRST_WORK = 30_000_000_000
+"""Multiply-adds of rows of hidden neurons, above which those inside funnels get none at first."""
+MOST_HIDDEN_WORK = 100_000_000_000
+"""Multiply-adds of the root's optimised rows of hidden neurons, above which they stay away."""
+
+
+def hidden_work(enclosure: Enclosure, steps: int) -> int:
+    """About how many multiply-adds rows of all unstable neurons take, with so many steps each."""
+    graph = enclosure.graph
+    rows = sum(int(unstable_mask(enclosure, v).sum()) for v in graph.bounded_by_rows)
+    return 2 * 2 * steps * rows * graph.work
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +112,11 @@ class NeuronSearch:
         thresholds = xp.doubles(batch.bounds)
         node = xp.ints(xp.zeros(1)) + case
         first = first_bounds(context.graph, region, context.bounds)
-        plain = crown(context.graph, region, context.bounds, first).enclosure
-        clauses = self._left(plain, thresholds)
+        bounds = replace(context.bounds, spread=self.workers)
+        some = HiddenOptimiser(0, only=self._first_rows())
+        plain = crown(context.graph, region, bounds, first, optimiser=some).enclosure
         self.tree.act(node, Action.HIDDEN | Action.ROWS)
+        clauses = self._left(plain, thresholds, case)
         if clauses.shape[0] == 0:
             self.tree.close(node)
             self.closed += 1
@@ -122,6 +139,8 @@ class NeuronSearch:
             reducer = refine_root(graph, region, context.bounds, plain, record, how)
             root = reducer.enclosure
             return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
+        if hidden_work(plain, context.bounds.hidden_steps) > MOST_HIDDEN_WORK:
+            return NeuronProblem.of(plain, self.objective, thresholds, settings)
         inherited = {v: plain.boxes[v] for v in graph.relaxed_inputs}
         optimiser = HiddenOptimiser(context.bounds.hidden_steps, record)
         root = crown(graph, region, context.bounds, inherited, optimiser=optimiser).enclosure
@@ -146,11 +165,32 @@ class NeuronSearch:
 
         return record
 
-    def _left(self, enclosure: Enclosure, thresholds: Array) -> Array:
-        """The clauses that plain CROWN does not refute."""
-        xp = self.context.graph.xp
+    def _first_rows(self) -> dict[int, Array] | None:
+        """The values whose neurons are bounded by rows at first; None: all.
+
+        Where that is much work, not those inside funnels: there are many, and a few numbers tell
+        nearly as much.
+        """
+        graph, xp = self.context.graph, self.context.graph.xp
+        rows = 2 * sum(graph.size(v) for v in graph.bounded_by_rows)
+        if rows * graph.work <= MOST_FIRST_WORK:
+            return None
+        values = set(graph.bounded_by_rows) - graph.inside_funnels
+        return {v: xp.bools(xp.full((1, 1), 1.0)) for v in values}
+
+    def _left(self, enclosure: Enclosure, thresholds: Array, case: int) -> Array:
+        """The clauses that plain CROWN does not refute, nor optimised slopes of its lines."""
+        context, xp = self.context, self.context.graph.xp
         asked = thresholds > -float("inf")
         found = bound_objective(enclosure, self.objective, thresholds, asked)
+        if not is_reducible(enclosure):
+            settings = (context.bounds, context.bounds.objective_steps)
+            better = sharpen(enclosure, self.objective, found, thresholds, settings)
+            if better is not None:
+                neurons = unstable_neurons(enclosure)
+                tilts = Tilts.of(better.tilts, neurons, better.batch.shape[0], xp)
+                node = np.full(better.batch.shape[0], case)
+                self.tree.choose(Chosen(node, xp.numpy(better.row), tilts))
         best = self.objective.best_of_clauses(found.least)
         return xp.nonzero(~(best[0] > 0))[0]
 
