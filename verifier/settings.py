@@ -91,6 +91,10 @@ class BoundSettings:
     """Adam's first step, in units of the slope's range."""
     split_rate: float = 0.35
     """The same in a subproblem of the neuron-splitting search."""
+    product_rate: float = 0.1
+    """The same where products have planes to choose from, too."""
+    product_steps: int = 60
+    """Steps of that optimisation for the property's rows at the root."""
     learning_rate_decay: float = 0.98
     """Factor on the learning rate after each step."""
 

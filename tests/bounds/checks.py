@@ -44,6 +44,9 @@ METHODS: dict[str, Callable[[Graph, Box], Enclosure]] = {
     "optimised crown": lambda graph, box: (
         crown(graph, box, SETTINGS, optimiser=HiddenOptimiser(5)).enclosure
     ),
+    "chosen planes": lambda graph, box: (
+        crown(graph, box, SETTINGS, optimiser=HiddenOptimiser(5, bend=True)).enclosure
+    ),
 }
 
 

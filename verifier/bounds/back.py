@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from verifier.bounds.composed import Composed
 from verifier.bounds.enclosure import Enclosure
 from verifier.families import Affine
 from verifier.sets import Box, Owner
@@ -46,18 +47,25 @@ class Trace:
     """The coefficients on the output of each nonlinear node."""
 
 
+@dataclass(frozen=True, eq=False)
+class Route:
+    """How far a back-substitution goes, and what it may skip."""
+
+    stop: int = 0
+    """The value whose form is wanted: rows depend on the input only by way of it."""
+    shortcuts: Mapping[int, Composed] = field(default_factory=dict)
+    """Composed relaxations of the same boxes, to be taken where rows come to them."""
+
+
 def back_substitute(
     enclosure: Enclosure,
     start: Mapping[int, Float[Array, "rows _"]],
     owner: Owner,
     tilts: Mapping[int, Float[Array, "rows _"]] | None = None,
     trace: Trace | None = None,
-    *,
-    stop: int = 0,
+    route: Route | None = None,
 ) -> LowerForm:
-    """Bound ``sum_v start[v] . value_v`` from below by a form of the input, or of ``stop``.
-
-    All of start must depend on the input only by way of ``stop``.
+    """Bound ``sum_v start[v] . value_v`` from below by a form of the input, or of another value.
 
     Sound for every tilt in its range (and any nonnegative cut multipliers). The constant is float64
     and is lowered by all rounding errors of the sweep, for sums taken in any order.
@@ -67,26 +75,19 @@ def back_substitute(
     total = xp.doubles(xp.zeros(owner.rows))
     absolute = xp.doubles(xp.zeros(owner.rows))
     steps = 0
-    plain = tilts is None and trace is None and not stop
+    route = route or Route()
+    stop = route.stop
     for value in range(max(pending), stop, -1):
         rows = pending.pop(value, None)
         if rows is None:
             continue
-        node = graph.node(value)
-        inputs = node.inputs
-        composed = enclosure.composed.get(value) if plain else None
-        if composed is not None:
-            part, constant = composed.pull_back(rows, owner)
-            parts, inputs = (part,), (composed.source,)
-        elif isinstance(node.operator, Affine):
-            parts, constant = _through_affine(enclosure, value, rows, owner)
+        tilt = None if tilts is None else tilts.get(value)
+        inputs, parts, constant = _through(enclosure, value, rows, (owner, tilt), route)
+        if isinstance(graph.node(value).operator, Affine):
             if value in start or value not in enclosure.fused:
                 constant = constant - xp.row_dot(abs(rows), owner.spread(enclosure.noise[value]))
-        else:
-            tilt = None if tilts is None else tilts.get(value)
-            parts, constant = enclosure.relaxations[value].pull_back(rows, owner, tilt)
-            if trace is not None:
-                trace.rows[value] = rows
+        elif trace is not None:
+            trace.rows[value] = rows
         for i, part in zip(inputs, parts, strict=True):
             if i not in pending:
                 pending[i] = part
@@ -100,6 +101,23 @@ def back_substitute(
     if stop not in pending:
         return LowerForm(xp.zeros(owner.rows, graph.size(stop)), total)
     return LowerForm(pending[stop], total)
+
+
+def _through(
+    enclosure: Enclosure,
+    value: int,
+    rows: Float[Array, "rows n"],
+    how: tuple[Owner, Array | None],
+    route: Route,
+) -> tuple[tuple[int, ...], tuple[Array, ...], Float[Array, " rows"]]:
+    """The values that rows on a value go back to, the rows there, and a constant."""
+    node, (owner, tilt) = enclosure.graph.node(value), how
+    if value in route.shortcuts:
+        part, constant = route.shortcuts[value].pull_back(rows, owner)
+        return (route.shortcuts[value].source,), (part,), constant
+    if isinstance(node.operator, Affine):
+        return node.inputs, *_through_affine(enclosure, value, rows, owner)
+    return node.inputs, *enclosure.relaxations[value].pull_back(rows, owner, tilt)
 
 
 def _through_affine(

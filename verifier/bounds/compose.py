@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verifier.bounds.back import back_substitute
+from verifier.bounds.back import Route, back_substitute
 from verifier.bounds.composed import Composed, groups_of
 from verifier.bounds.enclosure import Enclosure
 from verifier.sets import Owner
@@ -17,10 +17,10 @@ def compose(enclosure: Enclosure, value: int, chunk: int) -> None:
     at its end, up to rounding; they are sound in any case.
     """
     graph, xp = enclosure.graph, enclosure.graph.xp
-    source = graph.funnels.get(value)
-    if source is None or enclosure.batch > 1 or xp.dtype != "float64":
+    funnel = graph.funnels.get(value)
+    if funnel is None or enclosure.batch > 1 or xp.dtype != "float64":
         return
-    size = graph.size(value)
+    size, source = graph.size(value), funnel.source
     parts = [_planes(enclosure, (value, source), start, chunk) for start in range(0, size, chunk)]
     below, low, above, high = (xp.cat([p[i] for p in parts], 0) for i in range(4))
     used = xp.numpy((below != 0) | (above != 0))
@@ -36,6 +36,7 @@ def compose(enclosure: Enclosure, value: int, chunk: int) -> None:
         source,
         xp.ints(rows.reshape(-1)),
         ScatterPlan.of(columns.reshape(-1), graph.size(source)).on(xp),
+        ScatterPlan.of(rows.reshape(-1), graph.size(value)).on(xp),
         below[where],
         above[where],
         low[None],
@@ -53,7 +54,7 @@ def _planes(
     index = xp.arange(min(chunk, enclosure.graph.size(value) - start)) + start
     unit = xp.zeros(index.shape[0], enclosure.graph.size(value))
     unit[xp.arange(index.shape[0]), index] = 1.0
-    owner = Owner(None, 1, index.shape[0])
-    below = back_substitute(enclosure, {value: unit}, owner, stop=source)
-    above = back_substitute(enclosure, {value: -unit}, owner, stop=source)
+    owner, route = Owner(None, 1, index.shape[0]), Route(stop=source)
+    below = back_substitute(enclosure, {value: unit}, owner, route=route)
+    above = back_substitute(enclosure, {value: -unit}, owner, route=route)
     return below.coefficients, below.constant, -above.coefficients, -above.constant

@@ -26,6 +26,8 @@ class Composed:
     """[groups * r]: elements of v, group by group."""
     plan: ScatterPlan
     """Where the groups' elements of z go: [groups * k]."""
+    back: ScatterPlan
+    """Where the groups' elements of v go: the inverse of ``outputs``."""
     below: Float[Array, "groups r k"]
     above: Float[Array, "groups r k"]
     low: Float[Array, "1 m"]
@@ -50,6 +52,21 @@ class Composed:
         constant = xp.row_dot(positive, self.low - self.noise)
         constant = constant + xp.row_dot(negative, self.high + self.noise)
         return xp.scatter_columns(flat, self.plan), constant - self.underflow
+
+    def push_forward(
+        self, rows: Float[Array, "rows m"], inputs: Float[Array, "rows n"]
+    ) -> Float[Array, "rows m"]:
+        """The value of the planes that ``pull_back`` chose, at points of z."""
+        xp, count = self.xp, rows.shape[0]
+        groups, _, each = self.below.shape
+        z = inputs[:, self.plan.index].reshape(count, groups, each).swapaxes(0, 1)
+
+        def side(slopes: Array, offset: Array) -> Array:
+            value = (z @ slopes.swapaxes(1, 2)).swapaxes(0, 1).reshape(count, -1)
+            return xp.scatter_columns(value, self.back) + offset
+
+        below, above = side(self.below, self.low), side(self.above, self.high)
+        return xp.where(rows >= 0, below, above)
 
 
 def groups_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from verifier.bounds.back import LowerForm, Trace, UnitStart, back_substitute
+from verifier.bounds.back import LowerForm, Route, Trace, UnitStart, back_substitute
 from verifier.bounds.compose import compose
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Optimised, Rows, optimise
@@ -47,6 +47,8 @@ class HiddenOptimiser:
     )
     only: Mapping[int, Bool[Array, "batch n"]] | None = None
     """The neurons that get rows; None: all that are unstable."""
+    bend: bool = False
+    """Whether rows choose between the planes of products and curves, too."""
 
     def wanted(
         self, value: int, mask: Bool[Array, "batch n"], graph: Graph
@@ -188,10 +190,11 @@ def _rows(
 ) -> Float[Array, "rows n"]:
     """Bound ``sign * neuron`` for (batch, neuron, sign), narrow the box; the coefficients."""
     xp = enclosure.graph.xp
-    chunk = settings.rows_at_once(_passed(enclosure, value, plain=optimiser is None), xp)
+    chunk = settings.rows_at_once(_passed(enclosure, value), xp)
     if optimiser is not None:
         chunk = max(16, chunk // OPTIMISER_ARRAYS)
     count, together = which[0].shape[0], settings.spread.count
+    source = enclosure.bent() if optimiser is not None and optimiser.bend else enclosure
     chunk = min(chunk, max(16, -(-count // together)))
 
     def bound(start: int) -> Optimised:
@@ -199,8 +202,9 @@ def _rows(
         batch, neuron, sign = (x[start : start + chunk] for x in which)
         rows = unit_rows(enclosure, value, (batch, neuron, sign))
         if optimiser is not None:
-            return optimise(enclosure, rows, optimiser.steps, settings)
-        form = back_substitute(enclosure, rows.start, rows.owner)
+            return optimise(source, rows, optimiser.steps, settings)
+        some = Route(shortcuts=enclosure.composed)
+        form = back_substitute(enclosure, rows.start, rows.owner, route=some)
         form = LowerForm(form.coefficients, form.constant + rows.constant)
         return Optimised(form.least(enclosure.boxes[0], rows.owner, enclosure), {}, form, Trace())
 
@@ -214,12 +218,12 @@ def _rows(
     return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
 
 
-def _passed(enclosure: Enclosure, value: int, *, plain: bool) -> list[int]:
+def _passed(enclosure: Enclosure, value: int) -> list[int]:
     """The sizes of the values that rows of one value pass."""
     graph, one = enclosure.graph, enclosure.graph.xp.full((1,), 1.0)
     starts = UnitStart.of(enclosure, value, graph.xp.ints(one * 0), one).start
     passed = frozenset().union(*(graph.ancestors[v] for v in starts))
-    return [graph.size(v) for v in (passed - enclosure.spanned if plain else passed)]
+    return [graph.size(v) for v in passed - enclosure.spanned]
 
 
 def _use(

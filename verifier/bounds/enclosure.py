@@ -47,11 +47,19 @@ class Enclosure:
         """Nothing known yet but the input's region."""
         return Enclosure(graph, [region], single=single)
 
+    def shortcuts(self, tilts: Mapping[int, Array]) -> dict[int, Composed]:
+        """The composed relaxations that have no tilts inside."""
+        funnels = self.graph.funnels
+        return {
+            end: composed
+            for end, composed in self.composed.items()
+            if end not in tilts and not any(v in tilts for v in funnels[end].inside)
+        }
+
     @property
     def spanned(self) -> frozenset[int]:
-        """The values between the ends of composed relaxations."""
-        spans = (range(c.source + 1, end) for end, c in self.composed.items())
-        return frozenset().union(*spans)
+        """The values inside composed relaxations."""
+        return frozenset().union(*(self.graph.funnels[end].inside for end in self.composed))
 
     @property
     def batch(self) -> int:
@@ -128,6 +136,16 @@ class Enclosure:
         self.fused.add(source)
         return replace(planes, noise=planes.noise + steepest * self.noise[source])
 
+    def bent(self) -> Enclosure:
+        """The same boxes, and relaxations that have more planes for rows to choose from."""
+        result = replace(self, relaxations=dict(self.relaxations))
+        for value, relaxation in self.relaxations.items():
+            node = self.graph.node(value)
+            assert isinstance(node.operator, Nonlinear)
+            boxes = (self.boxes[i] for i in node.inputs)
+            result.relaxations[value] = node.operator.bend(relaxation, *boxes)
+        return result
+
     def take(self, index: Array) -> Enclosure:
         """What is known for some batch entries."""
         return Enclosure(
@@ -138,4 +156,6 @@ class Enclosure:
             set(self.fused),
             self.single,
             {v: x[index] for v, x in self.underflow.items()},
+            # Of one box only, which all entries are then.
+            self.composed,
         )

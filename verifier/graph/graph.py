@@ -25,6 +25,15 @@ class Node:
     """The ONNX tensor that it computes; empty where no tensor of the file is just that."""
 
 
+@dataclass(frozen=True)
+class Funnel:
+    """Where a value comes from by way of larger ones."""
+
+    source: int
+    inside: frozenset[int]
+    """The values between the source and the end."""
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Nodes in evaluation order: ``nodes[i]`` computes value i + 1; value 0 is the input vector.
@@ -139,32 +148,32 @@ class Graph:
         )
 
     @cached_property
-    def funnels(self) -> dict[int, int]:
+    def funnels(self) -> dict[int, Funnel]:
         """Nonlinear values that are computed from one much smaller value by way of large ones.
 
         A softmax of k numbers, say, by way of their k (k - 1) differences. What lies between is
         read by nothing else, and what a nonlinear operator makes there of one number goes into one
         number at the end only.
         """
-        found: dict[int, int] = {}
+        found, sources = dict[int, Funnel](), set[int]()
         for value in reversed(self.nonlinear):
-            source = self._narrow_source(value)
-            if source is not None and source not in found.values():
-                found[value] = source
+            funnel = self._funnel(value)
+            if funnel is not None and funnel.source not in sources:
+                found[value] = funnel
+                sources.add(funnel.source)
         return found
 
     @cached_property
     def inside_funnels(self) -> frozenset[int]:
         """The values between the ends of funnels."""
-        spans = (range(source + 1, end) for end, source in self.funnels.items())
-        return frozenset().union(*spans)
+        return frozenset().union(*(funnel.inside for funnel in self.funnels.values()))
 
-    def _narrow_source(self, value: int) -> int | None:
+    def _funnel(self, value: int) -> Funnel | None:
         inside, edge, widest = {value}, set(self.node(value).inputs), 0
         for _ in range(FUNNEL_NODES):
             source = max(edge)
             if len(edge) == 1 and widest >= FUNNEL_RATIO * max(self.size(source), self.size(value)):
-                return source if self._apart(inside) else None
+                return Funnel(source, frozenset(inside - {value})) if self._apart(inside) else None
             if source == 0 or not inside.issuperset(self.consumers[source]):
                 return None
             inside.add(source)

@@ -18,7 +18,6 @@ from verifier.bounds import (
     first_bounds,
     sharpen,
 )
-from verifier.bounds.crown import unstable_mask
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import Action, Chosen, ProofTree, Tightened, Tilts
@@ -32,6 +31,13 @@ from verifier.search.neuron_split import (
     SignPatterns,
     split_neurons,
     unstable_neurons,
+)
+from verifier.search.product_root import (
+    MOST_HIDDEN_WORK,
+    UNRECORDED,
+    has_products,
+    hidden_work,
+    product_root,
 )
 from verifier.search.workers import Workers
 from verifier.sets import Box
@@ -47,15 +53,6 @@ HUNT_SHARE = 0.1
 
 MOST_FIRST_WORK = 30_000_000_000
 """Multiply-adds of rows of hidden neurons, above which those inside funnels get none at first."""
-MOST_HIDDEN_WORK = 100_000_000_000
-"""Multiply-adds of the root's optimised rows of hidden neurons, above which they stay away."""
-
-
-def hidden_work(enclosure: Enclosure, steps: int) -> int:
-    """About how many multiply-adds rows of all unstable neurons take, with so many steps each."""
-    graph = enclosure.graph
-    rows = sum(int(unstable_mask(enclosure, v).sum()) for v in graph.bounded_by_rows)
-    return 2 * 2 * steps * rows * graph.work
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,26 +122,44 @@ class NeuronSearch:
         found = hunt.run(HUNT_SECONDS, steps=200)
         if found is not None:
             return found
-        problem = self._root(case, region, plain, thresholds[0])
+        problem, clauses = self._root(case, plain, thresholds[0], clauses)
         log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
+        if clauses.shape[0] == 0:
+            self.tree.close(node)
+            self.closed += 1
+            return None
         children = self.tree.by_clause(node, clauses)
         return self._search(problem, problem.roots(clauses, children), hunt, case)
 
-    def _root(self, case: int, region: Box, plain: Enclosure, thresholds: Array) -> NeuronProblem:
-        """The problem that is split, with hidden neurons that optimised their bounds."""
-        context, graph = self.context, self.context.graph
+    def _root(
+        self, case: int, plain: Enclosure, thresholds: Array, clauses: Array
+    ) -> tuple[NeuronProblem, Array]:
+        """The problem that is split, with hidden neurons that optimised their bounds.
+
+        And the clauses that this left open.
+        """
+        context, graph, region = self.context, self.context.graph, plain.boxes[0]
         record, settings = self._recorder(case, plain), (context.bounds, context.settings)
         if is_reducible(plain):
             how = single_precision(graph.xp), self.workers.map
             reducer = refine_root(graph, region, context.bounds, plain, record, how)
             root = reducer.enclosure
-            return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
+            made = NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
+            return made, clauses
+        if has_products(plain):
+            self.tree.lacking = UNRECORDED
+            bounds = replace(context.bounds, spread=self.workers)
+            found = product_root(plain, self.objective, thresholds, clauses, bounds)
+            bounds = replace(context.bounds, learning_rate=bounds.product_rate)
+            settings = (bounds, context.settings)
+            made = NeuronProblem.of(found.enclosure, self.objective, thresholds, settings)
+            return replace(made, start=found.tilts), found.clauses
         if hidden_work(plain, context.bounds.hidden_steps) > MOST_HIDDEN_WORK:
-            return NeuronProblem.of(plain, self.objective, thresholds, settings)
+            return NeuronProblem.of(plain, self.objective, thresholds, settings), clauses
         inherited = {v: plain.boxes[v] for v in graph.relaxed_inputs}
         optimiser = HiddenOptimiser(context.bounds.hidden_steps, record)
         root = crown(graph, region, context.bounds, inherited, optimiser=optimiser).enclosure
-        return NeuronProblem.of(root, self.objective, thresholds, settings)
+        return NeuronProblem.of(root, self.objective, thresholds, settings), clauses
 
     def _recorder(
         self, node: int, plain: Enclosure
