@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from verifier.bounds.composed import Composed
-from verifier.families import Affine, Nonlinear, Planes, Relaxation
+from verifier.families import Affine, Nonlinear, Planes, Product, Relaxation
 from verifier.graph import Graph
 from verifier.sets import Box
 from verifier.tensors import Array, Float, gamma
@@ -136,12 +136,18 @@ class Enclosure:
         self.fused.add(source)
         return replace(planes, noise=planes.noise + steepest * self.noise[source])
 
-    def bent(self) -> Enclosure:
-        """The same boxes, and relaxations that have more planes for rows to choose from."""
+    def bent(self, *, recorded: bool = False) -> Enclosure:
+        """The same boxes, and relaxations that have more planes for rows to choose from.
+
+        ``recorded``: only where certificates can say which ones were chosen, at the elementwise
+        products that compute a tensor of the file.
+        """
         result = replace(self, relaxations=dict(self.relaxations))
         for value, relaxation in self.relaxations.items():
             node = self.graph.node(value)
             assert isinstance(node.operator, Nonlinear)
+            if recorded and not (isinstance(node.operator, Product) and node.tensor):
+                continue
             boxes = (self.boxes[i] for i in node.inputs)
             result.relaxations[value] = node.operator.bend(relaxation, *boxes)
         return result

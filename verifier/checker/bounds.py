@@ -14,6 +14,7 @@ from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import TINY32, Arithmetic, Floats, Ints, Table, gamma32
 from verifier.checker.atoms import Atom
 from verifier.checker.errors import require_time
+from verifier.checker.groups import Product
 from verifier.checker.network import Network
 
 LARGEST32 = 1.7e38
@@ -302,6 +303,8 @@ class _Back:
             multiplier += falling * self._owned(lines.above)
             self._add(self._dot(positive, lines.low) - self._dot(negative, lines.high))
             return multiplier
+        if isinstance(rule, Product):
+            return self._product(value, nu, rule, source)
         box = [self._owned(x[source]) + 0 * nu for x in (enclosure.lower, enclosure.upper)]
         below = self._owned(lines.below) + 0 * nu
         if value in chosen.slopes:
@@ -314,5 +317,24 @@ class _Back:
             multiplier[:, columns] += beta
         cost = rule.intercept(nu, multiplier, *box)
         rounding = enclosure.arithmetic.gamma(nu.shape[1] + 8)
+        self._add(cost.sum(1) - 2 * rounding * abs(cost).sum(1))
+        return multiplier
+
+    def _product(self, value: int, nu: Floats, rule: Product, source: int) -> Floats:
+        """The planes of a product, turned from the mean of McCormick's towards one of them.
+
+        nu x y gets the slopes nu y' + t |nu| r_y and nu x' + t nu r_x, r being half-widths.
+        """
+        enclosure, pair, size = self.enclosure, np.tile(nu, 2), nu.shape[1]
+        assert self.multipliers is not None
+        box = [self._owned(x[source]) + 0 * pair for x in (enclosure.lower, enclosure.upper)]
+        columns, alpha = self.multipliers.slopes[value]
+        turn, radius = 0 * nu, (box[1] - box[0]) / 2
+        turn[:, columns] = 2 * alpha - 1
+        multiplier = pair * self._owned(enclosure.lines[value].below)
+        multiplier[:, :size] += turn * abs(nu) * radius[:, size:]
+        multiplier[:, size:] += turn * nu * radius[:, :size]
+        cost = rule.intercept(nu, multiplier, *box)
+        rounding = enclosure.arithmetic.gamma(size + 8)
         self._add(cost.sum(1) - 2 * rounding * abs(cost).sum(1))
         return multiplier
