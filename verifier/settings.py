@@ -91,6 +91,10 @@ class BoundSettings:
     """Adam's first step, in units of the slope's range."""
     split_rate: float = 0.35
     """The same in a subproblem of the neuron-splitting search."""
+    product_rate: float = 0.1
+    """The same where products have planes to choose from, too."""
+    product_steps: int = 60
+    """Steps of that optimisation for the property's rows at the root."""
     learning_rate_decay: float = 0.98
     """Factor on the learning rate after each step."""
 
@@ -99,9 +103,14 @@ class BoundSettings:
         if time.monotonic() > self.deadline:
             raise DeadlinePassed
 
-    def rows_at_once(self, graph: Graph, xp: Backend) -> int:
-        """How many rows to sweep together so that an array of them has the size wanted."""
-        width = max(graph.size(v) for v in range(len(graph.nodes) + 1))
+    def rows_at_once(self, passed: Graph | Sequence[int], xp: Backend) -> int:
+        """How many rows to sweep together so that an array of them has the size wanted.
+
+        ``passed``: the sizes of the values that rows pass, or a graph, of which that may be all.
+        """
+        if not isinstance(passed, Sequence):
+            passed = [passed.size(v) for v in range(len(passed.nodes) + 1)]
+        width = max(passed)
         budget = self.chunk_bytes_cpu if xp.device == "cpu" else self.chunk_bytes_gpu
         item = 4 if xp.dtype == "float32" else 8
         return max(16, budget // (item * width))

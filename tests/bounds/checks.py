@@ -42,7 +42,10 @@ METHODS: dict[str, Callable[[Graph, Box], Enclosure]] = {
     "crown": lambda graph, box: crown(graph, box, SETTINGS).enclosure,
     "inherited crown": inherited_crown,
     "optimised crown": lambda graph, box: (
-        crown(graph, box, SETTINGS, hidden=HiddenOptimiser(5)).enclosure
+        crown(graph, box, SETTINGS, optimiser=HiddenOptimiser(5)).enclosure
+    ),
+    "chosen planes": lambda graph, box: (
+        crown(graph, box, SETTINGS, optimiser=HiddenOptimiser(5, bend=True)).enclosure
     ),
 }
 

@@ -111,7 +111,9 @@ def test_crown_is_within_the_interval_boxes(seed: int):
 def test_inherited_boxes_are_kept(seed: int):
     trial = Trial.of(seed, "numpy-64")
     with np.errstate(all="ignore"):
-        known = crown(trial.placed, trial.box, SETTINGS, hidden=HiddenOptimiser(5)).enclosure.boxes
+        known = crown(
+            trial.placed, trial.box, SETTINGS, optimiser=HiddenOptimiser(5)
+        ).enclosure.boxes
         again = crown(trial.placed, trial.box, SETTINGS, dict(enumerate(known))).enclosure
     for old, new in zip(known, again.boxes, strict=True):
         assert not ((new.lower < old.lower) | (new.upper > old.upper)).any()
@@ -161,6 +163,6 @@ def test_chunks_of_optimised_rows_are_sound(seed: int):
     trial = Trial.of(seed, "numpy-32", ORDINARY * 6)
     small = BoundSettings(chunk_bytes_cpu=1)
     with np.errstate(all="ignore"):
-        enclosure = crown(trial.placed, trial.box, small, hidden=HiddenOptimiser(3)).enclosure
+        enclosure = crown(trial.placed, trial.box, small, optimiser=HiddenOptimiser(3)).enclosure
     for value, exact in enumerate(trial.values):
         assert contains(enclosure.boxes[value], exact, trial.xp), value

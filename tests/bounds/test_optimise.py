@@ -115,7 +115,7 @@ def test_optimised_hidden_boxes_are_no_looser(seed: int):
     graph = mlp(seed, (3, 6, 6, 2)).on(XP)
     box = placed(XP, *boxes("normal", [seed], BATCH, 3))
     plain = crown(graph, box, SETTINGS).enclosure.boxes[3]
-    tight = crown(graph, box, SETTINGS, hidden=HiddenOptimiser(5)).enclosure.boxes[3]
+    tight = crown(graph, box, SETTINGS, optimiser=HiddenOptimiser(5)).enclosure.boxes[3]
     undecided = (tight.lower < 0) & (tight.upper > 0)
     assert (tight.lower >= plain.lower)[undecided].all()
     assert (tight.upper <= plain.upper)[undecided].all()

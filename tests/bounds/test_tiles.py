@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.graph.test_crop import u_net
-from verifier.bounds import Tiler, crown, tiles
+from verifier.bounds import HiddenOptimiser, Tiler, crown, tiles
 from verifier.ops.steps import step
 from verifier.sets import Box
 from verifier.settings import BoundSettings
@@ -30,7 +30,9 @@ def test_boxes_are_those_of_whole_sweeps(seed: int):
     placed, region = graph.on(XP), region_of(graph, generator)
     tiler = Tiler.of(graph, XP)
     assert tiler is not None
-    mine = crown(placed, region, BoundSettings(), hidden=tiler).enclosure
+    mine = crown(
+        placed, region, BoundSettings(), optimiser=HiddenOptimiser(0, tiler=tiler)
+    ).enclosure
     whole = crown(placed, region, BoundSettings()).enclosure
     assert tiler.spared != 0
     for value in graph.relaxed_inputs:
@@ -47,7 +49,12 @@ def test_boxes_are_those_of_whole_sweeps(seed: int):
 def test_values_lie_in_the_boxes(seed: int):
     graph, generator = u_net(seed), np.random.default_rng(seed)
     region = region_of(graph, generator)
-    boxes = crown(graph.on(XP), region, BoundSettings(), hidden=Tiler.of(graph, XP)).enclosure.boxes
+    boxes = crown(
+        graph.on(XP),
+        region,
+        BoundSettings(),
+        optimiser=HiddenOptimiser(0, tiler=Tiler.of(graph, XP)),
+    ).enclosure.boxes
     low, high = np.asarray(region.lower), np.asarray(region.upper)
     corners = np.where(generator.random((300, graph.input_size)) < 0.5, low, high)
     inside = generator.uniform(low, high, (300, graph.input_size))

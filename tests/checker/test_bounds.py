@@ -16,8 +16,9 @@ from tests.checker.layers import Layer, Layers, Vector, dot, enclose, vector
 from verifier.checker import bounds
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.atoms import leaky_relu
-from verifier.checker.bounds import Enclosure, Form, Multipliers, Rows
+from verifier.checker.bounds import Enclosure
 from verifier.checker.network import Network
+from verifier.checker.rows import Form, Multipliers, Rows
 from verifier.checker.tensors import Node
 
 FLOAT, EXACT = Arithmetic(), Arithmetic(exact=True)

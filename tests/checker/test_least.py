@@ -11,8 +11,9 @@ from tests.checker.layers import Layer, Layers, dot, enclose, vector
 from verifier.checker import bounds
 from verifier.checker.affine import Affine, Dense, Sparse
 from verifier.checker.arithmetic import Arithmetic
-from verifier.checker.bounds import Enclosure, Rows
+from verifier.checker.bounds import Enclosure
 from verifier.checker.network import Network
+from verifier.checker.rows import Multipliers, Rows
 from verifier.checker.tensors import Node
 
 FLOAT, EXACT = Arithmetic(), Arithmetic(exact=True)
@@ -92,7 +93,7 @@ def test_losses_that_lines_carry_are_those_of_the_steps_back(seed):
         _, least = enclosure.bound(rows)
         # The tally charges a thousandth more.
         np.testing.assert_allclose(enclosure.least(rows), least, atol=1e-6 if single else 1e-11)
-        chosen = bounds.Multipliers({2: (np.array([1]), g.random((5, 1)))}, {})
+        chosen = Multipliers({2: (np.array([1]), g.random((5, 1)))}, {})
         assert enclosure.least(rows, chosen).tolist() == enclosure.bound(rows, chosen)[1].tolist()
 
 

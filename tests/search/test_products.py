@@ -39,3 +39,17 @@ def test_the_search_over_neurons_takes_products(seed):
         clause = Clause(np.ones((1, 1)), np.full(1, threshold))
         problem = problem_of(graph, text_of([box], [clause]))
         assert isinstance(decide(problem, network, 10.0, NEURONS), verdict)
+
+
+def test_planes_chosen_for_products_are_not_certified():
+    """A margin that the means of the planes do not prove (they need 1.7), but a choice does."""
+    graph = gated(np.random.default_rng(3))
+    box = -np.full(3, 0.1), np.full(3, 0.1)
+    points = np.random.default_rng(1).uniform(*box, size=(5000, 3))
+    least = float(graph.on(numpy_backend()).evaluate(points).min())
+    clause = Clause(np.ones((1, 1)), np.full(1, least - 0.5))
+    problem = problem_of(graph, text_of([box], [clause]))
+    verdict = decide(problem, network_of(graph), 10.0, NEURONS)
+    assert isinstance(verdict, Verified)
+    assert verdict.proof is not None
+    assert verdict.proof.lacking

@@ -6,7 +6,7 @@ from scipy.optimize import linprog
 
 from tests.soundness.queries import Clause, network_of, problem_of, text_of
 from verifier.bounds import Enclosure
-from verifier.bounds.back import unit_start
+from verifier.bounds.back import UnitStart
 from verifier.graph import Builder, Graph, Value
 from verifier.ops.linear import Linear
 from verifier.ops.relu import Relu
@@ -38,9 +38,10 @@ def test_unit_rows_on_the_input_start_there():
     xp = numpy_backend()
     graph = relu_first(np.ones((1, 3))).on(xp)
     enclosure = Enclosure.over(graph, Box(-np.ones((1, 3)), np.ones((1, 3))))
-    start, constant = unit_start(enclosure, 0, np.array([2, 0]), np.array([1.0, -1.0]))
-    assert start[0].tolist() == [[0, 0, 1], [-1, 0, 0]]
-    assert constant.tolist() == [0, 0]
+    made = UnitStart.of(enclosure, 0, np.array([2, 0]), np.array([1.0, -1.0]))
+    assert made.start[0].tolist() == [[0, 0, 1], [-1, 0, 0]]
+    assert made.biases == []
+    assert made.skipped == []
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,8 +10,9 @@ import numpy as np
 from tests.soundness.executions import Generator, Net, points
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic
-from verifier.checker.bounds import Enclosure, Form, Multipliers
+from verifier.checker.bounds import Enclosure
 from verifier.checker.network import read_network
+from verifier.checker.rows import Form, Multipliers
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from verifier.bounds.composed import Composed
 from verifier.bounds.enclosure import Enclosure
 from verifier.families import Affine
 from verifier.sets import Box, Owner
@@ -46,14 +47,25 @@ class Trace:
     """The coefficients on the output of each nonlinear node."""
 
 
+@dataclass(frozen=True, eq=False)
+class Route:
+    """How far a back-substitution goes, and what it may skip."""
+
+    stop: int = 0
+    """The value whose form is wanted: rows depend on the input only by way of it."""
+    shortcuts: Mapping[int, Composed] = field(default_factory=dict)
+    """Composed relaxations of the same boxes, to be taken where rows come to them."""
+
+
 def back_substitute(
     enclosure: Enclosure,
     start: Mapping[int, Float[Array, "rows _"]],
     owner: Owner,
     tilts: Mapping[int, Float[Array, "rows _"]] | None = None,
     trace: Trace | None = None,
+    route: Route | None = None,
 ) -> LowerForm:
-    """Bound ``sum_v start[v] . value_v`` from below by a form of the input.
+    """Bound ``sum_v start[v] . value_v`` from below by a form of the input, or of another value.
 
     Sound for every tilt in its range (and any nonnegative cut multipliers). The constant is float64
     and is lowered by all rounding errors of the sweep, for sums taken in any order.
@@ -63,21 +75,20 @@ def back_substitute(
     total = xp.doubles(xp.zeros(owner.rows))
     absolute = xp.doubles(xp.zeros(owner.rows))
     steps = 0
-    for value in range(max(pending), 0, -1):
+    route = route or Route()
+    stop = route.stop
+    for value in range(max(pending), stop, -1):
         rows = pending.pop(value, None)
         if rows is None:
             continue
-        node = graph.node(value)
-        if isinstance(node.operator, Affine):
-            parts, constant = _through_affine(enclosure, value, rows, owner)
+        tilt = None if tilts is None else tilts.get(value)
+        inputs, parts, constant = _through(enclosure, value, rows, (owner, tilt), route)
+        if isinstance(graph.node(value).operator, Affine):
             if value in start or value not in enclosure.fused:
                 constant = constant - xp.row_dot(abs(rows), owner.spread(enclosure.noise[value]))
-        else:
-            tilt = None if tilts is None else tilts.get(value)
-            parts, constant = enclosure.relaxations[value].pull_back(rows, owner, tilt)
-            if trace is not None:
-                trace.rows[value] = rows
-        for i, part in zip(node.inputs, parts, strict=True):
+        elif trace is not None:
+            trace.rows[value] = rows
+        for i, part in zip(inputs, parts, strict=True):
             if i not in pending:
                 pending[i] = part
                 continue
@@ -87,9 +98,26 @@ def back_substitute(
         constant = constant - owner.spread(enclosure.underflow[value])
         total, absolute, steps = total + constant, absolute + abs(constant), steps + 1
     total = total - (steps + 2) * DOUBLE_ROUNDOFF * absolute
-    if 0 not in pending:
-        return LowerForm(xp.zeros(owner.rows, graph.input_size), total)
-    return LowerForm(pending[0], total)
+    if stop not in pending:
+        return LowerForm(xp.zeros(owner.rows, graph.size(stop)), total)
+    return LowerForm(pending[stop], total)
+
+
+def _through(
+    enclosure: Enclosure,
+    value: int,
+    rows: Float[Array, "rows n"],
+    how: tuple[Owner, Array | None],
+    route: Route,
+) -> tuple[tuple[int, ...], tuple[Array, ...], Float[Array, " rows"]]:
+    """The values that rows on a value go back to, the rows there, and a constant."""
+    node, (owner, tilt) = enclosure.graph.node(value), how
+    if value in route.shortcuts:
+        part, constant = route.shortcuts[value].pull_back(rows, owner)
+        return (route.shortcuts[value].source,), (part,), constant
+    if isinstance(node.operator, Affine):
+        return node.inputs, *_through_affine(enclosure, value, rows, owner)
+    return node.inputs, *enclosure.relaxations[value].pull_back(rows, owner, tilt)
 
 
 def _through_affine(
@@ -103,24 +131,66 @@ def _through_affine(
     return operator.adjoint(rows), xp.row_dot(rows, operator.bias[None, :])
 
 
-def unit_start(
-    enclosure: Enclosure, value: int, index: Int[Array, " rows"], sign: Float[Array, " rows"]
-) -> tuple[dict[int, Array], Float[Array, " rows"]]:
-    """The start of rows ``sign * e_index`` on a value, one step back where that is a table look-up.
+@dataclass(eq=False)
+class UnitStart:
+    """The start of rows ``sign * e_index`` on a value, as far back as looking up will do."""
 
-    Returns the start and a constant to add; the noise of the skipped step, for owners to be charged
-    with, is the caller's: ``enclosure.noise[value][owner, index]``.
-    """
-    xp, graph = enclosure.graph.xp, enclosure.graph
-    node = graph.node(value) if value else None
-    if node is None or not isinstance(node.operator, Affine):
-        unit = xp.zeros(index.shape[0], graph.size(value))
+    enclosure: Enclosure
+    start: dict[int, Float[Array, "rows _"]] = field(default_factory=dict)
+    biases: list[Float[Array, " rows"]] = field(default_factory=list)
+    """What the operators that were passed add, float64."""
+    met: list[int] = field(default_factory=list)
+    """Values where coefficients were added to others."""
+    skipped: list[tuple[int, Int[Array, " rows"]]] = field(default_factory=list)
+    """Elements of affine values that were passed: their noise is still to be charged."""
+
+    @staticmethod
+    def of(
+        enclosure: Enclosure, value: int, index: Int[Array, " rows"], sign: Float[Array, " rows"]
+    ) -> UnitStart:
+        """Through one affine operator, or through several that only pick elements."""
+        made = UnitStart(enclosure)
+        made._follow(value, index, sign)
+        return made
+
+    def _follow(self, value: int, index: Array, sign: Array) -> None:
+        node = self.enclosure.graph.node(value) if value else None
+        if node is None or not isinstance(node.operator, Affine):
+            self._unit(value, index, sign)
+            return
+        self.skipped.append((value, index))
+        picks = node.operator.picks(index)
+        if picks is not None:
+            for i, (place, factor) in zip(node.inputs, picks, strict=True):
+                self._follow(i, place, sign * factor)
+            return
+        for i, part in zip(node.inputs, node.operator.unit_rows(index), strict=True):
+            self._add(i, part * sign[:, None])
+        if node.operator.bias is not None:
+            xp = self.enclosure.graph.xp
+            self.biases.append(xp.astype_double(node.operator.bias[index] * sign))
+
+    def constant(self, owner: Owner, batch: Int[Array, " rows"]) -> Float[Array, " rows"]:
+        """What to add to the rows: biases, less all rounding and noise on the way; float64."""
+        enclosure, xp = self.enclosure, self.enclosure.graph.xp
+        terms = list(self.biases)
+        terms += [-xp.astype_double(enclosure.noise[v][batch, i]) for v, i in self.skipped]
+        for value in self.met:
+            rounding = 2 * xp.unit_roundoff * enclosure.boxes[value].magnitude(xp)
+            terms.append(-xp.row_dot(abs(self.start[value]), owner.spread(rounding)))
+        total = absolute = xp.doubles(xp.zeros(owner.rows))
+        for term in terms:
+            total, absolute = total + term, absolute + abs(term)
+        return total - (len(terms) + 2) * DOUBLE_ROUNDOFF * absolute
+
+    def _unit(self, value: int, index: Array, sign: Array) -> None:
+        xp = self.enclosure.graph.xp
+        unit = xp.zeros(index.shape[0], self.enclosure.graph.size(value))
         unit[xp.arange(index.shape[0]), index] = sign
-        return {value: unit}, xp.doubles(xp.zeros(index.shape[0]))
-    start: dict[int, Array] = {}
-    for i, part in zip(node.inputs, node.operator.unit_rows(index), strict=True):
-        signed = part * sign[:, None]
-        start[i] = start[i] + signed if i in start else signed
-    bias = node.operator.bias
-    constant = xp.zeros(index.shape[0]) if bias is None else bias[index] * sign
-    return start, xp.astype_double(constant)
+        self._add(value, unit)
+
+    def _add(self, value: int, part: Array) -> None:
+        if value in self.start:
+            part = self.start[value] + part
+            self.met.append(value)
+        self.start[value] = part

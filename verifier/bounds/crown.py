@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from verifier.bounds.back import LowerForm, Trace, back_substitute
+from verifier.bounds.back import LowerForm, Route, Trace, UnitStart, back_substitute
+from verifier.bounds.compose import compose
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Optimised, optimise, unit_rows
 from verifier.bounds.tiles import Tile, Tiler
-from verifier.families import Nonlinear, Product
+from verifier.families import Elementwise, Nonlinear, Product
 from verifier.graph import Graph, Node
 from verifier.sets import Box
 from verifier.settings import BoundSettings
@@ -37,15 +38,31 @@ class HiddenRows:
 
 @dataclass(frozen=True, eq=False)
 class HiddenOptimiser:
-    """How hidden neurons optimise their slopes.
+    """How hidden neurons optimise their slopes, and which of them.
 
     ``record`` is told which rows made a box smaller: value, (neuron, sign), and their tilts.
     """
 
     steps: int
+    """0: they do not, and nothing is recorded."""
     record: Callable[[int, tuple[Array, Array], dict[int, Array]], object] = field(
         default=lambda *_: None
     )
+    only: Mapping[int, Bool[Array, "batch n"]] | None = None
+    """The neurons that get rows; None: all that are unstable."""
+    bend: bool = False
+    """Whether rows choose between the planes of products and curves, too."""
+    tiler: Tiler | None = None
+    """Cuts large values into tiles, where there is one batch entry and no steps are made."""
+
+    def wanted(
+        self, value: int, mask: Bool[Array, "batch n"], graph: Graph
+    ) -> Bool[Array, "batch n"]:
+        """Those of some neurons that get rows."""
+        if self.only is None:
+            return mask
+        chosen = self.only.get(value)
+        return graph.xp.bools(graph.xp.zeros(*mask.shape)) if chosen is None else mask & chosen
 
 
 @dataclass(eq=False)
@@ -63,24 +80,26 @@ def crown(
     inherited: Mapping[int, Box] | None = None,
     *,
     keep_hidden: bool = False,
-    hidden: HiddenOptimiser | Tiler | None = None,
+    optimiser: HiddenOptimiser | None = None,
 ) -> CrownResult:
     """Boxes of all values over a batch of regions, tightened by back-substitution where it helps.
 
     ``inherited`` are boxes known to be valid on these regions (a parent's). With an optimiser, each
-    neuron that stays unstable optimises the slopes of the layers before it for its own bound; with
-    a tiler, neurons of large values are bounded tile by tile.
+    neuron that stays unstable optimises the slopes of the layers before it for its own bound.
     """
-    optimiser = hidden if isinstance(hidden, HiddenOptimiser) else None
-    tiler = hidden if isinstance(hidden, Tiler) else None
 
     def bound(enclosure: Enclosure, value: int) -> HiddenRows | None:
         mask = unstable_mask(enclosure, value)
+        if optimiser is None:
+            return tighten(enclosure, value, mask, settings)
+        mask = optimiser.wanted(value, mask, graph)
+        tiler = optimiser.tiler
         if tiler is not None and tighten_by_tiles(enclosure, value, mask, settings, tiler):
             return None
-        return tighten(enclosure, value, mask, settings, optimiser)
+        return tighten(enclosure, value, mask, settings, optimiser if optimiser.steps else None)
 
-    result = _sweep(Enclosure.over(graph, region, single=settings.single), inherited, bound)
+    start = Enclosure.over(graph, region, single=settings.single)
+    result = _sweep(start, inherited, bound, settings)
     return result if keep_hidden else CrownResult(result.enclosure)
 
 
@@ -88,15 +107,17 @@ def _sweep(
     enclosure: Enclosure,
     inherited: Mapping[int, Box] | None,
     bound: Callable[[Enclosure, int], HiddenRows | None],
+    settings: BoundSettings,
 ) -> CrownResult:
     """Value by value: interval arithmetic, a relaxation, and rows where they may help."""
     graph, result = enclosure.graph, CrownResult(enclosure)
-    tight = set(graph.relaxed_inputs)
+    tight = set(graph.bounded_by_rows)
     for _ in graph.nodes:
         value = enclosure.step(inherited)
         if isinstance(graph.node(value).operator, Nonlinear):
             enclosure.relax(value)
-        if value in tight and not graph.affine_of_input[value]:
+            compose(enclosure, value, settings.rows_at_once(graph, graph.xp))
+        if value in tight:
             rows = bound(enclosure, value)
             if rows is not None:
                 result.hidden.append(rows)
@@ -104,9 +125,15 @@ def _sweep(
 
 
 def unstable_mask(enclosure: Enclosure, value: int) -> Bool[Array, "batch n"]:
-    """Where some reader of a value would relax better over a tighter box."""
-    graph, box = enclosure.graph, enclosure.boxes[value]
-    mask = box.lower > box.upper
+    """Where some reader of a value would relax better over a tighter box.
+
+    Or a reader of what an elementwise operator makes of the value: that has no rows of its own.
+    """
+    return _unstable(enclosure, value, enclosure.boxes[value])
+
+
+def _unstable(enclosure: Enclosure, value: int, box: Box) -> Bool[Array, "batch n"]:
+    graph, mask = enclosure.graph, box.lower > box.upper
     for reader in graph.consumers[value]:
         node = graph.node(reader)
         if not isinstance(node.operator, Nonlinear):
@@ -114,6 +141,8 @@ def unstable_mask(enclosure: Enclosure, value: int) -> Bool[Array, "batch n"]:
         for which, i in enumerate(node.inputs):
             if i == value:
                 mask = mask | _gains(enclosure, node, which, box)
+        if isinstance(node.operator, Elementwise) and reader in graph.relaxed_inputs:
+            mask = mask | _unstable(enclosure, reader, node.operator.interval(box))
     return mask
 
 
@@ -234,10 +263,11 @@ def _rows(
 ) -> Float[Array, "rows n"]:
     """Bound ``sign * neuron`` for (batch, neuron, sign), narrow the box; the coefficients."""
     xp = enclosure.graph.xp
-    chunk = settings.rows_at_once(enclosure.graph, xp)
+    chunk = settings.rows_at_once(_passed(enclosure, value), xp)
     if optimiser is not None:
         chunk = max(16, chunk // OPTIMISER_ARRAYS)
     count, together = which[0].shape[0], settings.spread.count
+    source = enclosure.bent() if optimiser is not None and optimiser.bend else enclosure
     chunk = min(chunk, max(16, -(-count // together)))
 
     def bound(start: int) -> Optimised:
@@ -245,8 +275,9 @@ def _rows(
         batch, neuron, sign = (x[start : start + chunk] for x in which)
         rows = unit_rows(enclosure, value, (batch, neuron, sign))
         if optimiser is not None:
-            return optimise(enclosure, rows, optimiser.steps, settings)
-        form = back_substitute(enclosure, rows.start, rows.owner)
+            return optimise(source, rows, optimiser.steps, settings)
+        some = Route(shortcuts=enclosure.composed)
+        form = back_substitute(enclosure, rows.start, rows.owner, route=some)
         form = LowerForm(form.coefficients, form.constant + rows.constant)
         return Optimised(form.least(enclosure.boxes[0], rows.owner, enclosure), {}, form, Trace())
 
@@ -258,6 +289,14 @@ def _rows(
             _use(enclosure, value, (some[0], some[1], some[2]), found, optimiser)
             parts.append(found.form.coefficients)
     return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
+
+
+def _passed(enclosure: Enclosure, value: int) -> list[int]:
+    """The sizes of the values that rows of one value pass."""
+    graph, one = enclosure.graph, enclosure.graph.xp.full((1,), 1.0)
+    starts = UnitStart.of(enclosure, value, graph.xp.ints(one * 0), one).start
+    passed = frozenset().union(*(graph.ancestors[v] for v in starts))
+    return [graph.size(v) for v in passed - enclosure.spanned]
 
 
 def _use(

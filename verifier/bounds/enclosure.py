@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from verifier.families import Affine, Nonlinear, Planes, Relaxation
+from verifier.bounds.composed import Composed
+from verifier.families import Affine, Nonlinear, Planes, Product, Relaxation
 from verifier.graph import Graph
 from verifier.sets import Box
 from verifier.tensors import Array, Float, gamma
@@ -38,11 +39,27 @@ class Enclosure:
     underflow: dict[int, Float[Array, " batch"]] = field(default_factory=dict)
     """For each value, the absolute errors of a row's step back through it, where numbers fall below
     the least normal one: whatever the row's coefficients are."""
+    composed: dict[int, Composed] = field(default_factory=dict)
+    """Relaxations that take plain rows from a value to one much earlier."""
 
     @staticmethod
     def over(graph: Graph, region: Box, *, single: bool = False) -> Enclosure:
         """Nothing known yet but the input's region."""
         return Enclosure(graph, [region], single=single)
+
+    def shortcuts(self, tilts: Mapping[int, Array]) -> dict[int, Composed]:
+        """The composed relaxations that have no tilts inside."""
+        funnels = self.graph.funnels
+        return {
+            end: composed
+            for end, composed in self.composed.items()
+            if end not in tilts and not any(v in tilts for v in funnels[end].inside)
+        }
+
+    @property
+    def spanned(self) -> frozenset[int]:
+        """The values inside composed relaxations."""
+        return frozenset().union(*(self.graph.funnels[end].inside for end in self.composed))
 
     @property
     def batch(self) -> int:
@@ -119,6 +136,22 @@ class Enclosure:
         self.fused.add(source)
         return replace(planes, noise=planes.noise + steepest * self.noise[source])
 
+    def bent(self, *, recorded: bool = False) -> Enclosure:
+        """The same boxes, and relaxations that have more planes for rows to choose from.
+
+        ``recorded``: only where certificates can say which ones were chosen, at the elementwise
+        products that compute a tensor of the file.
+        """
+        result = replace(self, relaxations=dict(self.relaxations))
+        for value, relaxation in self.relaxations.items():
+            node = self.graph.node(value)
+            assert isinstance(node.operator, Nonlinear)
+            if recorded and not (isinstance(node.operator, Product) and node.tensor):
+                continue
+            boxes = (self.boxes[i] for i in node.inputs)
+            result.relaxations[value] = node.operator.bend(relaxation, *boxes)
+        return result
+
     def take(self, index: Array) -> Enclosure:
         """What is known for some batch entries."""
         return Enclosure(
@@ -129,4 +162,6 @@ class Enclosure:
             set(self.fused),
             self.single,
             {v: x[index] for v, x in self.underflow.items()},
+            # Of one box only, which all entries are then.
+            self.composed,
         )

@@ -98,7 +98,7 @@ def crown_some(
     result = CrownResult(push.enclosure)
     for _ in graph.nodes:
         value = push.step(inherited)
-        if value not in wanted or graph.affine_of_input[value]:
+        if value not in wanted or value not in graph.bounded_by_rows:
             continue
         mask = unstable_mask(push.enclosure, value) & wanted[value]
         rows = tighten(push.enclosure, value, mask, settings)

@@ -90,8 +90,7 @@ class ForwardPush(Push[FormPair]):
         return free_inputs(self.enclosure.boxes[0])
 
     def seen(self, value: int, form: FormPair) -> None:
-        graph = self.enclosure.graph
-        if self.keep and value in graph.relaxed_inputs and not graph.affine_of_input[value]:
+        if self.keep and value in self.enclosure.graph.bounded_by_rows:
             self.influence[value] = abs(form.center)
 
     def start(self) -> FormPair:

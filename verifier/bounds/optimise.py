@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from verifier.bounds.back import LowerForm, Trace, back_substitute, unit_start
+from verifier.bounds.back import LowerForm, Route, Trace, UnitStart, back_substitute
 from verifier.bounds.enclosure import Enclosure
 from verifier.families import Affine, Planes
 from verifier.sets import Owner
@@ -38,10 +38,8 @@ class Rows:
 def unit_rows(enclosure: Enclosure, value: int, which: tuple[Array, Array, Array]) -> Rows:
     """The rows ``sign * neuron`` of a value, for (batch, neuron, sign)."""
     batch, neuron, sign = which
-    start, constant = unit_start(enclosure, value, neuron, sign)
-    if value in enclosure.noise:
-        constant = constant - enclosure.noise[value][batch, neuron]
-    return Rows(start, constant, Owner.of(batch, enclosure.batch))
+    made, owner = UnitStart.of(enclosure, value, neuron, sign), Owner.of(batch, enclosure.batch)
+    return Rows(made.start, made.constant(owner, batch), owner)
 
 
 @dataclass(eq=False)
@@ -86,8 +84,7 @@ class _Adam:
 def project(enclosure: Enclosure, value: int, tilt: Float[Array, "rows n"]) -> Array:
     """Tilts into [0, 1], in 255ths as in certificates; multipliers of splits into [0, inf)."""
     planes, xp = enclosure.relaxations[value], enclosure.graph.xp
-    assert isinstance(planes, Planes)
-    if planes.cut is None:
+    if not isinstance(planes, Planes) or planes.cut is None:
         return xp.function("round", tilt.clip(min=0, max=1) * TILT_STEPS) / TILT_STEPS
     limit = xp.where(planes.cut != 0, xp.full((1,), float("inf")), xp.full((1,), 1.0))
     rows = tilt.shape[0]
@@ -104,12 +101,10 @@ def default_tilts(
     xp, graph = enclosure.graph.xp, enclosure.graph
     reached = frozenset().union(*(graph.ancestors[v] for v in start))
     tilts = {}
-    for value, planes in enclosure.relaxations.items():
-        if value not in reached or not isinstance(planes, Planes):
+    for value, relaxation in enclosure.relaxations.items():
+        tilt = relaxation.middle_tilt() if value in reached else None
+        if tilt is None:
             continue
-        if planes.gain is None or planes.untilted is None:
-            continue
-        tilt = xp.floats(planes.below[0] > planes.untilted)
         spread = owner.spread(tilt)
         if spread.shape[0] != owner.rows:
             spread = xp.repeat(spread, owner.rows)
@@ -127,12 +122,12 @@ def optimise(
     """Raise each row's bound by ``steps`` evaluations (one: plain CROWN); keep the best."""
     xp = enclosure.graph.xp
     tilts = default_tilts(enclosure, rows.start, rows.owner) if tilts is None else dict(tilts)
-    adam = _Adam(settings)
+    adam, route = _Adam(settings), Route(shortcuts=enclosure.shortcuts(tilts))
     best: Optimised | None = None
     for step in range(steps):
         settings.check_time()
         trace = Trace()
-        form = back_substitute(enclosure, rows.start, rows.owner, tilts, trace)
+        form = back_substitute(enclosure, rows.start, rows.owner, tilts, trace, route)
         form = LowerForm(form.coefficients, form.constant + rows.constant)
         least = form.least(enclosure.boxes[0], rows.owner, enclosure)
         best = _better(best, Optimised(least, dict(tilts), form, trace), enclosure)
@@ -177,18 +172,22 @@ def _gradients(
     low, high = owner.spread(region.lower), owner.spread(region.upper)
     primal: dict[int, Array] = {0: xp.where(form.coefficients > 0, low, high)}
     gradients = {}
+    taken = {v: c for v, c in enclosure.shortcuts(tilts).items() if v in trace.rows}
+    inside = frozenset().union(*(graph.funnels[v].inside for v in taken))
     last = max(trace.rows, default=0)
     for value in range(1, last + 1):
-        node = graph.node(value)
-        if any(i not in primal for i in node.inputs):
+        node, composed = graph.node(value), taken.get(value)
+        if composed is not None and composed.source in primal:
+            primal[value] = composed.push_forward(trace.rows[value], primal[composed.source])
+        if value in inside or value in primal or any(i not in primal for i in node.inputs):
             continue
         inputs = tuple(primal[i] for i in node.inputs)
         if isinstance(node.operator, Affine):
             primal[value] = node.operator.evaluate(*inputs)
         elif value in trace.rows:
             relaxation, coefficients = enclosure.relaxations[value], trace.rows[value]
-            if value in tilts and isinstance(relaxation, Planes):
-                gradients[value] = relaxation.lever(coefficients, owner) * inputs[0]
+            if value in tilts:
+                gradients[value] = relaxation.steer(coefficients, owner, tilts[value], inputs)
             if value < last:
                 primal[value] = relaxation.push_forward(
                     coefficients, owner, tilts.get(value), inputs

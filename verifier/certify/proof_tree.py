@@ -124,6 +124,8 @@ class ProofTree:
     tightened: list[Tightened] = field(default_factory=list[Tightened])
     bytes: int = 0
     """Bytes of slopes recorded."""
+    lacking: str = ""
+    """What the proof rests on that certificates cannot hold."""
 
     def __post_init__(self) -> None:
         self.count = self.roots

@@ -41,12 +41,14 @@ def certificate(
     ``tree`` is None for an empty region.
 
     Raises:
-        NoCertificateError: too much was to be recorded, or an operator splits a tensor that the
-            file does not name.
+        NoCertificateError: too much was to be recorded, or what has no place in the format, or an
+            operator splits a tensor that the file does not name.
     """
     if tree is not None and tree.full:
         message = "the slopes that prove the leaves take more than 1 GiB"
         raise NoCertificateError(message)
+    if tree is not None and tree.lacking:
+        raise NoCertificateError(tree.lacking)
     writer = _Writer(tree or _empty(problem), problem)
     arrays = writer.arrays()
     neurons = arrays.pop("neurons").tolist()

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from verifier.checker.affine import Affine
-from verifier.checker.arithmetic import TINY32, Arithmetic, Floats, Ints, Table, gamma32
+from verifier.checker.arithmetic import TINY32, Arithmetic, Floats, Ints, gamma32
 from verifier.checker.atoms import Atom
 from verifier.checker.errors import require_time
+from verifier.checker.groups import Product
 from verifier.checker.network import Network
+from verifier.checker.rows import Form, Multipliers, Rows
 
 LARGEST32 = 1.7e38
 """Less than half the greatest float32 number: gamma32 is at most 1."""
@@ -23,55 +25,6 @@ STILL = 2.0**-50
 """An input that moves by no more than this part of its size is as good as constant."""
 ROW_ELEMENTS = 60_000
 """Rows are bounded in chunks of so many coefficients."""
-
-
-@dataclass(frozen=True, eq=False)
-class Form(Table):
-    """Lower bounds of rows: row(x) >= coefficients . x + constant on the owner's box."""
-
-    coefficients: Floats
-    """[rows, n]"""
-    constant: Floats
-    """[rows]"""
-    single: Floats
-    """[rows]: what was taken from ``constant`` for float32 execution: the real function has more"""
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Linear functions of some values, to be bounded from below."""
-
-    start: dict[int, Floats]
-    """value -> [rows, n]: exact coefficients."""
-    constant: Floats
-    """[rows]"""
-    owner: Ints
-    """int64 [rows]: the box of each row."""
-
-    def __getitem__(self, some: slice) -> Rows:
-        start = {value: part[some] for value, part in self.start.items()}
-        return Rows(start, self.constant[some], self.owner[some])
-
-
-Choice = dict[int, tuple[Ints, Floats]]
-"""atom's value -> columns, and a number for each: [rows, columns]"""
-
-
-@dataclass(frozen=True, eq=False)
-class Multipliers:
-    """Choices of a certificate for some rows: none of them can make a bound wrong."""
-
-    slopes: Choice
-    """Of the lower lines of neurons that are unstable."""
-    added: Choice
-    """To the multipliers of neurons that were split."""
-
-    def __getitem__(self, some: slice) -> Multipliers:
-        parts = (
-            {value: (columns, part[some]) for value, (columns, part) in choice.items()}
-            for choice in (self.slopes, self.added)
-        )
-        return Multipliers(*parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -377,6 +330,8 @@ class _Back:
             return multiplier
         positive = np.maximum(nu, 0)
         negative = nu - positive
+        if isinstance(rule, Product):
+            return self._product(value, nu, rule, source)
         box = [self._owned(x[source]) + 0 * nu for x in (enclosure.lower, enclosure.upper)]
         below = self._owned(lines.below) + 0 * nu
         if value in chosen.slopes:
@@ -389,6 +344,25 @@ class _Back:
             multiplier[:, columns] += beta
         cost = rule.intercept(nu, multiplier, *box)
         rounding = enclosure.arithmetic.gamma(nu.shape[1] + 8)
+        self._add(cost.sum(1) - 2 * rounding * abs(cost).sum(1))
+        return multiplier
+
+    def _product(self, value: int, nu: Floats, rule: Product, source: int) -> Floats:
+        """The planes of a product, turned from the mean of McCormick's towards one of them.
+
+        nu x y gets the slopes nu y' + t |nu| r_y and nu x' + t nu r_x, r being half-widths.
+        """
+        enclosure, pair, size = self.enclosure, np.tile(nu, 2), nu.shape[1]
+        assert self.multipliers is not None
+        box = [self._owned(x[source]) + 0 * pair for x in (enclosure.lower, enclosure.upper)]
+        columns, alpha = self.multipliers.slopes[value]
+        turn, radius = 0 * nu, (box[1] - box[0]) / 2
+        turn[:, columns] = 2 * alpha - 1
+        multiplier = pair * self._owned(enclosure.lines[value].below)
+        multiplier[:, :size] += turn * abs(nu) * radius[:, size:]
+        multiplier[:, size:] += turn * nu * radius[:, :size]
+        cost = rule.intercept(nu, multiplier, *box)
+        rounding = enclosure.arithmetic.gamma(size + 8)
         self._add(cost.sum(1) - 2 * rounding * abs(cost).sum(1))
         return multiplier
 

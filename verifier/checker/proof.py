@@ -8,11 +8,12 @@ import numpy as np
 
 from verifier.checker.arithmetic import Arithmetic, Ints
 from verifier.checker.atoms import Atom
-from verifier.checker.bounds import Choice, Multipliers
 from verifier.checker.container import Container
 from verifier.checker.errors import Rejected
+from verifier.checker.groups import Product
 from verifier.checker.members import LENGTHS, MEMBERS
 from verifier.checker.network import Network
+from verifier.checker.rows import Choice, Multipliers
 
 LEAF, INPUT, NEURON, CLAUSE = range(4)
 """Kinds of nodes: the low two bits."""
@@ -112,6 +113,10 @@ def read_proof(container: Container, network: Network) -> Proof:
     _require(late.all(), "node: a child comes before its parent")
     values = _atoms(container, network)
     columns = _columns(arrays, values, network)
+    split = np.unique(arrays["split_axis"][kind[splits] == NEURON])
+    pairs = [isinstance(network.nodes[value - 1].rule, Product) for value in values]
+    split = arrays["column_atom"][split[split < len(arrays["column_atom"])]]
+    _require(not np.array(pairs, dtype=bool)[split].any(), "split_axis: a product is no neuron")
     hidden = arrays["hidden_atom"]
     _require(not (hidden >= len(values)).any(), "hidden_atom: not the number of a named tensor")
     sources = [network.nodes[value - 1].inputs[0] for value in values]
@@ -165,7 +170,7 @@ def _atoms(container: Container, network: Network) -> list[int]:
     for name, size in container.manifest["neurons"]:
         value = places.get(name, 0)
         rule = network.nodes[value - 1].rule if value else None
-        atom = isinstance(rule, Atom) and rule.arity == 1
+        atom = isinstance(rule, Product) or (isinstance(rule, Atom) and rule.arity == 1)
         _require(atom, f"neurons: the network computes no nonlinear tensor {name!r}")
         found = network.sizes[value]
         _require(found == size, f"neurons: {name!r} has {found} elements, not {size}")

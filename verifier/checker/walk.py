@@ -9,12 +9,13 @@ import numpy as np
 
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic, Floats, Ints
-from verifier.checker.bounds import Enclosure, Rows
+from verifier.checker.bounds import Enclosure
 from verifier.checker.clip import clip
 from verifier.checker.errors import Rejected, require_time
 from verifier.checker.network import Network
 from verifier.checker.nodes import Failure, Open
 from verifier.checker.proof import CLAUSE, CLIP, HIDDEN, INPUT, JOINTLY, LEAF, NEURON, ROWS, Proof
+from verifier.checker.rows import Rows
 from verifier.checker.statement import Group
 from verifier.checker.sums import Sums, recorded, single
 

@@ -43,6 +43,13 @@ class Affine(Operator):
         unit[xp.arange(index.shape[0]), index] = 1.0
         return self.adjoint(unit)
 
+    def picks(self, index: Int[Array, " rows"]) -> tuple[tuple[Array, float], ...] | None:
+        """For each input the elements, and their factor 1 or -1, that make the elements ``index``.
+
+        None where they are anything but sums of one element of each input.
+        """
+        return None
+
     def bias_bound(self) -> Array | None:
         """The magnitude of the bias: None where there is no bias."""
         if self.bias_magnitude is not None:
@@ -58,6 +65,11 @@ class Affine(Operator):
     @property
     def moves(self) -> bool:
         """Does it only move and add up entries, with the factors 1 and -1 and without a bias?"""
+        return False
+
+    @property
+    def disjoint(self) -> bool:
+        """Does no element of an input go into two elements of the output? False: not known."""
         return False
 
     @property

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from verifier.families.band import Band
 from verifier.families.nonlinear import Nonlinear
-from verifier.sets import Box
+from verifier.families.relaxation import Relaxation
+from verifier.sets import Box, Owner
 from verifier.tensors import Array, Bool, Float, gamma
 
 
@@ -112,6 +113,18 @@ class MatrixProduct(Nonlinear):
             (centres[0], centres[1]),
         )
 
+    def bend(self, relaxation: Relaxation, *boxes: Box) -> Relaxation:
+        if not isinstance(relaxation, MatrixBand):
+            return relaxation
+        xp, count = self.xp, sum(self.sizes)
+        rounding = gamma(min(count, xp.dot_terms) + relaxation.terms + 24, xp.unit_roundoff)
+        return MatrixCorners(
+            relaxation,
+            tuple((b.upper - b.lower) / 2 for b in boxes),
+            8 * rounding * self._magnitude(*boxes) + 16 * xp.least_normal,
+            2 * relaxation.underflow + 8 * count * xp.least_normal,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class MatrixBand(Band):
@@ -152,3 +165,99 @@ class MatrixBand(Band):
     def take(self, index: Array) -> MatrixBand:
         first, second = self.centres
         return self.taken(index, centres=(first[index], second[index]))
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixCorners(Relaxation):
+    """McCormick's two planes on each side of all p k q products, mixed by tilts.
+
+    A product x_ik y_kj has s = (a_ik + b_kj) / 2, where a and b are 2 t - 1 for a tilt t of each
+    element of X and Y: then the line of nu x y has nu s r_x (y - y') + |nu| s r_y (x - x') more
+    than the mean of the planes, r being half-widths and ' the centres; and all of a row are a few
+    products of matrices.
+    """
+
+    mean: MatrixBand
+    radii: tuple[Float[Array, "batch _"], ...]
+    noise: Float[Array, "batch m"]
+    """The rounding of what rows add to the mean, and what is lost below the least normal number."""
+    underflow: Float[Array, " batch"]
+
+    def middle_tilt(self) -> Float[Array, "batch t"]:
+        operator = self.mean.operator
+        return operator.xp.full((self.mean.offset.shape[0], sum(operator.sizes)), 0.5)
+
+    def _matrices(self, owner: Owner, tilt: Array) -> tuple[Array, ...]:
+        """Half-widths R, S and turns a / 2, b / 2, as matrices for each row."""
+        operator, size = self.mean.operator, self.mean.operator.sizes[0]
+        wide = operator.matrices(*(owner.spread(r) for r in self.radii))
+        turn = tilt - 0.5
+        return (*wide, *operator.matrices(turn[:, :size], turn[:, size:]))
+
+    def _rows(self, rows: Array) -> Array:
+        operator = self.mean.operator
+        p, _, q = operator.shape
+        return rows.reshape(rows.shape[0], operator.count, p, q)
+
+    def pull_back(
+        self, rows: Float[Array, "rows m"], owner: Owner, tilt: Float[Array, "rows t"] | None
+    ) -> tuple[tuple[Array, ...], Float[Array, " rows"]]:
+        xp, ((left, right), constant) = self.mean.xp, self.mean.pull_back(rows, owner, None)
+        if tilt is None:
+            return (left, right), constant
+        wide, high, a, b = self._matrices(owner, tilt)
+        nu = self._rows(rows)
+        size = abs(nu)
+        first = a * (size @ _turned(high)) + size @ _turned(high * b)
+        second = _turned(wide * a) @ nu + b * (_turned(wide) @ nu)
+        first, second = first.reshape(left.shape), second.reshape(right.shape)
+        for part, center in zip((first, second), self.mean.centres, strict=True):
+            constant = constant - xp.row_dot(part, owner.spread(center))
+        constant = constant - xp.row_dot(abs(rows), owner.spread(self.noise))
+        return (left + first, right + second), constant - owner.spread(self.underflow)
+
+    def _moved(self, owner: Owner, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
+        """X - X' and Y - Y'."""
+        centres = self.mean.centres
+        parts = [x - owner.spread(c) for x, c in zip(inputs, centres, strict=True)]
+        return self.mean.operator.matrices(parts[0], parts[1])
+
+    def push_forward(
+        self,
+        rows: Float[Array, "rows m"],
+        owner: Owner,
+        tilt: Float[Array, "rows t"] | None,
+        inputs: tuple[Float[Array, "rows _"], ...],
+    ) -> Float[Array, "rows m"]:
+        value = self.mean.push_forward(rows, owner, None, inputs)
+        if tilt is None:
+            return value
+        wide, high, a, b = self._matrices(owner, tilt)
+        dx, dy = self._moved(owner, inputs)
+        one = self.mean.xp.full((1,), 1.0)
+        sign = self.mean.xp.where(self._rows(rows) >= 0, one, -one)
+        extra = sign * ((a * dx) @ high + dx @ (b * high)) + (a * wide) @ dy + wide @ (b * dy)
+        return value + extra.reshape(value.shape)
+
+    def steer(
+        self,
+        rows: Float[Array, "rows m"],
+        owner: Owner,
+        tilt: Float[Array, "rows t"],
+        inputs: tuple[Float[Array, "rows _"], ...],
+    ) -> Float[Array, "rows t"]:
+        wide, high, *_ = self._matrices(owner, tilt)
+        dx, dy = self._moved(owner, inputs)
+        nu, count = self._rows(rows), rows.shape[0]
+        first = dx * (abs(nu) @ _turned(high)) + wide * (nu @ _turned(dy))
+        second = high * (_turned(dx) @ abs(nu)) + dy * (_turned(wide) @ nu)
+        return self.mean.xp.cat([first.reshape(count, -1), second.reshape(count, -1)], 1)
+
+    def take(self, index: Array) -> MatrixCorners:
+        radii = tuple(r[index] for r in self.radii)
+        return MatrixCorners(self.mean.take(index), radii, self.noise[index], self.underflow[index])
+
+
+def _turned(x: Array) -> Array:
+    """Matrices transposed."""
+    return x.swapaxes(-1, -2)

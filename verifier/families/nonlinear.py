@@ -32,6 +32,10 @@ class Nonlinear(Operator):
     def relax(self, *boxes: Box) -> Relaxation:
         """Sound linear bounds over the boxes."""
 
+    def bend(self, relaxation: Relaxation, *boxes: Box) -> Relaxation:
+        """A relaxation of the boxes, with more planes for each row to choose from if there are."""
+        return relaxation
+
     @abstractmethod
     def unstable(self, which: int, box: Box) -> Bool[Array, "batch n"]:
         """Where a tighter box of input ``which`` would give a tighter relaxation."""

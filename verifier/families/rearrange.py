@@ -8,7 +8,7 @@ import numpy as np
 
 from verifier.families.affine import Affine, some
 from verifier.families.operator import Part
-from verifier.tensors import Array, Float, ScatterPlan
+from verifier.tensors import Array, Float, Int, ScatterPlan
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -66,6 +66,15 @@ class Rearrange(Affine):
 
     def absolute(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return self._gather(inputs[0])
+
+    @property
+    def disjoint(self) -> bool:
+        return self.plan.unique
+
+    def picks(self, index: Int[Array, " rows"]) -> tuple[tuple[Array, float], ...] | None:
+        if self.bias is not None or self.kept is not None:
+            return None
+        return ((self.index[index], 1.0),)
 
     @property
     def is_identity(self) -> bool:

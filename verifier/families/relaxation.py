@@ -38,6 +38,20 @@ class Relaxation(ABC):
     def take(self, index: Array) -> Relaxation:
         """The relaxations of some batch entries."""
 
+    def middle_tilt(self) -> Float[Array, "batch t"] | None:
+        """The tilts that stand for the relaxation's own lines; None: it has no tilts."""
+        return None
+
+    def steer(
+        self,
+        rows: Float[Array, "rows m"],
+        owner: Owner,
+        tilt: Float[Array, "rows t"],
+        inputs: tuple[Float[Array, "rows n"], ...],
+    ) -> Float[Array, "rows t"]:
+        """d(bound) / d(tilt), at what arrives at the inputs."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, eq=False)
 class Planes(Relaxation):
@@ -104,6 +118,20 @@ class Planes(Relaxation):
                 below = owner.spread(self.untilted) + owner.spread(self.gain) * tilt
             total = total + xp.where(positive, below, owner.spread(self.above[i])) * x
         return total
+
+    def middle_tilt(self) -> Float[Array, "batch m"] | None:
+        if self.gain is None or self.untilted is None:
+            return None
+        return self.xp.floats(self.below[0] > self.untilted)
+
+    def steer(
+        self,
+        rows: Float[Array, "rows m"],
+        owner: Owner,
+        tilt: Float[Array, "rows m"],
+        inputs: tuple[Float[Array, "rows n"], ...],
+    ) -> Float[Array, "rows m"]:
+        return self.lever(rows, owner) * inputs[0]
 
     def lever(self, rows: Float[Array, "rows m"], owner: Owner) -> Float[Array, "rows m"]:
         """d A / d theta: what a step of the tilt adds to the coefficient of the input."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from verifier.families import Affine, Nonlinear, Operator
+from verifier.families import Affine, Elementwise, Nonlinear, Operator
 from verifier.tensors import Array, Backend, Float
 
 LARGE_CONVOLUTIONS = 10_000_000
 """Multiply-adds of a network with convolutions from which on torch beats NumPy."""
+FUNNEL_RATIO, FUNNEL_NODES = 4, 16
+"""A funnel is so many times wider inside than at its ends, and has at most so many nodes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +23,15 @@ class Node:
     inputs: tuple[int, ...]
     tensor: str = ""
     """The ONNX tensor that it computes; empty where no tensor of the file is just that."""
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """Where a value comes from by way of larger ones."""
+
+    source: int
+    inside: frozenset[int]
+    """The values between the source and the end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +132,66 @@ class Graph:
     def relaxed_inputs(self) -> tuple[int, ...]:
         """The values that nonlinear operators read, in order: the ones that need tight boxes."""
         return tuple(sorted({i for v in self.nonlinear for i in self.node(v).inputs}))
+
+    @cached_property
+    def bounded_by_rows(self) -> tuple[int, ...]:
+        """The values that nonlinear operators read and whose boxes rows may make tighter.
+
+        Interval arithmetic is exact where one affine operator is all there is; and through an
+        elementwise operator, of a box that rows have made tight: a line below phi is no higher at
+        the box's ends than phi is somewhere in it.
+        """
+        return tuple(
+            v
+            for v in self.relaxed_inputs
+            if not self.affine_of_input[v] and not isinstance(self.node(v).operator, Elementwise)
+        )
+
+    @cached_property
+    def funnels(self) -> dict[int, Funnel]:
+        """Nonlinear values that are computed from one much smaller value by way of large ones.
+
+        A softmax of k numbers, say, by way of their k (k - 1) differences. What lies between is
+        read by nothing else, and what a nonlinear operator makes there of one number goes into one
+        number at the end only.
+        """
+        found, sources = dict[int, Funnel](), set[int]()
+        for value in reversed(self.nonlinear):
+            funnel = self._funnel(value)
+            if funnel is not None and funnel.source not in sources:
+                found[value] = funnel
+                sources.add(funnel.source)
+        return found
+
+    @cached_property
+    def inside_funnels(self) -> frozenset[int]:
+        """The values between the ends of funnels."""
+        return frozenset().union(*(funnel.inside for funnel in self.funnels.values()))
+
+    def _funnel(self, value: int) -> Funnel | None:
+        inside, edge, widest = {value}, set(self.node(value).inputs), 0
+        for _ in range(FUNNEL_NODES):
+            source = max(edge)
+            if len(edge) == 1 and widest >= FUNNEL_RATIO * max(self.size(source), self.size(value)):
+                return Funnel(source, frozenset(inside - {value})) if self._apart(inside) else None
+            if source == 0 or not inside.issuperset(self.consumers[source]):
+                return None
+            inside.add(source)
+            widest = max(widest, self.size(source))
+            edge = (edge - {source}) | set(self.node(source).inputs)
+        return None
+
+    def _apart(self, inside: set[int]) -> bool:
+        """Do the paths of what nonlinear operators compute inside meet in one number only?"""
+        curved = {v for v in inside if isinstance(self.node(v).operator, Nonlinear)}
+        for value in inside:
+            operator = self.node(value).operator
+            if isinstance(operator, Affine):
+                if not operator.disjoint and curved & self.ancestors[value]:
+                    return False
+            elif not isinstance(operator, Elementwise):
+                return False
+        return True
 
     @cached_property
     def ancestors(self) -> tuple[frozenset[int], ...]:

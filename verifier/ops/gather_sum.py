@@ -67,6 +67,10 @@ class GatherSum(Affine):
         smaller = GatherSum.of(table, self.weight[index], len(needed))
         return Part(replace(smaller, terms=self.terms), index, (needed,))
 
+    @property
+    def disjoint(self) -> bool:
+        return self.plan.unique
+
     def absorb_next(self, following: Affine) -> Affine | None:
         """A scale without a bias joins the weights; its ``terms`` count the product."""
         if not isinstance(following, Scale) or following.bias is not None:

@@ -45,6 +45,10 @@ class Scale(Affine):
         return Part(replace(smaller, terms=self.terms), index, (index,))
 
     @property
+    def disjoint(self) -> bool:
+        return True
+
+    @property
     def is_identity(self) -> bool:
         """Exactly: a computed bias of 0, or scale of 1, may stand for a number close to it."""
         no_bias = self.bias is None or (self.bias_magnitude is None and not self.bias.any())

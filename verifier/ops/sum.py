@@ -16,7 +16,7 @@ from verifier.families.operator import Part
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
 from verifier.ops.scale import Scale
-from verifier.tensors import Array, Float
+from verifier.tensors import Array, Float, Int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,6 +48,13 @@ class Sum(Affine):
     @property
     def keeps_integers(self) -> bool:
         return True
+
+    @property
+    def disjoint(self) -> bool:
+        return True
+
+    def picks(self, index: Int[Array, " rows"]) -> tuple[tuple[Array, float], ...] | None:
+        return tuple((index, float(sign)) for sign in self.signs)
 
     def given(self, constants: Sequence[np.ndarray | None]) -> Affine | None:
         """A shift of the one input that is left."""

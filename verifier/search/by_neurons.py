@@ -17,11 +17,11 @@ from verifier.bounds import (
     bound_objective,
     crown,
     first_bounds,
+    sharpen,
 )
-from verifier.bounds.crown import unstable_mask
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
-from verifier.certify import Action, Certificate, ProofTree, Tightened, Tilts
+from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
@@ -32,6 +32,13 @@ from verifier.search.neuron_split import (
     SignPatterns,
     split_neurons,
     unstable_neurons,
+)
+from verifier.search.product_root import (
+    MOST_HIDDEN_WORK,
+    UNRECORDED,
+    has_products,
+    hidden_work,
+    product_root,
 )
 from verifier.search.settle import Settler
 from verifier.search.workers import Workers
@@ -50,6 +57,10 @@ ROOT_WORK = 5_000_000_000_000
 """Up to so many multiply-adds, all hidden neurons optimise their slopes at the root."""
 HUNT_SECONDS = 1.0
 HUNT_SHARE = 0.1
+
+
+MOST_FIRST_WORK = 30_000_000_000
+"""Multiply-adds of rows of hidden neurons, above which those inside funnels get none at first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +129,11 @@ class NeuronSearch:
         thresholds = xp.doubles(batch.bounds)
         node = xp.ints(xp.zeros(1)) + case
         first = first_bounds(context.graph, region, context.bounds)
-        plain = crown(context.graph, region, context.bounds, first, hidden=self.tiler).enclosure
-        clauses = self._left(plain, thresholds)
+        bounds = replace(context.bounds, spread=self.workers)
+        some = HiddenOptimiser(0, only=self._first_rows(), tiler=self.tiler)
+        plain = crown(context.graph, region, bounds, first, optimiser=some).enclosure
         self.tree.act(node, Action.HIDDEN | Action.ROWS)
+        clauses = self._left(plain, thresholds, case)
         if clauses.shape[0] == 0:
             self.tree.close(node)
             self.closed += 1
@@ -133,8 +146,12 @@ class NeuronSearch:
             self.tree.close(node)
             self.closed += 1
             return None
-        problem = self._root(case, region, plain, thresholds[0])
+        problem, clauses = self._root(case, plain, thresholds[0], clauses)
         log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
+        if clauses.shape[0] == 0:
+            self.tree.close(node)
+            self.closed += 1
+            return None
         children = self.tree.by_clause(node, clauses)
         return self._search(problem, problem.roots(clauses, children), hunt, case)
 
@@ -176,22 +193,35 @@ class NeuronSearch:
         margin = xp.where(absent, abs(thresholds), margin)
         return bool((~(objective.best_of_clauses(margin) > 0)).any())
 
-    def _root(self, case: int, region: Box, plain: Enclosure, thresholds: Array) -> NeuronProblem:
-        """The problem that is split, with hidden neurons that optimised their bounds."""
-        context, graph = self.context, self.context.graph
+    def _root(
+        self, case: int, plain: Enclosure, thresholds: Array, clauses: Array
+    ) -> tuple[NeuronProblem, Array]:
+        """The problem that is split, with hidden neurons that optimised their bounds.
+
+        And the clauses that this left open.
+        """
+        context, graph, region = self.context, self.context.graph, plain.boxes[0]
         record, settings = self._recorder(case, plain), (context.bounds, context.settings)
         if is_reducible(plain):
             how = single_precision(graph.xp), self.workers.map
             reducer = refine_root(graph, region, context.bounds, plain, record, how)
             root = reducer.enclosure
-            return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
-        rows = 2 * sum(int(unstable_mask(plain, v).sum()) for v in graph.relaxed_inputs)
-        if 2 * context.bounds.hidden_steps * rows * graph.work > ROOT_WORK:
-            return NeuronProblem.of(plain, self.objective, thresholds, settings)
+            made = NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
+            return made, clauses
+        if has_products(plain):
+            self.tree.lacking = UNRECORDED
+            bounds = replace(context.bounds, spread=self.workers)
+            found = product_root(plain, self.objective, thresholds, clauses, bounds)
+            bounds = replace(context.bounds, learning_rate=bounds.product_rate)
+            settings = (bounds, context.settings)
+            made = NeuronProblem.of(found.enclosure, self.objective, thresholds, settings)
+            return replace(made, start=found.tilts), found.clauses
+        if hidden_work(plain, context.bounds.hidden_steps) > MOST_HIDDEN_WORK:
+            return NeuronProblem.of(plain, self.objective, thresholds, settings), clauses
         inherited = {v: plain.boxes[v] for v in graph.relaxed_inputs}
         optimiser = HiddenOptimiser(context.bounds.hidden_steps, record)
-        root = crown(graph, region, context.bounds, inherited, hidden=optimiser).enclosure
-        return NeuronProblem.of(root, self.objective, thresholds, settings)
+        root = crown(graph, region, context.bounds, inherited, optimiser=optimiser).enclosure
+        return NeuronProblem.of(root, self.objective, thresholds, settings), clauses
 
     def _recorder(
         self, node: int, plain: Enclosure
@@ -212,11 +242,32 @@ class NeuronSearch:
 
         return record
 
-    def _left(self, enclosure: Enclosure, thresholds: Array) -> Array:
-        """The clauses that plain CROWN does not refute."""
-        xp = self.context.graph.xp
+    def _first_rows(self) -> dict[int, Array] | None:
+        """The values whose neurons are bounded by rows at first; None: all.
+
+        Where that is much work, not those inside funnels: there are many, and a few numbers tell
+        nearly as much.
+        """
+        graph, xp = self.context.graph, self.context.graph.xp
+        rows = 2 * sum(graph.size(v) for v in graph.bounded_by_rows)
+        if rows * graph.work <= MOST_FIRST_WORK:
+            return None
+        values = set(graph.bounded_by_rows) - graph.inside_funnels
+        return {v: xp.bools(xp.full((1, 1), 1.0)) for v in values}
+
+    def _left(self, enclosure: Enclosure, thresholds: Array, case: int) -> Array:
+        """The clauses that plain CROWN does not refute, nor optimised slopes of its lines."""
+        context, xp = self.context, self.context.graph.xp
         asked = thresholds > -float("inf")
         found = bound_objective(enclosure, self.objective, thresholds, asked)
+        if not is_reducible(enclosure):
+            settings = (context.bounds, context.bounds.objective_steps)
+            better = sharpen(enclosure, self.objective, found, thresholds, settings)
+            if better is not None:
+                neurons = unstable_neurons(enclosure)
+                tilts = Tilts.of(better.tilts, neurons, better.batch.shape[0], xp)
+                node = np.full(better.batch.shape[0], case)
+                self.tree.choose(Chosen(node, xp.numpy(better.row), tilts))
         best = self.objective.best_of_clauses(found.least)
         return xp.nonzero(~(best[0] > 0))[0]
 

@@ -73,7 +73,8 @@ def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> 
     before, better = int(live.any(1).sum()), None
     if efforts.sharpen and before:
         settings = (problem.bounds, problem.bounds.box_steps)
-        better = sharpen(result.enclosure, problem.objective, found, batch.thresholds, settings)
+        bent = result.enclosure.bent(recorded=True)
+        better = sharpen(bent, problem.objective, found, batch.thresholds, settings)
         best = problem.objective.best_of_clauses(found.least)
         live = batch.live & ~(best > 0)
     infinity = xp.doubles(xp.zeros(1)) + float("inf")

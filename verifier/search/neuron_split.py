@@ -7,8 +7,8 @@ multiplier for each neuron: alpha where the neuron is free, beta where it is spl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -94,6 +94,8 @@ class NeuronProblem:
     settings: SearchSettings
     reduced: Reduced | None = None
     """The network with only these neurons left, where it pays to sweep that."""
+    start: Mapping[int, Float[Array, "rows _"]] = field(default_factory=dict)
+    """Tilts for each of the property's rows to begin with, of what is no neuron to be split."""
 
     @staticmethod
     def of(
@@ -298,6 +300,9 @@ class NeuronProblem:
         xp = self.root.graph.xp
         tilts = default_tilts(enclosure, rows.start, rows.owner)
         flat = xp.floats(batch.tilts).reshape(rows.owner.rows, self.neurons)
+        for value, tilt in self.start.items():
+            if value in tilts and value not in {layer.value for layer in self.layers}:
+                tilts[value] = tilt[self.members[batch.clause].reshape(-1)]
         start = 0
         for layer in self.layers:
             stop = start + layer.index.shape[0]

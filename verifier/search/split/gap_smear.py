@@ -76,6 +76,14 @@ def _weights(crown: CrownResult, objective: ObjectiveBounds) -> dict[int, Array]
             parts = operator.sensitivity(up, down, *boxes)
         for i, part in zip(node.inputs, parts, strict=True):
             total[i] = total[i] + part if i in total else part
+    for value in reversed(graph.nonlinear):
+        # Elementwise outputs have no rows of their own: they are as wide as what they read.
+        planes, weight = enclosure.relaxations[value], total.get(value)
+        if weight is None or value in graph.bounded_by_rows or not isinstance(planes, Planes):
+            continue
+        (source,) = graph.node(value).inputs
+        part = weight * xp.maximum(abs(planes.below[0]), abs(planes.above[0]))
+        total[source] = total[source] + part if source in total else part
     return total
 
 
