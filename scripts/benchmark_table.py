@@ -93,8 +93,15 @@ def box_of(model: Any, folder: Path, prop: str | None) -> tuple[Any, np.ndarray,
             except Exception:
                 break  # Several networks, nonlinear terms, another size: take a box of our own.
             return problem.graph, batch.lower, batch.upper
-    middle = np.random.default_rng(0).uniform(0, 1, (1, model.graph.input_size))
-    return model.graph, middle - 0.05, middle + 0.05
+    count = sum(port.size for port in model.inputs)
+    middle = np.random.default_rng(0).uniform(0, 1, (1, count))
+    radius = np.full((1, count), 0.05)
+    if model.cells:
+        # Within one cell: what is truncated to integers stays as it is.
+        radius[:, model.cells.inputs] = 0
+        middle = model.extended(middle)
+        radius = np.pad(radius, ((0, 0), (0, model.cells.size)))
+    return model.graph, middle - radius, middle + radius
 
 
 def compare(row: Row, path: Path, folder: Path, prop: str | None) -> tuple[Any, ...]:
@@ -110,11 +117,13 @@ def compare(row: Row, path: Path, folder: Path, prop: str | None) -> tuple[Any, 
     graph, lower, upper = box_of(model, folder, prop)
     xp = torch_backend("float64") if graph.wants_torch else numpy_backend("float64")
     generator = np.random.default_rng(1)
-    if graph is model.graph:
+    if graph is model.graph and not model.cells:
         points = model.rounded(lower + generator.random((20, lower.shape[1])) * (upper - lower))
     else:
-        points = model.rounded(generator.uniform(0, 1, (20, model.graph.input_size)))
-    ours = xp.numpy(model.graph.on(xp).evaluate(xp.floats(points)))
+        points = model.rounded(
+            generator.uniform(0, 1, (20, sum(port.size for port in model.inputs)))
+        )
+    ours = xp.numpy(model.graph.on(xp).evaluate(xp.floats(model.extended(points))))
     theirs = runtime.run(model, points)
     row.difference = float(abs(ours - theirs).max(initial=0.0))
     row.scale = float(abs(theirs).max(initial=0.0))

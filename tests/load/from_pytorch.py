@@ -219,4 +219,47 @@ def torchscript():
     return written(TORCHSCRIPT, constants, opset=14, producer="pytorch")
 
 
-PYTORCH = {f.__name__: f for f in (dynamo_unoptimised, dynamo_dynamic, torchscript)}
+DYNAMO_DOUBLE = """
+main_graph (double[s77,3] x, double[s77,2] y) => (double[s77,2] linear_1, double[s77,5] relu) {
+   cat = Concat <axis = 1> (x, y)
+   linear = Gemm <beta = 1.0, transB = 1, alpha = 1.0, transA = 0> (cat, "a.weight", "a.bias")
+   relu = Relu (linear)
+   val_0 = Shape <end = 1, start = 0> (x)
+   val_2 = Concat <axis = 0> (val_0, val_1)
+   expand = Expand (shift, val_2)
+   linear_1 = Gemm <beta = 1.0, transB = 1, alpha = 1.0, transA = 0> (relu, "b.weight", expand)
+}
+"""
+
+
+def dynamo_double():
+    """Two inputs and two outputs of double precision."""
+    layers = {**linear("a", 5, 5), "b.weight": weights(2, 5), "shift": weights(1, 2)}
+    constants = {name: x.astype(np.float64) for name, x in layers.items()}
+    return written(DYNAMO_DOUBLE, {**constants, "val_1": np.array([2])}, producer="pytorch")
+
+
+DYNAMO_COND = """
+main_graph (float[1,3] x) => (float[1,3] getitem) {
+   sum_1 = ReduceSum <noop_with_empty_axes = 0, keepdims = 0> (x)
+   gt = Greater (sum_1, scalar_tensor_default)
+   getitem = If (gt) <then_branch = true_graph_0 () => (float[1,3] linear_true_graph_0) {
+      linear_true_graph_0 = Gemm <beta = 1.0, transB = 1, alpha = 1.0> (x, "l.weight", "l.bias")
+   }, else_branch = false_graph_0 () => (float[1,3] neg_false_graph_0) {
+      linear_false_graph_0 = Gemm <beta = 1.0, transB = 1, alpha = 1.0> (x, "l.weight", "l.bias")
+      neg_false_graph_0 = Neg (linear_false_graph_0)
+   }>
+}
+"""
+
+
+def dynamo_cond():
+    """torch.cond: a branch that the input chooses."""
+    constants = {"scalar_tensor_default": np.array(1.5, np.float32), **linear("l", 3, 3)}
+    return written(DYNAMO_COND, constants, producer="pytorch")
+
+
+PYTORCH = {
+    f.__name__: f
+    for f in (dynamo_unoptimised, dynamo_dynamic, dynamo_double, dynamo_cond, torchscript)
+}

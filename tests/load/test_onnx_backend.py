@@ -43,7 +43,6 @@ NO_RULES = {
 """Operators that may be unsupported, whole or in part."""
 RESTRICTED = (
     "training mode",
-    "antialias",
     "align_corners and scales",
     "opset 8",
     "Indices",
