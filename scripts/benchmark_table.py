@@ -82,26 +82,40 @@ def properties_of(folder: Path) -> dict[str, str]:
 
 def box_of(model: Any, folder: Path, prop: str | None) -> tuple[Any, np.ndarray, np.ndarray]:
     """The graph over the free inputs, and a box."""
-    from verifier.load.vnnlib import read_query
-    from verifier.spec import Problem
-
     for path in (folder / f"{prop}.gz", folder / str(prop)) if prop else ():
         if path.exists() and path.stat().st_size < 2_000_000:
             try:
-                problem = Problem.of(model.graph, read_query(path))
-                batch = problem.take(0, 1)
+                return case_of(model, path)
             except Exception:
                 break  # Several networks, nonlinear terms, another size: take a box of our own.
-            return problem.graph, batch.lower, batch.upper
     count = sum(port.size for port in model.inputs)
     middle = np.random.default_rng(0).uniform(0, 1, (1, count))
-    radius = np.full((1, count), 0.05)
+    lower, upper = middle - 0.05, middle + 0.05
     if model.cells:
-        # Within one cell: what is truncated to integers stays as it is.
-        radius[:, model.cells.inputs] = 0
-        middle = model.extended(middle)
-        radius = np.pad(radius, ((0, 0), (0, model.cells.size)))
-    return model.graph, middle - radius, middle + radius
+        lower, upper = in_cell(model, lower, upper)
+    return model.graph, lower, upper
+
+
+def case_of(model: Any, path: Path) -> tuple[Any, np.ndarray, np.ndarray]:
+    """The graph and the box of the first case of a property."""
+    from verifier.load.vnnlib import read_query
+    from verifier.spec import Problem, cases_of
+
+    query = read_query(path)
+    if model.cells:
+        batch = cases_of(query).take(0, 1)
+        return model.graph, *in_cell(model, batch.lower, batch.upper)
+    problem = Problem.of(model.graph, query)
+    batch = problem.take(0, 1)
+    return problem.graph, batch.lower, batch.upper
+
+
+def in_cell(model: Any, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a box where what is truncated to integers stays as it is at its lower end."""
+    lower, upper = lower.copy(), upper.copy()
+    places = model.cells.inputs
+    lower[:, places] = upper[:, places] = np.ceil(lower[:, places])
+    return model.extended(lower), model.extended(upper)
 
 
 def compare(row: Row, path: Path, folder: Path, prop: str | None) -> tuple[Any, ...]:
