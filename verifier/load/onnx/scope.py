@@ -189,6 +189,8 @@ def _results(
 
 def _rule(proto: Any) -> str:
     """The name of an operator in the registry, before it its domain where it has one."""
+    if "." in proto.op_type:
+        return ""  # Which would pass for a domain.
     return proto.op_type if proto.domain in DOMAINS else f"{proto.domain}.{proto.op_type}"
 
 
