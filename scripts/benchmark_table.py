@@ -82,19 +82,40 @@ def properties_of(folder: Path) -> dict[str, str]:
 
 def box_of(model: Any, folder: Path, prop: str | None) -> tuple[Any, np.ndarray, np.ndarray]:
     """The graph over the free inputs, and a box."""
-    from verifier.load.vnnlib import read_query
-    from verifier.spec import Problem
-
     for path in (folder / f"{prop}.gz", folder / str(prop)) if prop else ():
         if path.exists() and path.stat().st_size < 2_000_000:
             try:
-                problem = Problem.of(model.graph, read_query(path))
-                batch = problem.take(0, 1)
+                return case_of(model, path)
             except Exception:
                 break  # Several networks, nonlinear terms, another size: take a box of our own.
-            return problem.graph, batch.lower, batch.upper
-    middle = np.random.default_rng(0).uniform(0, 1, (1, model.graph.input_size))
-    return model.graph, middle - 0.05, middle + 0.05
+    count = sum(port.size for port in model.inputs)
+    middle = np.random.default_rng(0).uniform(0, 1, (1, count))
+    lower, upper = middle - 0.05, middle + 0.05
+    if model.cells:
+        lower, upper = in_cell(model, lower, upper)
+    return model.graph, lower, upper
+
+
+def case_of(model: Any, path: Path) -> tuple[Any, np.ndarray, np.ndarray]:
+    """The graph and the box of the first case of a property."""
+    from verifier.load.vnnlib import read_query
+    from verifier.spec import Problem, cases_of
+
+    query = read_query(path)
+    if model.cells:
+        batch = cases_of(query).take(0, 1)
+        return model.graph, *in_cell(model, batch.lower, batch.upper)
+    problem = Problem.of(model.graph, query)
+    batch = problem.take(0, 1)
+    return problem.graph, batch.lower, batch.upper
+
+
+def in_cell(model: Any, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a box where what is truncated to integers stays as it is at its lower end."""
+    lower, upper = lower.copy(), upper.copy()
+    places = model.cells.inputs
+    lower[:, places] = upper[:, places] = np.ceil(lower[:, places])
+    return model.extended(lower), model.extended(upper)
 
 
 def compare(row: Row, path: Path, folder: Path, prop: str | None) -> tuple[Any, ...]:
@@ -110,11 +131,13 @@ def compare(row: Row, path: Path, folder: Path, prop: str | None) -> tuple[Any, 
     graph, lower, upper = box_of(model, folder, prop)
     xp = torch_backend("float64") if graph.wants_torch else numpy_backend("float64")
     generator = np.random.default_rng(1)
-    if graph is model.graph:
+    if graph is model.graph and not model.cells:
         points = model.rounded(lower + generator.random((20, lower.shape[1])) * (upper - lower))
     else:
-        points = model.rounded(generator.uniform(0, 1, (20, model.graph.input_size)))
-    ours = xp.numpy(model.graph.on(xp).evaluate(xp.floats(points)))
+        points = model.rounded(
+            generator.uniform(0, 1, (20, sum(port.size for port in model.inputs)))
+        )
+    ours = xp.numpy(model.graph.on(xp).evaluate(xp.floats(model.extended(points))))
     theirs = runtime.run(model, points)
     row.difference = float(abs(ours - theirs).max(initial=0.0))
     row.scale = float(abs(theirs).max(initial=0.0))

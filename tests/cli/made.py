@@ -53,8 +53,8 @@ def two_ports(path: Path) -> Path:
 def unsupported(path: Path) -> Path:
     """A network with three nodes that have no rules."""
     nodes = [
-        helper.make_node("Hardmax", ["x"], ["a"], name="first"),
-        helper.make_node("Hardmax", ["a"], ["b"], name="second"),
+        helper.make_node("NonZero", ["x"], ["a"], name="first"),
+        helper.make_node("NonZero", ["a"], ["b"], name="second"),
         helper.make_node("Det", ["b"], ["y"], name="third"),
     ]
     return save(path, nodes, {}, outputs={"y": [1, 2]})

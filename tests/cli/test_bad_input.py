@@ -67,7 +67,7 @@ def test_nan_weights(cli, tmp_path, prop):
 
 def test_unsupported_operators_are_listed_with_all_their_nodes(cli, tmp_path, prop):
     net = unsupported(tmp_path / "net.onnx")
-    refused(cli("verify", net, prop), 69, "net.onnx", "Hardmax (first, second)", "Det (third)")
+    refused(cli("verify", net, prop), 69, "net.onnx", "NonZero (first, second)", "Det (third)")
 
 
 def test_a_missing_network(cli, tmp_path, prop):

@@ -173,3 +173,11 @@ def test_external_data_that_is_missing(tmp_path):
     onnx.save(mlp(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     (tmp_path / "weights.bin").unlink()
     assert "external data of mlp.onnx cannot be read" in message(ModelError, path)
+
+
+@pytest.mark.parametrize("domain", ["", "com"])
+def test_a_name_with_a_domain_is_no_operator(tmp_path, domain):
+    name = "com.microsoft.QLinearSoftmax".removeprefix(f"{domain}." if domain else "")
+    node = helper.make_node(name, ["x"], ["y"], "odd", domain=domain)
+    path = save(tmp_path / "m.onnx", network([node], {"x": [2]}, {"y": [2]}))
+    assert "no bound rules for" in message(UnsupportedModel, path)

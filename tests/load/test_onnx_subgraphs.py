@@ -8,9 +8,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.load.onnx_models import network, save
+from verifier.bounds import interval
 from verifier.errors import ModelError, UnsupportedModel
 from verifier.load.onnx import load_model, verify_import
 from verifier.load.onnx.importer import import_graph
+from verifier.sets import Box
+from verifier.tensors import numpy_backend
 
 FLOAT, INT, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 INFO = helper.make_tensor_value_info
@@ -41,8 +44,6 @@ def branches(condition):
 def test_a_constant_condition_chooses_a_branch(tmp_path, condition, expected):
     model = gate(tmp_path, branches(condition))
     x = np.array([[1.0, -1.0]])
-    from verifier.tensors import numpy_backend
-
     np.testing.assert_array_equal(model.graph.on(numpy_backend()).evaluate(x), [expected])
 
 
@@ -107,6 +108,57 @@ def test_a_condition_that_the_input_decides(tmp_path):
     proto.graph.node[1].input[0] = "truth"
     with pytest.raises(UnsupportedModel, match="If with a condition that depends on the input"):
         load_model(save(tmp_path / "if.onnx", proto))
+
+
+def decided(**further):
+    """``x[0] + x[1] > 0 ? x + b : x * b``, with further nodes in the branches."""
+    proto = branches(condition=True)
+    first = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "t"], ["truth"]),
+    ]
+    for node in reversed(first):
+        proto.graph.node.insert(0, node)
+    proto.graph.node[2].input[0] = "truth"
+    proto.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "t"))
+    for attribute in proto.graph.node[2].attribute:
+        for node in further.get(attribute.name, ()):
+            attribute.g.node.append(node)
+            attribute.g.output[0].name = node.output[0]
+    return proto
+
+
+def test_branches_that_the_input_chooses_are_mixed(tmp_path):
+    model = gate(tmp_path, decided())
+    graph = model.graph.on(numpy_backend())
+    x = np.random.default_rng(0).uniform(-1, 1, (50, 2))
+    y, b = graph.evaluate(x), np.array([2.0, 3.0])
+    np.testing.assert_allclose(y, np.where(x.sum(1, keepdims=True) > 0, x + b, x * b))
+    box = Box(np.zeros((0, 2)), np.zeros((0, 2)))
+    for ends in (
+        [[0.5, 0.5], [0.75, 1.0]],
+        [[-1.0, -1.0], [-0.5, 0.25]],
+        [[-1.0, -1.0], [1.0, 1.0]],
+    ):
+        low, high = (np.array([end]) for end in ends)
+        inside = low + np.random.default_rng(1).random((50, 2)) * (high - low)
+        values = graph.evaluate(inside)
+        box = interval(graph, Box(low, high)).boxes[graph.output]
+        assert (values >= box.lower - 1e-9).all()
+        assert (values <= box.upper + 1e-9).all()
+    assert (box.upper - box.lower < 20).all()
+
+
+def test_branches_of_different_shapes_that_the_input_chooses(tmp_path):
+    unlike = helper.make_node("Concat", ["r", "r"], ["s"], axis=0)
+    with pytest.raises(UnsupportedModel, match="branches of different shapes"):
+        load_model(save(tmp_path / "if.onnx", decided(then_branch=[unlike])))
+
+
+def test_what_a_branch_lacks_is_named(tmp_path):
+    lacks = helper.make_node("NonZero", ["r"], ["s"], "the_node")
+    with pytest.raises(UnsupportedModel, match=r"NonZero .choice/else/the_node"):
+        load_model(save(tmp_path / "if.onnx", decided(else_branch=[lacks])))
 
 
 def with_function(nodes, **calls):

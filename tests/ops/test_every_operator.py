@@ -23,6 +23,10 @@ REFERENCE_DIFFERS = (
     ("ConvTranspose", "output_shape"),
     ("GatherElements", "2 axes"),
     ("GlobalLpPool", "opset 17"),  # It has none.
+    ("GridSample", "mode cubic"),
+    ("Hardmax", "opset 11"),
+    ("LRN", "opset 17"),
+    ("ai.onnx.ml.ZipMap", "opset 17"),  # It has none.
     ("GlobalMaxPool", "3 axes"),
     ("OneHot", "2 axes"),
     ("LogSoftmax", "opset 11"),
@@ -39,7 +43,13 @@ REFERENCE_DIFFERS = (
 
 
 def traits(example):
-    found = {*example.attributes, f"opset {example.opset}", f"{np.size(example.inputs[0])} axes"}
+    options = {f"{name} {option}" for name, option in example.attributes.items()}
+    found = {
+        *example.attributes,
+        *options,
+        f"opset {example.opset}",
+        f"{np.size(example.inputs[0])} axes",
+    }
     arrays = [x for x in example.inputs if isinstance(x, np.ndarray) and x.dtype.kind == "i"]
     return found | {"negative" for x in arrays if (x < 0).any()}
 
@@ -65,6 +75,8 @@ def test_it_evaluates_as_onnx_runtime_does(case: Case):
 @pytest.mark.parametrize("case", CASES)
 def test_it_evaluates_as_the_reference_does(case: Case):
     example = case.example
+    if example.op_type.startswith("com.microsoft."):
+        return  # Of ONNX Runtime's own.
     if any(op == example.op_type and t in traits(example) for op, t in REFERENCE_DIFFERS):
         return
     session = onnx.reference.ReferenceEvaluator(example.model())

@@ -25,14 +25,22 @@ UNCERTIFIED = {
             *("And", "ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual"),
             *("Less", "LessOrEqual", "Not", "Or", "QuantizeLinear", "Round", "Shrink", "Sign"),
             *("Mod", "QLinearConv", "QLinearMatMul", "ThresholdedRelu", "TopK", "Where"),
-            "Xor",
+            *("Xor", "Hardmax", "ai.onnx.ml.Binarizer", "com.microsoft.QGemm"),
+            *(
+                f"com.microsoft.QLinear{name}"
+                for name in (
+                    *("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul"),
+                    *("Sigmoid", "Softmax"),
+                )
+            ),
         ),
         JUMPS,
     ),
     **dict.fromkeys(
         (
             *("Col2Im", "Compress", "GatherND", "GridSample", "OneHot", "Resize", "Scatter"),
-            *("ReverseSequence",),
+            *("IsInf", "IsNaN", "ReverseSequence"),
+            *("ai.onnx.ml.ArrayFeatureExtractor", "ai.onnx.ml.ZipMap"),
             *("ScatterElements", "ScatterND", "Size", "SpaceToDepth", "Trilu", "Upsample"),
         ),
         MOVES,
@@ -40,7 +48,7 @@ UNCERTIFIED = {
     **dict.fromkeys(
         (
             *("ConvInteger", "CumSum", "DequantizeLinear", "Einsum", "GRU", "GlobalLpPool"),
-            *("GroupNormalization", "LpPool", "MatMulInteger"),
+            *("GroupNormalization", "LRN", "LpPool", "MatMulInteger", "ai.onnx.ml.Scaler"),
             *("HardSigmoid", "InstanceNormalization", "LSTM", "LogSoftmax", "LpNormalization"),
             *("Mean", "MeanVarianceNormalization", "PRelu", "RMSNormalization", "RNN"),
             *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd"),

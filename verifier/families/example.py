@@ -11,11 +11,16 @@ if TYPE_CHECKING:
     import onnx
 
 
+DOMAINS = {"ai.onnx.ml": 3, "com.microsoft": 1}
+"""Versions of the domains whose operators some examples are."""
+
+
 @dataclass(frozen=True, eq=False)
 class Example:
     """One node: its inputs are shapes (variables), arrays (constants), or None (left out)."""
 
     op_type: str
+    """After its domain and a dot, where it is not ONNX's own."""
     inputs: tuple[Any, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
     opset: int = 17
@@ -30,7 +35,7 @@ class Example:
     quantised: tuple[int, ...] = ()
     """Places of variables that reach the node as uint8: 64 times their number, rounded."""
     output_type: int = 1
-    """ONNX's number of the outputs' element type; 1 is float32."""
+    """ONNX's number of the outputs' element type; 1 is float32, 0 leaves it open."""
     output_types: tuple[int, ...] = ()
     """Those of each output, where they differ."""
 
@@ -63,18 +68,29 @@ class Example:
                 names[i] = f"t{i}"
                 nodes.append(helper.make_node("QuantizeLinear", [f"x{i}", "step"], [names[i]]))
         results = [f"y{i}" for i in range(self.outputs)]
-        node = helper.make_node(self.op_type, names, results, "the_node", **self.attributes)
+        domain, _, op_type = self.op_type.rpartition(".")
+        options = {**self.attributes, "domain": domain}
+        node = helper.make_node(op_type, names, results, "the_node", **options)
         if self.truths:
             constants.append(numpy_helper.from_array(scalar(0.0), "zero"))
         if self.quantised:
             constants.append(numpy_helper.from_array(scalar(1 / 64), "step"))
         nodes.append(node)
         kinds = self.output_types or (self.output_type,) * len(results)
-        make = helper.make_tensor_value_info
-        outputs = [make(y, kind, None) for y, kind in zip(results, kinds, strict=True)]
+        outputs = [_port(y, kind) for y, kind in zip(results, kinds, strict=True)]
         graph = helper.make_graph(nodes, "example", variables, outputs, constants)
         opsets = [helper.make_opsetid("", self.opset)]
+        if domain:
+            opsets.append(helper.make_opsetid(domain, DOMAINS[domain]))
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def _port(name: str, kind: int) -> Any:
+    from onnx import ValueInfoProto, helper
+
+    if not kind:
+        return ValueInfoProto(name=name)
+    return helper.make_tensor_value_info(name, kind, None)
 
 
 def _label(given: Any) -> str:

@@ -46,9 +46,10 @@ class Builder:
 
     input_size: int
     nodes: list[Node] = field(default_factory=list)
-    masked: dict[int, np.ndarray] = field(default_factory=dict)
-    """Of some values, by number, which elements are minus infinity (the graph says 0 there): bool
-    [size]. Only a softmax may read them."""
+    odd: dict[int, np.ndarray] = field(default_factory=dict)
+    """Of some values, by number, where they hold no numbers [size]: minus infinity where a mask
+    hides an element, NaN where all of a softmax is hidden, else 0. Such an element of the graph has
+    some number, which nothing may read but what knows better."""
 
     ordered: dict[int, tuple[Value, np.ndarray]] = field(
         default_factory=dict[int, tuple[Value, np.ndarray]]
@@ -88,7 +89,21 @@ class Builder:
             return value.reshape(index.shape)
         constant = None if fill is None else np.asarray(fill, dtype=np.float64).reshape(-1)
         operator = Rearrange.of(flat, value.size, constant)
-        return self.add(name, operator, [value], index.shape)
+        result = self.add(name, operator, [value], index.shape)
+        if value.number in self.odd:
+            marks = np.where(flat >= 0, self.odd[value.number][flat], 0.0)
+            self.mark(result, marks.reshape(result.shape))
+        return result
+
+    def mark(self, value: Value, odd: np.ndarray) -> None:
+        """Note where a value holds no numbers, if anywhere."""
+        if odd.any():
+            self.odd[value.number] = np.broadcast_to(odd, value.shape).reshape(-1)
+
+    def marks(self, value: Value) -> np.ndarray:
+        """Where a value holds no numbers, in its shape: see ``odd``."""
+        flat = self.odd.get(value.number)
+        return np.zeros(value.shape) if flat is None else flat.reshape(value.shape)
 
     def as_ordered(self, value: Value, groups: np.ndarray) -> tuple[Value, np.ndarray]:
         """What to compare instead of ``groups`` of a value's elements ([groups, members]).

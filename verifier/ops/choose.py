@@ -10,9 +10,9 @@ from verifier.errors import ModelError
 from verifier.families.example import Example, numbers, scalar
 from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
-from verifier.graph import Builder
+from verifier.graph import Builder, Value
 from verifier.ops.logic import mix
-from verifier.ops.sum import select
+from verifier.ops.sum import odd_in, select, without
 
 
 @reads("Where", folds=True)
@@ -22,7 +22,18 @@ def read_where(node: OnnxNode, builder: Builder) -> Operand:
     operands = [node.operand(1), node.operand(2)]
     if not isinstance(condition, np.ndarray):
         return mix(node.name, builder, condition, (operands[0], operands[1]))
-    return select(node.name, builder, operands, lambda a, b: np.where(condition, a, b))
+
+    def choose(yes: np.ndarray, no: np.ndarray) -> np.ndarray:
+        return np.where(condition, yes, no)
+
+    if all(isinstance(x, np.ndarray) for x in operands):
+        return choose(*operands)
+    odd = [odd_in(builder, x) for x in operands]
+    finite = [without(x, marks) for x, marks in zip(operands, odd, strict=True)]
+    result = select(node.name, builder, finite, choose)
+    if isinstance(result, Value):
+        builder.mark(result, choose(*odd))
+    return result
 
 
 @reads("Trilu", folds=True)

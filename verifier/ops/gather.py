@@ -11,6 +11,7 @@ from verifier.families.example import Example, integers
 from verifier.families.onnx_node import OnnxNode, Operand, axis_of, move
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder
+from verifier.ops.look_up import look_up
 
 
 def places(node: OnnxNode, place: int) -> np.ndarray:
@@ -50,9 +51,12 @@ def nested(indices: np.ndarray, shape: tuple[int, ...], batch: int = 0) -> tuple
 
 @reads("Gather", folds=True)
 def read_gather(node: OnnxNode, builder: Builder) -> Operand:
-    """Slices picked by constant indices."""
+    """Slices picked by constant indices, or slices of a constant picked by computed ones."""
     given = node.operand(0)
     axis = axis_of(node.flag("axis", 0), len(given.shape))
+    index = node.operand(1)
+    if isinstance(given, np.ndarray) and not isinstance(index, np.ndarray):
+        return look_up(node.name, builder, given, index, axis)
     chosen = within(places(node, 1), given.shape[axis])
     return move(builder, node.name, given, lambda table: np.take(table, chosen, axis=axis))
 

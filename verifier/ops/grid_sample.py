@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,11 +13,19 @@ from verifier.errors import ModelError, UnsupportedModel
 from verifier.families.example import Example
 from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
-from verifier.graph import Builder
+from verifier.graph import Builder, Value
 from verifier.ops.scale import Scale
 from verifier.ops.sum import Sum
 
-MODES = {"bilinear": "linear", "linear": "linear", "nearest": "nearest"}
+MODES = {
+    "bilinear": "linear",
+    "linear": "linear",
+    "nearest": "nearest",
+    "bicubic": "cubic",
+    "cubic": "cubic",
+}
+CUBIC = -0.75
+"""The coefficient of the cubic weights."""
 HALF = np.float32(0.5)
 
 
@@ -74,46 +84,67 @@ Corners = list[tuple[np.ndarray, np.ndarray]]
 
 
 def _corners(axis: Axis, grid: np.ndarray, mode: str) -> Corners:
-    x = axis.places(grid)
+    # Between pixels, cubic weights go on beyond the border: only the pixels end there.
+    ends = replace(axis, padding="zeros") if (mode, axis.padding) == ("cubic", "border") else axis
+    x = ends.places(grid)
     if mode == "nearest":
         return [(axis.pixels(np.rint(x)), np.ones(x.shape))]
     first = np.floor(x)
     share = (x - first).astype(np.float64)
+    if mode == "cubic":
+        return [(axis.pixels(first + i), _cubic(abs(share - i))) for i in range(-1, 3)]
     return [(axis.pixels(first), 1 - share), (axis.pixels(first + 1), share)]
+
+
+def _cubic(distance: np.ndarray) -> np.ndarray:
+    """The weight of a pixel at a distance below 2."""
+    a, x = CUBIC, distance
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    return np.where(x <= 1, near, ((a * x - 5 * a) * x + 8 * a) * x - 4 * a)
 
 
 @reads("GridSample")
 def read_grid_sample(node: OnnxNode, builder: Builder) -> Operand:
-    """Pixels at, or between, the places of a constant grid [images, rows, columns, 2]."""
+    """Pixels at, or between, the places of a constant grid [images, ..., axes of an image]."""
     value, grid = node.value(0), node.needed_weights(1, "grid")
     given = str(node.attributes.get("mode", "linear"))
     padding = str(node.attributes.get("padding_mode", "zeros"))
-    if len(value.shape) != 4 or given not in MODES:
-        message = f"mode {given!r} over {len(value.shape)} axes, need linear or nearest over 4"
+    images, *space = value.shape[:1] + value.shape[2:]
+    if given not in MODES or len(space) not in {2, 3} or (len(space), MODES[given]) == (3, "cubic"):
+        message = f"mode {given!r} over {len(value.shape)} axes, need cubic over 4 or others to 5"
         raise UnsupportedModel(message)
     if padding not in {"zeros", "border", "reflection"} or not np.isfinite(grid).all():
         message = f"padding_mode {padding!r}, or a grid that is not finite"
         raise UnsupportedModel(message)
-    images, channels, height, width = value.shape
-    if grid.ndim != 4 or grid.shape[0] != images or grid.shape[3] != 2:
+    if grid.ndim != len(space) + 2 or (grid.shape[0], grid.shape[-1]) != (images, len(space)):
         message = f"a grid of shape {grid.shape} over images of shape {value.shape}"
         raise ModelError(message)
     aligned = bool(node.flag("align_corners", 0))
-    rows, columns = (
-        _corners(Axis(length, aligned, padding), grid[..., place], MODES[given])
-        for length, place in ((height, 1), (width, 0))
-    )
-    image = np.arange(images * channels).reshape(images, channels, 1, 1) * (height * width)
-    shape = (images, channels, *grid.shape[1:3])
+    corners = [
+        _corners(Axis(length, aligned, padding), grid[..., -1 - i], MODES[given])
+        for i, length in enumerate(space)
+    ]
+    return _weighted(node, builder, corners, grid.shape[1:-1])
+
+
+def _weighted(
+    node: OnnxNode, builder: Builder, corners: list[Corners], places: tuple[int, ...]
+) -> Value:
+    """The sum of the pixels of all combinations of corners, by the products of their weights."""
+    value = node.value(0)
+    images, channels, *space = value.shape
+    first = np.arange(images * channels).reshape(images, channels, *(1,) * len(space))
+    image, shape = first * math.prod(space), (images, channels, *places)
     parts = []
-    for i, (y, high) in enumerate(rows):
-        for j, (x, wide) in enumerate(columns):
-            pixel = np.where((y < 0) | (x < 0), -1, y * width + x)[:, None]
-            index = np.where(pixel < 0, -1, image + pixel)
-            part = builder.rearrange(f"{node.name}/pixels{i}{j}", value, index, np.zeros(shape))
-            weight = np.broadcast_to((high * wide)[:, None], shape).reshape(-1)
-            operator = Scale.of(part.size, weight, None)
-            parts.append(builder.add(f"{node.name}/weighted{i}{j}", operator, [part]))
+    for combination in itertools.product(*corners):
+        pixel, weight, inside = np.zeros(1, dtype=np.int64), np.ones(1), np.ones(1, dtype=bool)
+        for (index, share), length in zip(combination, space, strict=True):
+            pixel, weight, inside = pixel * length + index, weight * share, inside & (index >= 0)
+        index = np.where(inside[:, None], image + pixel[:, None], -1)
+        name = f"{node.name}/{len(parts)}"
+        part = builder.rearrange(f"{name}/pixels", value, index, np.zeros(shape))
+        flat = np.broadcast_to(weight[:, None], shape).reshape(-1)
+        parts.append(builder.add(f"{name}/weighted", Scale.of(part.size, flat, None), [part]))
     if len(parts) == 1:
         return parts[0]
     return builder.add(node.name, Sum.of(parts[0].size, (1,) * len(parts)), parts)
@@ -126,5 +157,9 @@ def _examples() -> Iterator[Example]:
         for aligned in (0, 1):
             options = {"padding_mode": padding, "align_corners": aligned}
             yield Example("GridSample", ((1, 2, 3, 4), places), options, opset=20)
-            near = {**options, "mode": "nearest"}
-            yield Example("GridSample", ((1, 1, 2, 3), places), near, opset=20)
+            for mode in ("nearest", "cubic"):
+                other = {**options, "mode": mode}
+                yield Example("GridSample", ((1, 1, 2, 3), places), other, opset=20)
+    deep = np.random.default_rng(1).uniform(-1.2, 1.2, (1, 1, 2, 2, 3)).astype(np.float32)
+    for mode in ("linear", "nearest"):
+        yield Example("GridSample", ((1, 2, 2, 3, 2), deep), {"mode": mode}, opset=20)

@@ -22,12 +22,22 @@ INT32 = 6
 
 def _shifted(node: OnnxNode, builder: Builder, place: int, zero: int, axis: int) -> Operand:
     """An operand less its zero point, which may be one for each row or column."""
-    operand, point = node.operand(place), node.weights(zero, "zero point")
+    operand, given = node.operand(place), node.get(zero)
+    if isinstance(given, Value):
+        return _less_computed(f"{node.name}/zero{place}", builder, operand, given)
+    point = node.weights(zero, "zero point")
     if isinstance(operand, np.ndarray):
         operand = operand.astype(np.float64)
     if point is None or not point.any():
         return operand
     return subtract(f"{node.name}/zero{place}", builder, operand, _along(point, operand, axis))
+
+
+def _less_computed(name: str, builder: Builder, operand: Operand, point: Value) -> Operand:
+    if point.size != 1:
+        message = f"{point.size} computed zero points, need one"
+        raise UnsupportedModel(message)
+    return subtract(name, builder, operand, point.reshape(()))
 
 
 def _along(numbers: np.ndarray, operand: Operand, axis: int) -> np.ndarray:

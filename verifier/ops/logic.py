@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from verifier.errors import UnsupportedModel
+from verifier.families import Rearrange
 from verifier.families.example import Example, numbers, scalar
 from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
+from verifier.ops.clip import Clip
 from verifier.ops.kinked import absolute
 from verifier.ops.mul import multiply
+from verifier.ops.piecewise import PiecewiseLinear
 from verifier.ops.relu import Relu
 from verifier.ops.scale import Scale
-from verifier.ops.staircase import staircase
+from verifier.ops.staircase import Staircase, staircase
 from verifier.ops.steps import BOOL, is_whole, step
 from verifier.ops.sum import Sum, add, subtract
 
 INT32, INT64 = 6, 7
 """ONNX's numbers of types that are wide enough for whatever a network computes."""
+INFINITY = math.inf
+NARROW = {
+    2: (0.0, 2.0**8 - 1),
+    3: (-(2.0**7), 2.0**7 - 1),
+    4: (0.0, 2.0**16 - 1),
+    5: (-(2.0**15), 2.0**15 - 1),
+    INT32: (-(2.0**31), 2.0**31 - 1),
+    INT64: (-(2.0**63), 2.0**63),
+}
+"""The ends of integer types, by ONNX's numbers."""
 FOLDED = {"And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor}
 
 
@@ -74,6 +88,13 @@ def mix(
 ) -> Operand:
     """``c a + (1 - c) b`` for a computed condition c, 0 or 1: as b + c (a - b)."""
     yes, no = operands
+    for x in operands:
+        if not isinstance(x, np.ndarray) and builder.marks(x).any():
+            message = "a computed choice of minus infinity"
+            raise UnsupportedModel(message)
+        if isinstance(x, np.ndarray) and not np.isfinite(x).all():
+            message = "a computed choice of constants that are NaN or infinite"
+            raise UnsupportedModel(message)
     shape = np.broadcast_shapes(condition.shape, yes.shape, no.shape)
     if isinstance(yes, np.ndarray) and isinstance(no, np.ndarray):
         yes, no = (np.broadcast_to(x.astype(np.float64), shape) for x in operands)
@@ -87,10 +108,35 @@ def cast_whole(name: str, builder: Builder, value: Value, to: int) -> Value:
     """A computed value as truth values (is it not 0?) or rounded towards 0."""
     if to == BOOL:
         return step(name, builder, value, (1, 0, 1), np.zeros(1))
-    if to not in {INT32, INT64}:
-        message = f"a cast of a computed value to ONNX type {to}, need float, bool or int32/64"
+    if to not in NARROW:
+        message = f"a cast of a computed value to ONNX type {to}, need float, bool or integers"
+        raise UnsupportedModel(message)
+    least, most = NARROW[to]
+    low, high = reach(builder, value)
+    if to not in {INT32, INT64} and not least <= low <= high <= most:
+        message = f"a cast to integers from {least:.0f} to {most:.0f} of what may lie beyond"
         raise UnsupportedModel(message)
     return value if is_whole(builder, value) else truncated(name, builder, value)
+
+
+def reach(builder: Builder, value: Value) -> tuple[float, float]:
+    """Bounds of a value, for all that its last operators say: infinite ones are none."""
+    node = builder.nodes[value.number - 1] if value.number else None
+    if node is None:
+        return -INFINITY, INFINITY
+    operator = node.operator
+    source = Value(node.inputs[0], (operator.sizes[0],))
+    if isinstance(operator, Clip):
+        return operator.low, operator.high
+    if isinstance(operator, Rearrange) and operator.kept is None:
+        return reach(builder, source)
+    if isinstance(operator, Staircase):
+        low, high = np.floor(reach(builder, source)[0]), np.ceil(reach(builder, source)[1])
+        return float(low), float(high)
+    if isinstance(operator, PiecewiseLinear) and not operator.bends.any():
+        levels = np.concatenate([operator.offsets.reshape(-1), operator.values.reshape(-1)])
+        return float(levels.min()), float(levels.max())
+    return -INFINITY, INFINITY
 
 
 def truncated(name: str, builder: Builder, value: Value) -> Value:

@@ -21,6 +21,8 @@ from verifier.ops.sum import subtract
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float
 
+AXES_OPSET = 13
+"""Before this opset a hardmax runs over all axes from ``axis`` on."""
 INT64 = 7
 """ONNX's number of the type of indices."""
 
@@ -132,6 +134,37 @@ def read_arg_extreme(node: OnnxNode, builder: Builder) -> Operand:
         return step(node.name, builder, rise, (0, at_tie, 1), np.zeros(1)).reshape(shape)
     operator = ArgGreatest.of(table, value.size, last=last)
     return builder.add(node.name, operator, [value], shape)
+
+
+@reads("Hardmax")
+def read_hardmax(node: OnnxNode, builder: Builder) -> Operand:
+    """1 where the first of the greatest is, else 0; before opset 13 over all axes from one on."""
+    value = node.value(0)
+    rank, early = len(value.shape), node.opset < AXES_OPSET
+    axis = axis_of(node.flag("axis", 1 if early else -1), rank)
+    table = value.table()
+    if early:
+        table = table.reshape(math.prod(value.shape[:axis]), -1)
+    else:
+        table = np.moveaxis(table, axis, -1)
+    count = table.shape[-1]
+    rows = table.reshape(-1, count)
+    place = builder.add(
+        f"{node.name}/place", ArgGreatest.of(rows, value.size, last=False), [value], (len(rows),)
+    )
+    spread = builder.rearrange(f"{node.name}/spread", place, np.repeat(place.table(), count))
+    at = np.tile(np.arange(count, dtype=np.float64), len(rows))
+    hot = step(f"{node.name}/hot", builder, spread, (0, 1, 0), at)
+    back = np.empty(value.size, dtype=np.int64)
+    back[rows.reshape(-1)] = np.arange(value.size)
+    return builder.rearrange(node.name, hot, back.reshape(value.shape))
+
+
+@examples("Hardmax")
+def _hardmax() -> Iterator[Example]:
+    yield Example("Hardmax", ((2, 3),))
+    yield Example("Hardmax", ((2, 3, 2),), {"axis": 1})
+    yield Example("Hardmax", ((2, 2, 2),), opset=11)
 
 
 @examples("ArgMax", "ArgMin")

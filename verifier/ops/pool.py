@@ -13,9 +13,10 @@ from verifier.families.maximum import Maximum
 from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
-from verifier.ops.curves import square
+from verifier.ops.curves import curve, power, square
 from verifier.ops.gather_sum import GatherSum
 from verifier.ops.kinked import absolute
+from verifier.ops.logic import rectified
 from verifier.ops.norms import root
 from verifier.ops.reduce import sums
 from verifier.ops.windows import Windows, image_table
@@ -65,16 +66,23 @@ def read_average_pool(node: OnnxNode, builder: Builder) -> Operand:
 
 @reads("LpPool", "GlobalLpPool")
 def read_lp_pool(node: OnnxNode, builder: Builder) -> Operand:
-    """The p-norm of each window, or of each image, for p = 1 or 2; padding counts as zeros."""
+    """The p-norm of each window, or of each image; padding counts as zeros."""
     value, p = node.value(0), node.flag("p", 2)
-    if p not in {1, 2}:
-        message = f"p {p}, need 1 or 2"
-        raise UnsupportedModel(message)
+    if p < 1:
+        message = f"p {p}, need at least 1"
+        raise ModelError(message)
     if node.op_type == "LpPool":
         _, table, shape = _windows(node, value)
     else:
         table, shape = _images(value)
-    inner, name = absolute if p == 1 else square, node.name
+    name = node.name
+    if p > 2:
+        size = absolute(f"{name}/size", builder, value) if p % 2 else value
+        terms = curve(f"{name}/terms", builder, size, power(float(p)))
+        total = sums(f"{name}/sum", builder, terms, table, 1.0)
+        positive = rectified(f"{name}/positive", builder, total)
+        return curve(name, builder, positive, power(1.0 / p)).reshape(shape)
+    inner = absolute if p == 1 else square
     total = sums(f"{name}/sum", builder, inner(f"{name}/terms", builder, value), table, 1.0)
     return (total if p == 1 else root(name, builder, total)).reshape(shape)
 
@@ -153,6 +161,8 @@ def _lp_pool() -> Iterator[Example]:
     yield Example("LpPool", ((1, 2, 4, 4),), {"kernel_shape": [2, 2], "strides": [2, 2]})
     pads = {"kernel_shape": [3], "strides": [2], "pads": [1, 0], "p": 1}
     yield Example("LpPool", ((2, 1, 7),), pads, opset=18)
+    yield Example("LpPool", ((1, 1, 5),), {**pads, "p": 3}, opset=18)
+    yield Example("LpPool", ((1, 1, 5),), {**pads, "p": 4}, opset=18)
     yield Example("GlobalLpPool", ((2, 2, 3),))
     yield Example("GlobalLpPool", ((1, 2, 2, 2),), {"p": 1})
 

@@ -61,7 +61,7 @@ def _variable(name: str, builder: Builder, base: Operand, exponent: Value) -> Va
         if not (base > 0).all():
             message = "a variable exponent of a constant that is not positive"
             raise UnsupportedModel(message)
-        logarithm: Operand = np.log(base.astype(np.float64))
+        logarithm: Operand = np.asarray(np.log(base.astype(np.float64)))
     else:
         logarithm = curve(f"{name}/log", builder, base, LOG)
     return curve(name, builder, multiply(f"{name}/times", builder, exponent, logarithm), EXP)
@@ -80,4 +80,5 @@ def _powers() -> Iterator[Example]:
     several = np.array([[2.0, 0.0, 3.0], [1.0, 2.0, -1.0]], dtype=np.float32)
     yield Example("Pow", ((3,), several), low=0.25, high=2.0)
     yield Example("Pow", (abs(numbers(2, 1)), (1, 3)))
+    yield Example("Pow", (scalar(2.0), (3,)))
     yield Example("Pow", ((2, 3), (3,)), low=0.5, high=2.0)

@@ -13,6 +13,7 @@ from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
 from verifier.ops.clip import Clip
 from verifier.ops.mul import multiply
+from verifier.ops.reciprocal import Reciprocal
 from verifier.ops.staircase import staircase
 from verifier.ops.sum import add
 
@@ -43,8 +44,24 @@ def _parameters(node: OnnxNode, value: Value) -> tuple[np.ndarray, np.ndarray, n
 def read_quantise(node: OnnxNode, builder: Builder) -> Operand:
     """round(x / scale) + zero point, halves to even, cut at the ends of the integer type."""
     value = node.value(0)
+    if isinstance(node.operand(1), Value):
+        return _by_computed(node, builder)
     scale, zero, dtype = _parameters(node, value)
     return quantised(node.name, builder, value, np.asarray(1.0 / scale), (zero, dtype))
+
+
+def _by_computed(node: OnnxNode, builder: Builder) -> Value:
+    """With a computed scale and zero point, as DynamicQuantizeLinear has them."""
+    value, scale, zero = node.value(0), node.value(1), node.value(2, "a constant zero point")
+    if scale.size != 1 or zero.size != 1:
+        message = "computed scales, need one"
+        raise UnsupportedModel(message)
+    inverse = builder.add(f"{node.name}/inverse", Reciprocal.of(1), [scale], ())
+    steps = multiply(f"{node.name}/steps", builder, value, inverse)
+    whole = staircase(f"{node.name}/round", builder, steps, "round")
+    total = add(f"{node.name}/zero", builder, whole, zero.reshape(()))
+    ends = np.iinfo(np.uint8)
+    return builder.add(node.name, Clip.of(total.size, float(ends.min), float(ends.max)), [total])
 
 
 def quantised(
@@ -68,9 +85,14 @@ def read_dequantise(node: OnnxNode, builder: Builder) -> Operand:
     """(x - zero point) scale."""
     value = node.value(0)
     scale, zero, _ = _parameters(node, value)
-    return multiply(
-        node.name, builder, add(f"{node.name}/zero", builder, value, np.asarray(-zero)), scale
-    )
+    return dequantised(node.name, builder, value, scale, zero)
+
+
+def dequantised(
+    name: str, builder: Builder, value: Value, scale: np.ndarray, zero: np.ndarray
+) -> Value:
+    """(x - zero) scale."""
+    return multiply(name, builder, add(f"{name}/zero", builder, value, np.asarray(-zero)), scale)
 
 
 @examples("QuantizeLinear")

@@ -83,6 +83,30 @@ def linear(axis: Axis, places: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def _keys(t: np.ndarray, a: float) -> np.ndarray:
+    """The cubic weight of an element at a distance below 2."""
+    near = ((a + 2) * t - (a + 3)) * t**2 + 1
+    far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+    return np.where(t <= 1, near, far)
+
+
+def smooth(axis: Axis, places: np.ndarray, a: float | None) -> np.ndarray:
+    """[new, old]: the weights of an axis that shrinks, over as much as one new element spans.
+
+    Linear, or cubic with a coefficient; elements beyond the ends count as the end.
+    """
+    reach = int(np.ceil(2 / axis.scale)) + 1
+    taps = np.floor(places).astype(np.int64)[:, None] + np.arange(-reach, reach + 1)
+    apart = abs(places.astype(np.float64)[:, None] - taps) * axis.scale
+    near = np.maximum(1 - apart, 0.0)
+    weights = near if a is None else np.where(apart < 2, _keys(apart, a), 0.0)
+    matrix = np.zeros((axis.new, axis.old))
+    rows = np.broadcast_to(np.arange(axis.new)[:, None], taps.shape)
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    np.add.at(matrix, (rows, np.clip(taps, 0, axis.old - 1)), shares)
+    return matrix
+
+
 def cubic(axis: Axis, places: np.ndarray, a: float, *, exclude_outside: bool) -> np.ndarray:
     """[new, old]: weights of the four elements around each place (Keys 1981).
 
@@ -90,10 +114,7 @@ def cubic(axis: Axis, places: np.ndarray, a: float, *, exclude_outside: bool) ->
     """
     base = np.floor(places).astype(np.int64)
     taps = base[:, None] + np.arange(-1, 3)
-    t = abs(places.astype(np.float64)[:, None] - taps)
-    near = ((a + 2) * t - (a + 3)) * t**2 + 1
-    far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
-    weights = np.where(t <= 1, near, far)
+    weights = _keys(abs(places.astype(np.float64)[:, None] - taps), a)
     if exclude_outside:
         weights = np.where((taps >= 0) & (taps < axis.old), weights, 0.0)
         weights = weights / weights.sum(axis=1, keepdims=True)

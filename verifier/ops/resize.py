@@ -15,7 +15,7 @@ from verifier.families.onnx_node import OnnxNode, Operand, axis_of, bounded
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
 from verifier.ops.along import along
-from verifier.ops.resampling import Axis, coordinates, cubic, linear, nearest
+from verifier.ops.resampling import Axis, coordinates, cubic, linear, nearest, smooth
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Manner:
     cubic_a: float = -0.75
     exclude_outside: bool = False
     outside: float = 0.0
+    smooth: bool = False
 
 
 @reads("Resize")
@@ -46,13 +47,9 @@ def read_resize(node: OnnxNode, builder: Builder) -> Operand:
         node.number("cubic_coeff_a", -0.75),
         bool(node.flag("exclude_outside", 0)),
         node.number("extrapolation_value", 0.0),
+        bool(node.flag("antialias", 0)),
     )
-    axes = _axes(node, value)
-    shrinks = any(axis.scale < 1 for axis in axes)
-    if node.flag("antialias", 0) and shrinks and manner.mode != "nearest":
-        message = "antialias where it shrinks"
-        raise UnsupportedModel(message)
-    return _resize(node.name, builder, value, axes, manner)
+    return _resize(node.name, builder, value, _axes(node, value), manner)
 
 
 @reads("Upsample")
@@ -157,6 +154,11 @@ def _resize(name: str, builder: Builder, value: Value, axes: list[Axis], manner:
 
 
 def _matrix(axis: Axis, places: np.ndarray, manner: Manner) -> np.ndarray:
+    if manner.smooth and axis.scale < 1:
+        if manner.exclude_outside:
+            message = "antialias with exclude_outside"
+            raise UnsupportedModel(message)
+        return smooth(axis, places, manner.cubic_a if manner.mode == "cubic" else None)
     if manner.mode == "linear":
         return linear(axis, places)
     return cubic(axis, places, manner.cubic_a, exclude_outside=manner.exclude_outside)
@@ -205,6 +207,11 @@ def _interpolation() -> Iterator[Example]:
     outside = {"mode": "cubic", "exclude_outside": 1, "cubic_coeff_a": -0.5}
     yield Example("Resize", ((1, 1, 4, 4), None, _constant(1, 1, 2, 0.8)), outside, opset=13)
     yield Example("Resize", ((1, 1, 2, 3), _constant(1, 1, 2, 2)), {"mode": "linear"}, opset=10)
+    for mode in ("linear", "cubic"):
+        options = {"mode": mode, "antialias": 1}
+        sizes = integers(1, 1, 3, 5)
+        yield Example("Resize", ((1, 1, 7, 4), None, None, sizes), options, opset=18)
+        yield Example("Resize", ((1, 1, 6, 6), None, _constant(1, 1, 0.6, 0.5)), options, opset=18)
     crop = {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 1.5}
     roi = _constant(0, 0, 0.4, 0.6, 1, 1, 1.2, 1.7)
     for mode in ("nearest", "linear"):

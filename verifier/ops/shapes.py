@@ -59,7 +59,12 @@ def read_cast(node: OnnxNode, builder: Builder) -> Operand:
             message = f"a cast of a constant to ONNX type {to}"
             raise UnsupportedModel(message)
         return given.astype(dtype)
-    return given if to in FLOATS else cast_whole(node.name, builder, given, to)
+    if to in FLOATS:
+        return given
+    if builder.marks(given).any():
+        message = "a cast of minus infinity to integers"
+        raise UnsupportedModel(message)
+    return cast_whole(node.name, builder, given, to)
 
 
 @reads("Shape", folds=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from verifier.errors import UnsupportedModel
 from verifier.families.example import Example
 from verifier.families.onnx_node import OnnxNode, Operand, axis_of
 from verifier.families.registry import examples, reads
@@ -48,8 +47,8 @@ def read_softmax(node: OnnxNode, builder: Builder) -> Operand:
         fill = np.full(value.shape, 0.0 if log else 1.0)
         return builder.rearrange(node.name, value, np.full(value.shape, -1), fill)
     rows = table.reshape(-1, count)
-    hidden = builder.masked.get(value.number)
-    if hidden is not None and hidden.any():
+    hidden = np.isneginf(builder.marks(value)).reshape(-1)
+    if hidden.any():
         result = _masked(node.name, builder, value, rows, hidden[rows])
     else:
         result = _of_rows(node.name, builder, value, rows, log=log)
@@ -72,14 +71,24 @@ def _of_rows(name: str, builder: Builder, value: Value, rows: np.ndarray, *, log
 def _masked(
     name: str, builder: Builder, value: Value, rows: np.ndarray, hidden: np.ndarray
 ) -> Value:
-    """Rows of which some elements are minus infinity: the softmax of the others, and 0."""
+    """Rows of which some elements are minus infinity: the softmax of the others, and 0.
+
+    Of rows of nothing else there is none.
+    """
     counts = (~hidden).sum(axis=1)
-    if not counts.all():
-        message = "a row of nothing but minus infinity"
-        raise UnsupportedModel(message)
+    result = _of_the_others(name, builder, value, rows, hidden)
+    none = np.broadcast_to(np.where(counts == 0, np.nan, 0.0)[:, None], rows.shape)
+    builder.mark(result, none.reshape(-1))
+    return result
+
+
+def _of_the_others(
+    name: str, builder: Builder, value: Value, rows: np.ndarray, hidden: np.ndarray
+) -> Value:
+    counts = (~hidden).sum(axis=1)
     index, fill, start = np.full(rows.shape, -1), np.zeros(rows.shape), 0
     parts = []
-    for count in np.unique(counts):
+    for count in np.unique(counts[counts > 0]):
         where = np.flatnonzero(counts == count)
         kept = ~hidden & (counts == count)[:, None]
         if count == 1:

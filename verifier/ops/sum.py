@@ -192,20 +192,33 @@ def read_mean(node: OnnxNode, builder: Builder) -> Operand:
 
 @reads("Add", folds=True)
 def read_add(node: OnnxNode, builder: Builder) -> Operand:
-    """A + b; a constant b may be minus infinity, as masks are."""
-    left, right = node.operand(0), node.operand(1)
-    if isinstance(left, np.ndarray):
-        left, right = right, left
-    hidden = np.isneginf(right) if isinstance(right, np.ndarray) and _is_float(right) else None
-    if isinstance(left, np.ndarray) or hidden is None or not hidden.any():
-        return add(node.name, builder, left, right)
-    result = add(node.name, builder, left, np.where(hidden, np.zeros((), right.dtype), right))
-    builder.masked[result.number] = np.broadcast_to(hidden, result.shape).reshape(-1)
+    """A + b, either of which may hold minus infinity, as masks do."""
+    operands = [node.operand(0), node.operand(1)]
+    odd = [odd_in(builder, x) for x in operands]
+    if all(isinstance(x, np.ndarray) for x in operands) or not any(x.any() for x in odd):
+        return add(node.name, builder, *operands)
+    left, right = (without(x, marks) for x, marks in zip(operands, odd, strict=True))
+    result = add(node.name, builder, left, right)
+    builder.mark(result, odd[0] + odd[1])
     return result
 
 
-def _is_float(numbers: np.ndarray) -> bool:
-    return numbers.dtype.kind == "f"
+def odd_in(builder: Builder, operand: Operand) -> np.ndarray:
+    """Where an operand is minus infinity, or no number: these there, else 0."""
+    if not isinstance(operand, np.ndarray):
+        return builder.marks(operand)
+    return (
+        np.where(np.isneginf(operand), operand, 0.0)
+        if operand.dtype.kind == "f"
+        else np.zeros(operand.shape)
+    )
+
+
+def without(operand: Operand, odd: np.ndarray) -> Operand:
+    """An operand with 0 for its constants that are odd."""
+    if isinstance(operand, np.ndarray):
+        return np.where(odd != 0, np.zeros((), operand.dtype), operand)
+    return operand
 
 
 @reads("Sub", folds=True)

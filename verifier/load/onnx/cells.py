@@ -20,6 +20,7 @@ from verifier.graph import Graph
 from verifier.graph.passes import simplify
 from verifier.load.onnx import runtime
 from verifier.load.onnx.importer import Imported, import_graph
+from verifier.load.onnx.needed import needed, reads
 from verifier.load.onnx.scope import initialisers
 
 SHAPES = frozenset(("Shape", "Size"))
@@ -151,7 +152,7 @@ class _Trace:
         given = frozenset(i.name for i in proto.graph.input if i.name not in constants)
         depends, varies = set(given), set()
         for node in proto.graph.node:
-            read = set(_reads(node))
+            read = set(reads(node))
             if node.op_type in SHAPES and not node.domain:
                 depends_now = False
             else:
@@ -172,34 +173,20 @@ class _Trace:
         found = dict.fromkeys(name for name in self.outputs if name in pure)
         for node in self.nodes:
             if node.output and node.output[0] in self.depends:
-                found.update(dict.fromkeys(name for name in _reads(node) if name in pure))
+                found.update(dict.fromkeys(name for name in reads(node) if name in pure))
         yield from found
 
     def needed(self, known: tuple[str, ...]) -> tuple[Any, ...]:
         """The nodes that the outputs need where some tensors are known."""
-        wanted, kept = set(self.outputs) - set(known), []
-        for node in reversed(self.nodes):
-            if wanted & set(node.output):
-                kept.append(node)
-                wanted.update(name for name in _reads(node) if name not in known)
-        return tuple(reversed(kept))
+        return needed(self.nodes, self.outputs, known)
 
     def sources(self, name: str) -> set[str]:
         """All tensors that one is computed from."""
         wanted = {name}
         for node in reversed(self.nodes):
             if wanted & set(node.output):
-                wanted.update(_reads(node))
+                wanted.update(reads(node))
         return wanted
-
-
-def _reads(node: Any) -> Iterator[str]:
-    """The tensors that a node reads, those of its subgraphs included."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-            for inner in graph.node:
-                yield from _reads(inner)
 
 
 def _asking(proto: Any, names: tuple[str, ...], *, pruned: bool = False) -> Any:

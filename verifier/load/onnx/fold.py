@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,20 +52,48 @@ def fold(proto: Any, node: OnnxNode) -> tuple[np.ndarray, ...]:
     if node.op_type == "Range":
         start, limit, delta = (float(node.operand(i).reshape(-1)[0]) for i in range(3))
         bounded([max(0, int((limit - start) / (delta or 1.0)))])
-    import onnx
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
-    kept = {name: x for name, x in zip(proto.input, node.inputs, strict=True) if name}
-    none = onnx.TensorProto.UNDEFINED
-    inputs = [helper.make_tensor_value_info(name, none, None) for name in kept]
-    outputs = [helper.make_tensor_value_info(name, none, None) for name in proto.output if name]
-    graph = helper.make_graph([proto], "fold", inputs, outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.opset)])
+    kept = {name: np.asarray(x) for name, x in zip(proto.input, node.inputs, strict=True) if name}
     try:
-        results = ReferenceEvaluator(model).run(None, kept)
+        results = _by_reference(proto, node.opset, kept)
     except Exception as error:
-        message = f"a node of constants that cannot be computed: {type(error).__name__}: {error}"
-        raise UnsupportedModel(message.split("\n", 1)[0]) from None
+        try:
+            results = _by_runtime(proto, node.opset, kept)
+        except (ModelError, KeyError, ValueError):
+            message = (
+                f"a node of constants that cannot be computed: {type(error).__name__}: {error}"
+            )
+            raise UnsupportedModel(message.split("\n", 1)[0]) from None
     computed = iter(np.asarray(x) for x in results)
     return tuple(next(computed) if name else np.zeros(0) for name in proto.output)
+
+
+def _by_reference(proto: Any, opset: int, kept: dict[str, np.ndarray]) -> Sequence[Any]:
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    model = _alone(proto, opset, dict.fromkeys(kept, onnx.TensorProto.UNDEFINED))
+    results: Any = ReferenceEvaluator(model).run(None, kept)
+    return results
+
+
+def _by_runtime(proto: Any, opset: int, kept: dict[str, np.ndarray]) -> Sequence[Any]:
+    """By ONNX Runtime: the reference has not every version of every operator."""
+    from onnx import helper
+
+    from verifier.load.onnx import runtime
+
+    types = {name: int(helper.np_dtype_to_tensor_dtype(x.dtype)) for name, x in kept.items()}
+    names = [name for name in proto.output if name]
+    judge = runtime.session(_alone(proto, opset, types).SerializeToString())
+    return runtime.outputs(judge, names, kept)
+
+
+def _alone(proto: Any, opset: int, types: dict[str, int]) -> Any:
+    """A model of one node."""
+    import onnx
+    from onnx import helper
+
+    inputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in types.items()]
+    outputs = [onnx.ValueInfoProto(name=name) for name in proto.output if name]
+    graph = helper.make_graph([proto], "fold", inputs, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)

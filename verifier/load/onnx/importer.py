@@ -13,6 +13,7 @@ from verifier.errors import ModelError, UnsupportedModel
 from verifier.families.onnx_node import Operand, bounded
 from verifier.graph import Builder, Graph, Value
 from verifier.load.onnx.model import Port
+from verifier.load.onnx.needed import needed, used
 from verifier.load.onnx.scope import DOMAINS, Scope, Shared, initialisers, read_node
 from verifier.load.onnx.sequences import SEQUENCES
 from verifier.load.onnx.subgraphs import SUBGRAPHS
@@ -56,20 +57,23 @@ def import_graph(proto: Any) -> Imported:
         given[0].type.tensor_type.elem_type,
     )
     _refuse_input_types(shared, inputs)
+    results = _results(graph)
+    nodes = _nodes(graph, [info.name for info in results])
     infos = (*graph.value_info, *graph.output)
     declared = {info.name: _dims(info) for info in infos}
     scope = Scope(
         shared,
         opset,
         constants=initialisers(graph),
+        used=used(nodes, [info.name for info in results]),
         declared={name: dims for name, dims in declared.items() if dims is not None},
     )
     _split_inputs(scope, inputs)
-    for node in graph.node:
+    for node in nodes:
         read_node(scope, node)
     if shared.unsupported:
         raise UnsupportedModel(_complaint(shared.unsupported))
-    return _finish(scope, proto, inputs)
+    return _finish(scope, results, inputs)
 
 
 def _port(info: Any) -> Port:
@@ -119,15 +123,34 @@ def _complaint(unsupported: list[tuple[str, str, str]]) -> str:
     return f"no bound rules for: {'; '.join(parts)}; need {REMEDY}"
 
 
-def _finish(scope: Scope, proto: Any, inputs: tuple[Port, ...]) -> Imported:
+def _results(graph: Any) -> list[Any]:
+    """The outputs that are numbers: texts, such as the names of classes, are left out."""
+    from onnx import TensorProto
+
+    kept = [i for i in graph.output if i.type.tensor_type.elem_type != TensorProto.STRING]
+    if not kept:
+        message = "no output holds numbers"
+        raise UnsupportedModel(message)
+    return kept
+
+
+def _nodes(graph: Any, results: list[str]) -> list[Any]:
+    """All nodes but those that only outputs need which are left out."""
+    others = [info.name for info in graph.output if info.name not in results]
+    kept = {name for node in needed(graph.node, results) for name in node.output}
+    theirs = {name for node in needed(graph.node, others) for name in node.output} - kept
+    return [node for node in graph.node if not theirs.intersection(node.output)]
+
+
+def _finish(scope: Scope, results: list[Any], inputs: tuple[Port, ...]) -> Imported:
     builder, operands, outputs = scope.shared.builder, [], []
-    for info in proto.graph.output:
+    for info in results:
         operand = scope.lookup("the network's output", info.name)
         if not isinstance(operand, (Value, np.ndarray)):
             message = f"output {info.name!r} is a sequence, or nothing; need arrays"
             raise UnsupportedModel(message)
-        if isinstance(operand, Value) and operand.number in builder.masked:
-            message = f"output {info.name!r} holds minus infinity, need finite numbers"
+        if isinstance(operand, Value) and operand.number in builder.odd:
+            message = f"output {info.name!r} holds minus infinity or NaN, need finite numbers"
             raise UnsupportedModel(message)
         kind = info.type.tensor_type.elem_type
         dtype = np.dtype(FLOATS.get(kind) or OTHERS.get(kind) or np.float32)

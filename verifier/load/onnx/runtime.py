@@ -28,11 +28,14 @@ def runtime_session(model: Model) -> Any:
     return _SESSIONS[model]
 
 
-def session(data: bytes) -> Any:
-    """An ``InferenceSession`` for a serialised model."""
+def session(data: bytes, *, fused: bool = True) -> Any:
+    """An ``InferenceSession`` for a serialised model; ``fused``: with the default optimisations."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if not fused:
+        level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.graph_optimization_level = level
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -42,10 +45,11 @@ def session(data: bytes) -> Any:
         raise _refused(error) from None
 
 
-def run(model: Model, x: np.ndarray) -> np.ndarray:
+def run(model: Model, x: np.ndarray, *, fused: bool = True) -> np.ndarray:
     """The network's outputs ``[points, m]`` in float64 at flat points ``[points, n]``.
 
-    Points are rounded to the inputs' types and run one by one: the file's shapes are kept.
+    Points are rounded to the inputs' types and run one by one: the file's shapes are kept. Not
+    ``fused``, every node is computed as ONNX says, and none together with others.
 
     Raises:
         ModelError: ONNX Runtime refuses the model or fails on it.
@@ -55,10 +59,10 @@ def run(model: Model, x: np.ndarray) -> np.ndarray:
         pieces, start = [], 0
         for part in model.parts:
             size = sum(port.size for port in part.inputs)
-            pieces.append(run(part, np.asarray(x)[:, start : start + size]))
+            pieces.append(run(part, np.asarray(x)[:, start : start + size], fused=fused))
             start += size
         return np.concatenate(pieces, axis=1)
-    judge = runtime_session(model)
+    judge = runtime_session(model) if fused else session(model.data, fused=False)
     names = [port.name for port in model.outputs]
     rows = [_flat(outputs(judge, names, model.feeds(point))) for point in np.asarray(x)]
     expected = sum(port.size for port in model.outputs)
@@ -69,7 +73,7 @@ def run(model: Model, x: np.ndarray) -> np.ndarray:
     return np.stack(rows) if rows else np.zeros((0, expected))
 
 
-def outputs(judge: Any, names: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+def outputs(judge: Any, names: Sequence[str], feeds: dict[str, np.ndarray]) -> list[Any]:
     """The named outputs for one set of inputs."""
     try:
         return judge.run(list(names), feeds)
@@ -77,8 +81,15 @@ def outputs(judge: Any, names: Sequence[str], feeds: dict[str, np.ndarray]) -> l
         raise _refused(error) from None
 
 
-def _flat(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.asarray(a, dtype=np.float64).reshape(-1) for a in arrays])
+def _flat(arrays: Sequence[Any]) -> np.ndarray:
+    return np.concatenate([_numbers(a).reshape(-1) for a in arrays])
+
+
+def _numbers(output: Any) -> np.ndarray:
+    """An array; of maps from classes to numbers the numbers, in the order of the classes."""
+    if isinstance(output, list) and all(isinstance(row, dict) for row in output):
+        output = [[row[key] for key in sorted(row)] for row in output]
+    return np.asarray(output, dtype=np.float64)
 
 
 def _refused(error: Exception) -> ModelError:

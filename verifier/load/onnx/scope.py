@@ -13,14 +13,22 @@ from verifier.families.onnx_node import OnnxNode
 from verifier.families.registry import Entry, readers
 from verifier.graph import Builder, Value
 from verifier.load.onnx import fold, functions, read
+from verifier.load.onnx.needed import used
 from verifier.load.onnx.schema import require_form
 from verifier.ops.shapes import FLOATS
 
 DOMAINS = ("", "ai.onnx")
 MASKS = frozenset(("Add", "Concat", "Equal", "Greater", "Less", "Pad", "Sub"))
 """Operators that infinite constants reach as attention masks."""
-MASK_READERS = frozenset(("Cast", "Identity", "Reshape", "Softmax", "Squeeze", "Unsqueeze"))
-"""Operators that may read a value of which some elements are minus infinity."""
+MOVERS = frozenset(
+    (
+        *("Cast", "CastLike", "Expand", "Flatten", "Gather", "Identity", "IsInf", "IsNaN"),
+        *("Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"),
+    )
+)
+"""Operators that may read a value of which some elements are no numbers."""
+MASK_READERS = frozenset(("Add", "Softmax"))
+"""Operators that may also read minus infinity."""
 INFINITE_ALLOWED = frozenset(("Clip", "Min", "Max", "Where"))
 """Operators that may read an infinite constant: as a bound that is none, or to leave it out."""
 BROKEN = (ValueError, TypeError, IndexError, ArithmeticError)
@@ -66,6 +74,8 @@ class Scope:
     """Values of the graph, constants, lists of these, None for what is left out."""
     constants: dict[str, Any] = field(default_factory=dict)
     declared: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
+    used: frozenset[str] = frozenset()
+    """Tensors that are outputs, or that some node reads."""
     attributes: dict[str, Any] = field(default_factory=dict)
     """Those that the caller of a function gives it, as protocol buffers."""
 
@@ -92,7 +102,7 @@ class Scope:
     def inner(self, label: str, graph: Any, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """The outputs of a subgraph, which sees the names of this scope."""
         child = Scope(self.shared, self.opset, f"{self.prefix}{label}/", self, self._deeper(label))
-        child.attributes = self.attributes
+        child.attributes, child.used = self.attributes, self.used
         child.constants = initialisers(graph)
         for info, tensor in zip(graph.input, inputs, strict=True):
             child.bind(info.name, tensor)
@@ -105,6 +115,7 @@ class Scope:
             self.shared, opset or self.opset, f"{self.prefix}{label}/", None, self._deeper(label)
         )
         child.attributes = {a.name: a for a in (*body.attribute_proto, *node.attribute)}
+        child.used = used(body.node, body.output)
         child.tensors = dict.fromkeys(body.input)
         for name, tensor in zip(body.input, inputs, strict=False):
             child.bind(name, tensor)
@@ -159,12 +170,14 @@ def _results(
     """The outputs of a node; None where it reads what could not be read."""
     if any(isinstance(x, Unread) for x in operands):
         return None if _has_rule(scope, proto) else _refused(scope, proto.op_type, label)
-    _refuse_masked(scope.shared.builder, proto, operands)
+    _refuse_odd(scope.shared.builder, proto, operands)
     body = scope.shared.functions.get((proto.domain, proto.op_type))
     if body is not None:
         return scope.call(label, proto, body, operands)
     if proto.domain not in DOMAINS:
-        return _refused(scope, f"{proto.op_type} of domain {proto.domain!r}", label)
+        if _rule(proto) not in readers():
+            return _refused(scope, f"{proto.op_type} of domain {proto.domain!r}", label)
+        return _operator(scope, proto, label, operands)
     require_form(proto, scope.opset)
     if proto.op_type in scope.shared.structural:
         return scope.shared.structural[proto.op_type](scope, proto, label, operands)
@@ -174,11 +187,18 @@ def _results(
     return _operator(scope, proto, label, operands)
 
 
+def _rule(proto: Any) -> str:
+    """The name of an operator in the registry, before it its domain where it has one."""
+    if "." in proto.op_type:
+        return ""  # Which would pass for a domain.
+    return proto.op_type if proto.domain in DOMAINS else f"{proto.domain}.{proto.op_type}"
+
+
 def _has_rule(scope: Scope, proto: Any) -> bool:
     """Might the operator be read, if what it reads were?"""
     if (proto.domain, proto.op_type) in scope.shared.functions or proto.domain not in DOMAINS:
         return True
-    if proto.op_type in readers() or proto.op_type in scope.shared.structural:
+    if _rule(proto) in readers() or proto.op_type in scope.shared.structural:
         return True
     return functions.defined(proto.op_type)
 
@@ -186,7 +206,7 @@ def _has_rule(scope: Scope, proto: Any) -> bool:
 def _operator(
     scope: Scope, proto: Any, label: str, operands: tuple[Any, ...]
 ) -> tuple[Any, ...] | None:
-    entry = readers().get(proto.op_type)
+    entry = readers().get(_rule(proto))
     foldable = all(x is None or isinstance(x, np.ndarray) for x in operands)
     if entry is None and not foldable:
         return _by_definition(scope, proto, label, operands)
@@ -195,7 +215,8 @@ def _operator(
         message = "an output that is left out; name all of them"
         raise UnsupportedModel(message)
     attributes = {a.name: read.attribute(a) for a in proto.attribute}
-    outputs = max((i for i, name in enumerate(proto.output, start=1) if name), default=1)
+    wanted = set(proto.output) if proto.op_type == "Split" else scope.used
+    outputs = max((i for i, name in enumerate(proto.output, start=1) if name in wanted), default=1)
     name = scope.prefix + label
     node = OnnxNode(proto.op_type, name, scope.opset, attributes, operands, outputs)
     if node.op_type == "Constant":
@@ -211,7 +232,9 @@ def _read(scope: Scope, proto: Any, node: OnnxNode, entry: Entry | None) -> tupl
     if entry is None:
         return fold.fold(proto, node)
     results = entry.read(node, scope.shared.builder)
-    return results if isinstance(results, tuple) else (results,)
+    results = results if isinstance(results, tuple) else (results,)
+    # Arithmetic of NumPy makes plain numbers of arrays without axes.
+    return tuple(np.asarray(x) if isinstance(x, np.generic) else x for x in results)
 
 
 def _by_definition(
@@ -236,11 +259,15 @@ def _refused(scope: Scope, operator: str, label: str) -> None:
     scope.shared.unsupported.append((operator, scope.prefix + label, ""))
 
 
-def _refuse_masked(builder: Builder, proto: Any, operands: tuple[Any, ...]) -> None:
-    if proto.op_type in MASK_READERS and proto.domain in DOMAINS:
-        return
+def _refuse_odd(builder: Builder, proto: Any, operands: tuple[Any, ...]) -> None:
     for name, operand in zip(proto.input, operands, strict=True):
-        if isinstance(operand, Value) and operand.number in builder.masked:
+        odd = builder.odd.get(operand.number) if isinstance(operand, Value) else None
+        if odd is None or (proto.op_type in MOVERS and proto.domain in DOMAINS):
+            continue
+        if np.isnan(odd).any():
+            message = f"a softmax of nothing but minus infinity in {name!r}, need a mask of -1e9"
+            raise UnsupportedModel(message)
+        if proto.op_type not in MASK_READERS or proto.domain not in DOMAINS:
             message = f"minus infinity in {name!r}, which only Softmax may read"
             raise UnsupportedModel(message)
 
@@ -271,6 +298,8 @@ def _check_shape(scope: Scope, node: str, name: str, result: Any) -> None:
     declared = scope.declared.get(name)
     if declared is None or not isinstance(result, (Value, np.ndarray)):
         return
+    if all(d is None for d in declared):
+        return  # Converters leave even the number of axes wrong then.
     shape = tuple(result.shape)
     fits = len(shape) == len(declared) and all(
         d is None or d == n for d, n in zip(declared, shape, strict=True)

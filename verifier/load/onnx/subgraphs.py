@@ -9,8 +9,10 @@ import numpy as np
 
 from verifier.errors import ModelError, UnsupportedModel
 from verifier.families.onnx_node import axis_of, move
+from verifier.graph import Value
 from verifier.load.onnx import read
 from verifier.load.onnx.scope import Scope, Unread
+from verifier.ops.logic import mix
 from verifier.ops.shapes import FLOATS, OTHERS
 from verifier.ops.sum import concatenate
 
@@ -37,10 +39,29 @@ def known(operand: Any, what: str) -> int:
 
 
 def read_if(scope: Scope, proto: Any, label: str, operands: tuple[Any, ...]) -> Results:
-    """The branch that a constant condition chooses."""
+    """The branch that a constant condition chooses; both, mixed, where it is computed."""
     given = attributes(proto)
+    if isinstance(operands[0], Value):
+        return _mixed(scope, given, label, operands[0])
     branch = "then_branch" if known(operands[0], "a condition") else "else_branch"
     return scope.inner(label, given[branch], ())
+
+
+def _mixed(scope: Scope, given: dict[str, Any], label: str, condition: Value) -> Results:
+    """What two branches compute, each where it is chosen: arrays of equal shapes."""
+    before = len(scope.shared.unsupported)
+    sides = [scope.inner(f"{label}/{b}", given[f"{b}_branch"], ()) for b in ("then", "else")]
+    if len(scope.shared.unsupported) > before:
+        return None
+    results = []
+    for i, (yes, no) in enumerate(zip(*sides, strict=True)):
+        arrays = all(isinstance(x, (Value, np.ndarray)) for x in (yes, no))
+        if condition.size != 1 or not arrays or tuple(yes.shape) != tuple(no.shape):
+            message = "a condition that depends on the input, and branches of different shapes"
+            raise UnsupportedModel(message)
+        name = f"{scope.prefix}{label}/{i}"
+        results.append(mix(name, scope.shared.builder, condition.reshape(()), (yes, no)))
+    return tuple(results)
 
 
 def read_loop(scope: Scope, proto: Any, label: str, operands: tuple[Any, ...]) -> Results:
