@@ -55,7 +55,7 @@ def read_softmax(node: OnnxNode, builder: Builder) -> Operand:
     back = np.empty(value.size, dtype=np.int64)
     back[places] = np.arange(value.size)
     result = builder.rearrange(f"{node.name}/order", result, back.reshape(value.shape))
-    if hidden is None:
+    if not hidden.any():
         builder.ordered[result.number] = value, back // count
     return result
 
