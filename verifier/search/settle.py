@@ -8,7 +8,7 @@ often a small one, and a search over that part's signs is complete.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,8 +29,8 @@ from verifier.tensors import Array, single_precision
 
 log = logging.getLogger(__name__)
 
-MOST_SUBPROBLEMS = 2000
-"""A neuron that takes more is left as it is."""
+MOST_SUBPROBLEMS = (200, 4000)
+"""How many a neuron may take, at first and once all others have had their turn."""
 SLIGHT = 1e-6
 """How far from the jump a neuron must be, as a share of its magnitude."""
 SETTLED_AT_ONCE = 32
@@ -56,16 +56,15 @@ class Settler:
         """
         settled = 0
         values = self.enclosure.graph.values(point)
-        for value, neurons in self._waiting():
-            here = self.enclosure.graph.xp.numpy(values[value])[0]
-            for start in range(0, len(neurons), SETTLED_AT_ONCE):
-                some = neurons[start : start + SETTLED_AT_ONCE].tolist()
-                signs = [1.0 if here[n] > 0 else -1.0 for n in some]
-                asked = list(zip(some, signs, strict=True))
-                least = self.workers.map(partial(self._least, value), asked)
-                settled += self._narrow(value, some, signs, least)
-                if enough():
-                    return settled
+        for most in MOST_SUBPROBLEMS:
+            for value, neurons in self._waiting():
+                here = self.enclosure.graph.xp.numpy(values[value])[0]
+                for some in _groups(neurons):
+                    asked = [(n, 1.0 if here[n] > 0 else -1.0) for n in some]
+                    least = self.workers.map(partial(self._least, value, most), asked)
+                    settled += self._narrow(value, asked, least)
+                    if enough():
+                        return settled
         return settled
 
     def _waiting(self) -> list[tuple[int, np.ndarray]]:
@@ -84,8 +83,8 @@ class Settler:
             result.append((value, neurons[np.argsort(lack, kind="stable")]))
         return result
 
-    def _least(self, value: int, asked: tuple[int, float]) -> float:
-        """A positive lower bound of ``sign * neuron``, or 0."""
+    def _least(self, value: int, most: int, asked: tuple[int, float]) -> float:
+        """A positive lower bound of ``sign * neuron``, or 0, by at most so many subproblems."""
         neuron, sign = asked
         xp = self.enclosure.graph.xp
         index = np.array([neuron])
@@ -101,9 +100,9 @@ class Settler:
         thresholds = xp.doubles(xp.full((1,), least))
         settings = (self.bounds, self.settings)
         problem = NeuronProblem.of(root, objective, thresholds, settings, reducer)
-        return least if least > 0 and self._search(problem) else 0.0
+        return least if least > 0 and self._search(problem, most) else 0.0
 
-    def _search(self, problem: NeuronProblem) -> bool:
+    def _search(self, problem: NeuronProblem, most: int) -> bool:
         """Is the problem's one row positive everywhere?"""
         xp = problem.root.graph.xp
         tree, none = ProofTree(xp, 1), xp.ints(xp.zeros(1))
@@ -114,26 +113,32 @@ class Settler:
             done += len(batch)
             found = bound_neurons(problem, batch, steps, alone)
             steps = self.bounds.split_steps
-            if len(found.exhausted) or done > MOST_SUBPROBLEMS:
+            if len(found.exhausted) or done > most:
                 return False
             if len(found.open) == 0:
                 return True
             batch = split_neurons(problem, found.open, tree)
 
     def _narrow(
-        self, value: int, neurons: Sequence[int], signs: Sequence[float], least: Sequence[float]
+        self, value: int, asked: Sequence[tuple[int, float]], least: Sequence[float]
     ) -> int:
         """Cut the boxes of the settled ones; how many they are."""
         box = self.enclosure.boxes[value]
         xp = self.enclosure.graph.xp
         lower, upper = xp.copy(box.lower), xp.copy(box.upper)
-        for neuron, sign, bound in zip(neurons, signs, least, strict=True):
+        for (neuron, sign), bound in zip(asked, least, strict=True):
             if bound > 0 and sign > 0:
                 lower[0, neuron] = bound
             elif bound > 0:
                 upper[0, neuron] = -bound
         self.enclosure.boxes[value] = Box(lower, upper)
         return sum(bound > 0 for bound in least)
+
+
+def _groups(neurons: np.ndarray) -> Iterator[list[int]]:
+    """Some at a time."""
+    for start in range(0, len(neurons), SETTLED_AT_ONCE):
+        yield neurons[start : start + SETTLED_AT_ONCE].tolist()
 
 
 def _jumps(operator: object) -> bool:
