@@ -54,18 +54,22 @@ class Settler:
         ``point`` ([1, n]) is in the region: a neuron can only be settled on the side where it is
         there.
         """
-        settled = 0
-        values = self.enclosure.graph.values(point)
+        settled, values = 0, self.enclosure.graph.values(point)
+        for most, value, some in self._groups():
+            here = self.enclosure.graph.xp.numpy(values[value])[0]
+            asked = [(n, 1.0 if here[n] > 0 else -1.0) for n in some]
+            least = self.workers.map(partial(self._least, value, most), asked)
+            settled += self._narrow(value, asked, least)
+            if enough():
+                break
+        return settled
+
+    def _groups(self) -> Iterator[tuple[int, int, list[int]]]:
+        """Limits of subproblems, and some neurons of a value that are to be settled within them."""
         for most in MOST_SUBPROBLEMS:
             for value, neurons in self._waiting():
-                here = self.enclosure.graph.xp.numpy(values[value])[0]
-                for some in _groups(neurons):
-                    asked = [(n, 1.0 if here[n] > 0 else -1.0) for n in some]
-                    least = self.workers.map(partial(self._least, value, most), asked)
-                    settled += self._narrow(value, asked, least)
-                    if enough():
-                        return settled
-        return settled
+                for start in range(0, len(neurons), SETTLED_AT_ONCE):
+                    yield most, value, neurons[start : start + SETTLED_AT_ONCE].tolist()
 
     def _waiting(self) -> list[tuple[int, np.ndarray]]:
         """The values that jumping operators read, and their unstable neurons, easiest first."""
@@ -133,12 +137,6 @@ class Settler:
                 upper[0, neuron] = -bound
         self.enclosure.boxes[value] = Box(lower, upper)
         return sum(bound > 0 for bound in least)
-
-
-def _groups(neurons: np.ndarray) -> Iterator[list[int]]:
-    """Some at a time."""
-    for start in range(0, len(neurons), SETTLED_AT_ONCE):
-        yield neurons[start : start + SETTLED_AT_ONCE].tolist()
 
 
 def _jumps(operator: object) -> bool:
