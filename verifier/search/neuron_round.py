@@ -49,13 +49,9 @@ def _bound_reduced(
 ) -> NeuronRound:
     """Sweep the reduced network in single precision; what it closes is sealed on the graph."""
     xp, fast, count = problem.root.graph.xp, net.xp, len(batch)
-    found = _sweep(problem, net, batch, effort)
-    margin = fast.maximum(fast.astype_double(found.least), batch.margin)
-    margin = fast.where(fast.function("isnan", margin), batch.margin, margin)
-    batch = replace(batch, tilts=found.tilt[:, None], weight=found.weight, margin=margin)
-    batch = replace(batch, branch=_branch_reduced(problem, net, batch, found.passed))
-    proved = fast.nonzero(found.proved > 0)[0]
-    sealed, records = _seal(problem, batch[proved], effort[1])
+    batch, found = _swept(problem, net, batch, effort)
+    margin, proved = batch.margin, fast.nonzero(found.proved > 0)[0]
+    sealed, records = seal_patterns(problem, batch[proved], effort[1])
     # What single precision takes for closed, but the seal does not, stays open.
     margin = fast.where(margin > 0, margin * 0, margin)
     closed = fast.bools(fast.zeros(count))
@@ -73,6 +69,26 @@ def _bound_reduced(
     )
 
 
+def propose(
+    problem: NeuronProblem, net: Reduced, batch: SignPatterns, effort: tuple[int, Workers]
+) -> tuple[SignPatterns, SignPatterns]:
+    """What single precision takes for closed, to be sealed, and what it leaves open."""
+    batch, found = _swept(problem, net, batch, effort)
+    closed = found.proved > 0
+    return batch[net.xp.nonzero(closed)[0]], batch[net.xp.nonzero(~closed)[0]]
+
+
+def _swept(
+    problem: NeuronProblem, net: Reduced, batch: SignPatterns, effort: tuple[int, Workers]
+) -> tuple[SignPatterns, Swept]:
+    """A batch with the multipliers, margins and next splits that sweeps give it."""
+    fast, found = net.xp, _sweep(problem, net, batch, effort)
+    margin = fast.maximum(fast.astype_double(found.least), batch.margin)
+    margin = fast.where(fast.function("isnan", margin), batch.margin, margin)
+    batch = replace(batch, tilts=found.tilt[:, None], weight=found.weight, margin=margin)
+    return replace(batch, branch=_branch_reduced(problem, net, batch, found.passed)), found
+
+
 def _sweep(
     problem: NeuronProblem, net: Reduced, batch: SignPatterns, effort: tuple[int, Workers]
 ) -> Swept:
@@ -83,7 +99,7 @@ def _sweep(
     return sweep_in_parts(net, patterns, ascent, effort[1].map)
 
 
-def _seal(
+def seal_patterns(
     problem: NeuronProblem, batch: SignPatterns, workers: Workers
 ) -> tuple[Array, list[Chosen]]:
     """Which subproblems are closed for certain, and the multipliers that do it."""

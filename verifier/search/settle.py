@@ -20,8 +20,8 @@ from verifier.bounds.reduced import Reducer, is_reducible
 from verifier.bounds.tiles import Tile
 from verifier.certify import ProofTree
 from verifier.families import Nonlinear
-from verifier.search.neuron_round import bound_neurons
-from verifier.search.neuron_split import NeuronProblem, split_neurons
+from verifier.search.neuron_round import propose, seal_patterns
+from verifier.search.neuron_split import NeuronProblem, SignPatterns, split_neurons
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
@@ -108,20 +108,23 @@ class Settler:
 
     def _search(self, problem: NeuronProblem, most: int) -> bool:
         """Is the problem's one row positive everywhere?"""
-        xp = problem.root.graph.xp
+        xp, net = problem.root.graph.xp, problem.reduced
+        if net is None:
+            return False
         tree, none = ProofTree(xp, 1), xp.ints(xp.zeros(1))
         batch, steps, done = problem.roots(none, none), self.bounds.objective_steps, 0
-        alone = Workers(xp)
-        while True:
+        alone, closed = Workers(xp), list[SignPatterns]()
+        while len(batch):
             self.bounds.check_time()
             done += len(batch)
-            found = bound_neurons(problem, batch, steps, alone)
-            steps = self.bounds.split_steps
-            if len(found.exhausted) or done > most:
+            proved, left = propose(problem, net, batch, (steps, alone))
+            closed.append(proved)
+            if done > most or bool((left.branch < 0).any()):
                 return False
-            if len(found.open) == 0:
-                return True
-            batch = split_neurons(problem, found.open, tree)
+            batch, steps = split_neurons(problem, left, tree), self.bounds.split_steps
+        # Sealed all at once: many small sweeps of the graph cost more than the search.
+        sealed, _ = seal_patterns(problem, SignPatterns.cat(closed, problem.xp), alone)
+        return bool(sealed.all())
 
     def _narrow(
         self, value: int, asked: Sequence[tuple[int, float]], least: Sequence[float]
