@@ -11,7 +11,6 @@ from tests.checker.layers import Layer, Layers, dot, enclose, vector
 from verifier.checker import bounds
 from verifier.checker.affine import Affine, Dense, Sparse
 from verifier.checker.arithmetic import Arithmetic
-from verifier.checker.atoms import Pair, Piecewise
 from verifier.checker.bounds import Enclosure, Rows
 from verifier.checker.network import Network
 from verifier.checker.tensors import Node
@@ -143,31 +142,6 @@ def test_slopes_that_cancel_pay_for_what_their_rounding_lets_through():
     assert lines.below[0, 0] == 0 < lines.above[0, 0]
     lost = (lines.rest + lines.gap - laden.rest - laden.gap)[0, 0]
     assert lost > 1e290 * 2.0**-53 * lines.above[0, 0]
-
-
-class Apart(Piecewise):
-    """phi(x) = 0, with lines of very different slopes: any are sound."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda x: 0 * x, [], 1.0)
-
-    def lines(self, lower: np.ndarray, upper: np.ndarray) -> Pair:
-        return np.full_like(lower, 1.1 * 2.0**-53), np.full_like(lower, 1.0)
-
-
-def test_rounding_a_multiplier_is_charged_by_the_steeper_line():
-    """The lower slope is the sum of two halves, and rounds to 1.5 * 2^-53."""
-    network = Network((Node("v", Apart(), (0,)),), (1, 1), 1, ("float32",), True)
-    enclosure = Enclosure(network, FLOAT, False, [0 * ONE], [ONE])
-    enclosure.relax(enclosure.step())
-    form, _ = enclosure.bound(Rows({1: ONE}, np.zeros(1), owners(1)))
-    assert form.coefficients[0, 0] > 1.1 * 2.0**-53
-    assert Fraction(form.coefficients[0, 0]) + Fraction(form.constant[0]) <= 0
-    lines = enclosure.lines[1]
-    assert Fraction((lines.rest + lines.gap)[0, 0]) <= -Fraction(form.coefficients[0, 0])
-    row = -form.coefficients
-    least = enclosure.least(Rows({1: ONE, 0: row}, np.zeros(1), owners(1)))
-    assert Fraction(least[0]) <= Fraction(row[0, 0])
 
 
 # ----------------------------------------------------------------------- inputs that hardly move
