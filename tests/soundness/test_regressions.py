@@ -92,3 +92,42 @@ def test_an_input_fixed_between_two_floats_is_refuted_over_the_reals(tmp_path: P
 def test_a_network_of_no_work_is_decided(tmp_path: Path):
     model = chain(tmp_path, [("Add", ["-", "c"])], {"c": np.zeros(1, dtype=np.float32)})
     assert isinstance(decide(model, ("0", "0.25"), "(>= Y_0 0.9)"), Verified)
+
+
+BELOW_ONE = "0.99999999999999999999"
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        f"(and (>= X_0 {BELOW_ONE}) (<= X_0 {BELOW_ONE}))",
+        f"(or (and (>= X_0 1) (<= X_0 1)) (and (>= X_0 {BELOW_ONE}) (<= X_0 {BELOW_ONE})))",
+        f"(or (and (>= X_0 5) (<= X_0 5)) (and (>= X_0 {BELOW_ONE}) (<= X_0 {BELOW_ONE})))",
+        f"(or (and (>= X_0 1) (<= X_0 1)) (and (>= X_0 {BELOW_ONE}) (<= X_0 1)))",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_decimal_just_below_a_whole_number_is_not_that_number(
+    tmp_path: Path, size: int, fixed: str
+):
+    """Its nearest double is 1, but its floor is 0; whether it is all of the input or part of it."""
+    constants = {"s": np.array([0]), "m": np.array([1]), "e": np.array([2])}
+    nodes = [
+        helper.make_node("Slice", ["x", "s", "m", "m"], ["a"]),
+        helper.make_node("Floor", ["a"], ["f" if size == 2 else "y"]),
+    ]
+    if size == 2:
+        nodes.append(helper.make_node("Slice", ["x", "m", "e", "m"], ["b"]))
+        nodes.append(helper.make_node("Add", ["f", "b"], ["y"]))
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (
+        ("x", [1, size]), ("y", [1, 1]))]  # fmt: skip
+    stored = [numpy_helper.from_array(v, k) for k, v in constants.items()]
+    graph = helper.make_graph(nodes, "floor", ports[:1], ports[1:], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path, prop = tmp_path / "model.onnx", tmp_path / "property.vnnlib"
+    onnx.save(model, path)
+    lines = [f"(declare-const X_{i} Real)" for i in range(size)] + ["(declare-const Y_0 Real)"]
+    lines += [f"(assert {fixed})", "(assert (<= Y_0 0.5))"]
+    lines += ["(assert (and (>= X_1 0) (<= X_1 0.25)))"] * (size == 2)
+    prop.write_text("\n".join(lines))
+    assert not isinstance(verify(path, prop, timeout=2.0).verdict, Verified)

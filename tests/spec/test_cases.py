@@ -258,6 +258,9 @@ def test_sides_move_outward_where_the_number_in_the_file_is_no_double():
     assert inner.upper.tolist() == [[0.1, 0.5, 0.3]]
     assert outer.lower.tolist() == [[np.nextafter(-0.1, -1), -0.5, 0.3]]
     assert outer.upper.tolist() == [[np.nextafter(0.1, 1), 0.5, 0.3]]
+    wide = reduced.take(0, 1, wide=True)
+    assert wide.lower.tolist() == [[*outer.lower[0, :2], np.nextafter(0.3, 0)]]
+    assert wide.upper.tolist() == [[*outer.upper[0, :2], np.nextafter(0.3, 1)]]
     assert inner.bounds.tolist() == [[0.75, 0.7]]  # by coefficients: Y_1 comes first
     assert outer.bounds.tolist() == [[0.75, np.nextafter(0.7, 1)]]
     assert reduced.free.tolist() == [True, True, False]
@@ -271,6 +274,9 @@ def test_outward_boxes_contain_the_interval_of_the_file(sides):
     if batch.lower[0, 0] < batch.upper[0, 0]:
         assert Fraction(float(batch.lower[0, 0])) <= low
         assert Fraction(float(batch.upper[0, 0])) >= high
+    wide = cases(text).take(0, 1, wide=True)
+    assert Fraction(float(wide.lower[0, 0])) <= low
+    assert Fraction(float(wide.upper[0, 0])) >= high
 
 
 def test_too_many_ways_to_be_unsafe_are_refused():

@@ -133,6 +133,8 @@ class Convolution(Affine):
             dilation=self.dilations,
             groups=self.groups,
         )
+        if any(b >= n for b, n in zip(begin, full.shape[2:], strict=True)):
+            return (self.xp.zeros(count, self.sizes[0]),)  # no window leaves the padding
         # The full correlation covers the padded input from its first cell: cut or extend it.
         around: list[int] = []
         for i in reversed(range(half)):

@@ -53,15 +53,19 @@ class Cases:
     def __len__(self) -> int:
         return len(self._product)
 
-    def take(self, start: int, stop: int, *, nearest: bool = False) -> CaseBatch:
+    def take(
+        self, start: int, stop: int, *, nearest: bool = False, wide: bool = False
+    ) -> CaseBatch:
         """The cases start .. stop - 1, rounded outward, or to the doubles nearest to the file.
 
         Rounded outward, a bound moves by one unit in the last place where the file's number may not
-        be a double; a box side of one number stays one number.
+        be a double; a box side of one number stays one number, unless all are to be ``wide``.
         """
         alternatives = self._product.alternatives(np.arange(start, stop))
         sides = self._product.sides(alternatives)
-        lower, upper = (sides.nearest_lower, sides.nearest_upper) if nearest else sides.outward()
+        lower, upper = (sides.lower, sides.upper) if wide else sides.outward()
+        if nearest:
+            lower, upper = sides.nearest_lower, sides.nearest_upper
         bounds = np.zeros((stop - start, len(self.rows.clause)))
         for columns, alternative in zip(self._columns, alternatives, strict=True):
             source = columns.nearest if nearest else columns.bounds

@@ -106,8 +106,8 @@ class Problem:
         return tensor, self.whole.size(larger), self.crop.places[larger]
 
     def take(self, start: int, stop: int) -> CaseBatch:
-        """Some cases over the free inputs, their boxes rounded outward."""
-        batch = self.cases.take(start, stop)
+        """Some cases over the free inputs, their boxes rounded outward, points as well."""
+        batch = self.cases.take(start, stop, wide=True)
         return CaseBatch(batch.lower[:, self.free], batch.upper[:, self.free], batch.bounds)
 
     @cached_property
@@ -117,27 +117,27 @@ class Problem:
             return int(self.cases.free.sum())
         most, step = 0, max(1, COMPARED_ELEMENTS // len(self.cases.free))
         for start in range(0, len(self.cases), step):
-            batch = self.take(start, min(start + step, len(self.cases)))
-            most = max(most, int((batch.upper > batch.lower).sum(1).max()))
+            batch = self.cases.take(start, min(start + step, len(self.cases)))
+            most = max(most, int((batch.upper > batch.lower)[:, self.free].sum(1).max()))
         return most
 
 
 def _exact(cases: Cases, which: np.ndarray) -> bool:
     """Are these fixed inputs just the doubles that they were read as, in the first case?"""
-    outward = cases.take(0, 1)
+    outward = cases.take(0, 1, wide=True)
     return bool((outward.lower == outward.upper)[0, which].all())
 
 
 def _differing(cases: Cases, n_inputs: int) -> np.ndarray:
-    """Which inputs have different lower bounds in different cases: bool [n_inputs]."""
+    """Which inputs have different bounds in different cases: bool [n_inputs]."""
     differs = np.zeros(n_inputs, dtype=bool)
     if len(cases) < 2:
         return differs
-    first = cases.take(0, 1).lower[0]
+    first = cases.take(0, 1, wide=True)
     step = max(1, COMPARED_ELEMENTS // n_inputs)
     for start in range(0, len(cases), step):
-        batch = cases.take(start, min(start + step, len(cases)))
-        differs |= (batch.lower != first).any(axis=0)
+        batch = cases.take(start, min(start + step, len(cases)), wide=True)
+        differs |= ((batch.lower != first.lower) | (batch.upper != first.upper)).any(axis=0)
         if differs.all():
             break
     return differs
