@@ -29,8 +29,10 @@ from verifier.tensors import Array, single_precision
 
 log = logging.getLogger(__name__)
 
-MOST_SUBPROBLEMS = (200, 4000)
+MOST_SUBPROBLEMS = (300, 4000)
 """How many a neuron may take, at first and once all others have had their turn."""
+STEPS = 5
+"""Of the slope optimisation for a subproblem: there are few at a time, and many in all."""
 SLIGHT = 1e-6
 """How far from the jump a neuron must be, as a share of its magnitude."""
 SETTLED_AT_ONCE = 32
@@ -121,7 +123,7 @@ class Settler:
             closed.append(proved)
             if done > most or bool((left.branch < 0).any()):
                 return False
-            batch, steps = split_neurons(problem, left, tree), self.bounds.split_steps
+            batch, steps = split_neurons(problem, left, tree), STEPS
         # Sealed all at once: many small sweeps of the graph cost more than the search.
         sealed, _ = seal_patterns(problem, SignPatterns.cat(closed, problem.xp), alone)
         return bool(sealed.all())
