@@ -262,10 +262,11 @@ def tensor_content(rng: random.Random, proto: Any) -> None:
     flat = array.reshape(-1)
     choices = WHOLE if array.dtype.kind in "iub" else FLOATS
     new = rng.choice(choices)
+    kind = array.dtype.kind
     with _quiet():
-        flat[rng.randrange(len(flat))] = array.dtype.type(
-            new % 256 if array.dtype.kind == "u" else new
-        )
+        if kind in "iu":  # As the type's own arithmetic would wrap it.
+            new %= 2 ** (8 * array.dtype.itemsize - (kind == "i"))
+        flat[rng.randrange(len(flat))] = array.dtype.type(new)
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 

@@ -91,12 +91,13 @@ def crown(
     def bound(enclosure: Enclosure, value: int) -> HiddenRows | None:
         mask = unstable_mask(enclosure, value)
         if optimiser is None:
-            return tighten(enclosure, value, mask, settings)
+            return tighten(enclosure, value, mask, settings, keep=keep_hidden)
         mask = optimiser.wanted(value, mask, graph)
         tiler = optimiser.tiler
         if tiler is not None and tighten_by_tiles(enclosure, value, mask, settings, tiler):
             return None
-        return tighten(enclosure, value, mask, settings, optimiser if optimiser.steps else None)
+        steps = optimiser if optimiser.steps else None
+        return tighten(enclosure, value, mask, settings, steps, keep=keep_hidden)
 
     start = Enclosure.over(graph, region, single=settings.single)
     result = _sweep(start, inherited, bound, settings)
@@ -167,10 +168,13 @@ def tighten(
     mask: Bool[Array, "batch n"],
     settings: BoundSettings,
     optimiser: HiddenOptimiser | None = None,
+    *,
+    keep: bool = True,
 ) -> HiddenRows | None:
-    """Back-substitute some neurons of a value and narrow its box; None if none stay unstable.
+    """Back-substitute some neurons of a value and narrow its box.
 
-    The bound that may settle a neuron comes first; the other one is computed only where it did not.
+    Returns the forms of those that stay unstable; None if there are none, or they are not kept. The
+    bound that may settle a neuron comes first; the other one is computed only where it did not.
     """
     xp = enclosure.graph.xp
     batch, neuron = xp.nonzero(mask)
@@ -179,12 +183,14 @@ def tighten(
     box = enclosure.boxes[value]
     one = xp.full((1,), 1.0)
     first = xp.where(box.upper[batch, neuron] > -box.lower[batch, neuron], one, -one)
-    forms = _rows(enclosure, value, (batch, neuron, first), settings, optimiser)
+    forms = _rows(enclosure, value, (batch, neuron, first), (settings, optimiser), keep=keep)
     left = xp.nonzero(unstable_mask(enclosure, value)[batch, neuron])[0]
     if left.shape[0] == 0:
         return None
     batch, neuron, second = batch[left], neuron[left], -first[left]
-    others = _rows(enclosure, value, (batch, neuron, second), settings, optimiser)
+    others = _rows(enclosure, value, (batch, neuron, second), (settings, optimiser), keep=keep)
+    if forms is None or others is None:
+        return None
     influence = (abs(forms[left]) + abs(others)) / 2
     return HiddenRows(value, batch, neuron, influence)
 
@@ -258,11 +264,15 @@ def _rows(
     enclosure: Enclosure,
     value: int,
     which: tuple[Array, Array, Array],
-    settings: BoundSettings,
-    optimiser: HiddenOptimiser | None,
-) -> Float[Array, "rows n"]:
-    """Bound ``sign * neuron`` for (batch, neuron, sign), narrow the box; the coefficients."""
-    xp = enclosure.graph.xp
+    how: tuple[BoundSettings, HiddenOptimiser | None],
+    *,
+    keep: bool,
+) -> Float[Array, "rows n"] | None:
+    """Bound ``sign * neuron`` for (batch, neuron, sign), narrow the box; the coefficients if kept.
+
+    Of many neurons over many inputs they would fill the memory.
+    """
+    xp, (settings, optimiser) = enclosure.graph.xp, how
     chunk = settings.rows_at_once(_passed(enclosure, value), xp)
     if optimiser is not None:
         chunk = max(16, chunk // OPTIMISER_ARRAYS)
@@ -287,7 +297,10 @@ def _rows(
         for start, found in zip(starts, settings.spread.map(bound, starts), strict=True):
             some = tuple(x[start : start + chunk] for x in which)
             _use(enclosure, value, (some[0], some[1], some[2]), found, optimiser)
-            parts.append(found.form.coefficients)
+            if keep:
+                parts.append(found.form.coefficients)
+    if not keep:
+        return None
     return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
 
 

@@ -23,6 +23,8 @@ from verifier.search.subproblems import Subproblems
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float
 
+MOST_TRACED = 1024
+"""Up to so many inputs it is kept what each hidden neuron gets from each of them."""
 MANY_NEURONS = 1000
 """With more hidden neurons than this, only those that cost the property's rows something are
 bounded by rows."""
@@ -94,7 +96,8 @@ def enclose(
         return _from_forms(problem, batch, inherited, efforts)
     if usable and efforts.forward:
         inherited = first_bounds(graph, region, settings, inherited) or inherited
-    result = crown(graph, region, settings, inherited, keep_hidden=True)
+    keep = graph.input_size <= MOST_TRACED
+    result = crown(graph, region, settings, inherited, keep_hidden=keep)
     return Enclosed(result, _objective(problem, batch, result), _count(result), Worth.none())
 
 

@@ -140,12 +140,12 @@ def decide(
 
 
 def _attacked_first(context: Context) -> Violated | None:
-    """With many inputs, and mostly neurons that jump, a counterexample is likelier than a proof."""
+    """With many inputs, and many neurons that jump, a counterexample is likelier than a proof."""
     graph, sizes = context.graph, [0, 0]
     for node in graph.nodes:
         if isinstance(node.operator, Nonlinear):
             sizes[node.operator.stepped] += node.operator.size
-    if graph.input_size <= FEW_INPUTS or sizes[1] <= sizes[0]:
+    if graph.input_size <= FEW_INPUTS or 2 * sizes[1] <= sizes[0]:
         return None
     return Hunt(_single(context)).run(ATTACK_SHARE * context.left, steps=ATTACK_STEPS)
 
