@@ -12,8 +12,10 @@ from verifier.bounds.back import Route
 from verifier.bounds.composed import groups_of
 from verifier.bounds.crown import unit_rows, unstable_mask
 from verifier.families import Elementwise
-from verifier.graph import Graph
+from verifier.graph import Builder, Graph, Value
 from verifier.load.onnx import load_model
+from verifier.ops.relu import Relu
+from verifier.ops.sum import Concat
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import numpy_backend
@@ -157,3 +159,15 @@ def test_rows_that_differ_in_size_are_one_group():
     rows, columns = groups_of(np.array([[1, 1, 1], [0, 1, 0]], dtype=bool))
     assert rows.tolist() == [[0, 1]]
     assert columns.tolist() == [[0, 1, 2]]
+
+
+def test_a_value_without_elements_is_no_funnel():
+    """A slice of nothing, say, of which a ReLU is taken."""
+    builder, x = Builder(2), Value(0, (2,))
+    nothing = builder.rearrange("slice", x, np.zeros(0, dtype=np.int64))
+    empty = builder.add("relu", Relu.of(0), [nothing])
+    graph = builder.finish(builder.add("join", Concat.of((2, 0)), [x, empty], (2,))).on(XP)
+    box = Box(np.full((1, 2), -1.0), np.full((1, 2), 1.0))
+    found = crown(graph, box, SETTINGS).enclosure.boxes[graph.output]
+    assert (found.lower <= -1).all()
+    assert (found.upper >= 1).all()

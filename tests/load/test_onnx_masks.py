@@ -208,6 +208,29 @@ def test_whether_it_is_a_number_may_depend_on_the_input(tmp_path, op_type):
         load_model(chosen(tmp_path / "m.onnx", nodes, {}))
 
 
+def test_a_long_softmax_is_a_number(tmp_path):
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Softmax", ["h"], ["s"], axis=-1),
+        helper.make_node("IsNaN", ["s"], ["n"]),
+        helper.make_node("Where", ["n", "zero", "s"], ["y"]),
+    ]
+    weights = np.random.default_rng(0).normal(size=(3, 100)).astype(np.float32)
+    constants = {"w": weights, "zero": np.zeros((), np.float32)}
+    judge(load_model(chosen(tmp_path / "m.onnx", nodes, constants)))
+
+
+@pytest.mark.parametrize("nodes", [["Exp"], ["Sinh"], ["Exp", "Cosh"], ["Exp", "Log"]])
+def test_what_may_overflow_may_be_infinite(tmp_path, nodes):
+    names = ["x", *(f"t{i}" for i in range(len(nodes)))]
+    pairs = zip(nodes, names, names[1:], strict=False)
+    chain = [helper.make_node(op, [a], [b]) for op, a, b in pairs]
+    asked = [helper.make_node("IsInf", [names[-1]], ["n"])]
+    asked += [helper.make_node("Cast", ["n"], ["y"], to=1)]
+    with pytest.raises(UnsupportedModel, match="may leave undefined"):
+        load_model(chosen(tmp_path / "m.onnx", [*chain, *asked], {}))
+
+
 def test_plus_infinity_is_no_mask(tmp_path):
     with pytest.raises(UnsupportedModel, match="infinite numbers"):
         load_model(attention(tmp_path / "m.onnx", -MASKS["some"]))

@@ -8,6 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from verifier.api import verify
+from verifier.errors import UnsupportedModel
+from verifier.load.onnx import load_model
 from verifier.load.vnnlib import parse_query
 from verifier.ops.clip import Clip
 from verifier.sets import Box, Owner
@@ -131,3 +133,34 @@ def test_a_decimal_just_below_a_whole_number_is_not_that_number(
     lines += ["(assert (and (>= X_1 0) (<= X_1 0.25)))"] * (size == 2)
     prop.write_text("\n".join(lines))
     assert not isinstance(verify(path, prop, timeout=2.0).verdict, Verified)
+
+
+@pytest.mark.parametrize(("to", "kind"), [(TensorProto.INT8, "int8"), (TensorProto.INT16, "int16")])
+def test_a_computed_zero_point_of_another_type_is_refused(tmp_path: Path, to: int, kind: str):
+    """The quantised number was taken for one between 0 and 255: here it is negative."""
+    constants = {
+        "one": np.full((1, 1), 1, np.float32),
+        "five": np.full((), 5, np.float32),
+        "low": np.full((), -5, np.float32),
+        "dip": np.full((), -0.25, np.float32),
+    }
+    nodes = [
+        ("Mul", ["x", "one"], "same", {}),
+        ("Add", ["same", "dip"], "v", {}),
+        ("Abs", ["x"], "size", {}),
+        ("Add", ["size", "one"], "wide", {}),
+        ("ReduceMax", ["wide"], "scale", {"keepdims": 0}),
+        ("ReduceMax", ["x"], "number", {"keepdims": 0}),
+        ("Clip", ["number", "low", "five"], "point", {}),
+        ("Cast", ["point"], "zero", {"to": to}),
+        ("QuantizeLinear", ["v", "scale", "zero"], "q", {}),
+        ("Cast", ["q"], "y", {"to": TensorProto.FLOAT}),
+    ]
+    made = [helper.make_node(op, i, [o], name=o, **options) for op, i, o, options in nodes]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1]) for name in "xy"]
+    stored = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(made, kind, ports[:1], ports[1:], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(UnsupportedModel, match="not cast to uint8"):
+        load_model(tmp_path / "model.onnx")

@@ -57,6 +57,10 @@ class Builder:
     """Of some values, by number, another value whose elements are in the same order within groups,
     ties included, and the group of each element: int64 [size]."""
 
+    integers: dict[int, int] = field(default_factory=dict)
+    """Of some values, by number, ONNX's number of the integer type that they are cast to; 0 where
+    there are several."""
+
     def add(
         self,
         name: str,

@@ -172,7 +172,8 @@ class Graph:
         inside, edge, widest = {value}, set(self.node(value).inputs), 0
         for _ in range(FUNNEL_NODES):
             source = max(edge)
-            if len(edge) == 1 and widest >= FUNNEL_RATIO * max(self.size(source), self.size(value)):
+            ends = max(1, self.size(source), self.size(value))
+            if len(edge) == 1 and widest >= FUNNEL_RATIO * ends:
                 return Funnel(source, frozenset(inside - {value})) if self._apart(inside) else None
             if source == 0 or not inside.issuperset(self.consumers[source]):
                 return None

@@ -8,7 +8,7 @@ import numpy as np
 
 from verifier.errors import UnsupportedModel
 from verifier.families import Affine, Product
-from verifier.families.curve import INFINITY, Curve
+from verifier.families.curve import INFINITY, Curve, Function
 from verifier.families.example import Example
 from verifier.families.matrix_product import MatrixProduct
 from verifier.families.maximum import Maximum
@@ -22,7 +22,9 @@ from verifier.ops.piecewise import PiecewiseLinear
 from verifier.ops.reciprocal import Reciprocal
 from verifier.ops.relu import Relu
 from verifier.ops.s_shaped import SShaped
+from verifier.ops.scale import Scale
 from verifier.ops.staircase import Staircase
+from verifier.tensors import numpy_backend
 
 EVERYWHERE = (
     *(Affine, Product, MatrixProduct, Maximum, Clip, Relu, PiecewiseLinear, Staircase, SShaped),
@@ -31,8 +33,12 @@ EVERYWHERE = (
 """Operators that give a real number for all real numbers."""
 
 
+MODERATE = -1e3, 1e3
+"""Arguments that any network may compute."""
+
+
 def partial(builder: Builder, value: Value) -> str:
-    """The first operator on the way to a value that might have no value; empty: there is none."""
+    """The first operator on the way to a value that might have no value, or overflow; or empty."""
     pending, seen = [value.number], {0}
     while pending:
         number = pending.pop()
@@ -49,22 +55,39 @@ def partial(builder: Builder, value: Value) -> str:
         if isinstance(node.operator, Curve):
             function = node.operator.function
             least, most = function.domain
-            if (least < low or (least == low and not function.pole)) and high <= most:
-                continue
-            if (least, most) == (-INFINITY, INFINITY):
+            inside = (least < low or (least == low and not function.pole)) and high <= most
+            real = inside or (least, most) == (-INFINITY, INFINITY)
+            if real and not _soars(function, low, high):
                 continue
         return node.name
     return ""
 
 
+def _soars(function: Function, low: float, high: float) -> bool:
+    """Might it overflow at arguments between these, as exponentials do at moderate ones?"""
+    ends = np.clip([low, high], *MODERATE)
+    with np.errstate(all="ignore"):
+        values = function.value(numpy_backend("float64"), ends)
+    return not (abs(values) <= np.finfo(np.float32).max).all()
+
+
 def _range(builder: Builder, number: int) -> tuple[float, float]:
     """What the last operator says of a value's range."""
-    operator = builder.nodes[number - 1].operator if number else None
+    node = builder.nodes[number - 1] if number else None
+    operator = None if node is None else node.operator
+    if node is not None and isinstance(operator, Scale) and _turns(operator):
+        low, high = _range(builder, node.inputs[0])
+        return -high, -low
     if isinstance(operator, Clip):
         return operator.low, operator.high
     if isinstance(operator, Relu):
         return 0.0, INFINITY
     return -INFINITY, INFINITY
+
+
+def _turns(scale: Scale) -> bool:
+    """Does it only change signs?"""
+    return scale.bias is None and scale.scale is not None and bool((scale.scale == -1).all())
 
 
 @reads("IsNaN", "IsInf", folds=True)
@@ -78,7 +101,7 @@ def read_is_nan(node: OnnxNode, builder: Builder) -> Operand:
         return np.asarray(found.astype(bool) if infinite else np.isnan(operand))
     doubtful = partial(builder, operand)
     if doubtful:
-        message = f"a value that {doubtful!r} may leave undefined"
+        message = f"a value that {doubtful!r} may leave undefined or infinite"
         raise UnsupportedModel(message)
     odd = builder.marks(operand)
     return np.asarray(np.isneginf(odd) & bool(ends[0]) if infinite else np.isnan(odd))

@@ -116,7 +116,10 @@ def cast_whole(name: str, builder: Builder, value: Value, to: int) -> Value:
     if to not in {INT32, INT64} and not least <= low <= high <= most:
         message = f"a cast to integers from {least:.0f} to {most:.0f} of what may lie beyond"
         raise UnsupportedModel(message)
-    return value if is_whole(builder, value) else truncated(name, builder, value)
+    result = value if is_whole(builder, value) else truncated(name, builder, value)
+    known = builder.integers.get(result.number, to)
+    builder.integers[result.number] = to if known == to else 0
+    return result
 
 
 def reach(builder: Builder, value: Value) -> tuple[float, float]:

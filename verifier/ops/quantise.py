@@ -19,6 +19,8 @@ from verifier.ops.sum import add
 
 UINT8, INT8 = 2, 3
 """ONNX's numbers of types."""
+TYPES = {0: "uint8", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16"}
+"""Types of quantised numbers; 0: none is named."""
 
 
 def _parameters(node: OnnxNode, value: Value) -> tuple[np.ndarray, np.ndarray, np.dtype]:
@@ -27,7 +29,7 @@ def _parameters(node: OnnxNode, value: Value) -> tuple[np.ndarray, np.ndarray, n
     if node.flag("block_size", 0):
         message = "blocked quantisation"
         raise UnsupportedModel(message)
-    dtype = np.dtype(np.uint8) if zero is None else zero.dtype
+    dtype = _declared(node) if zero is None else zero.dtype
     if dtype.kind not in "iu":
         message = f"zero points of type {dtype}, need integers"
         raise UnsupportedModel(message)
@@ -38,6 +40,15 @@ def _parameters(node: OnnxNode, value: Value) -> tuple[np.ndarray, np.ndarray, n
     shape = [1] * len(value.shape)
     shape[axis] = scale.size
     return scale.reshape(shape), np.broadcast_to(shift, scale.shape).reshape(shape), dtype
+
+
+def _declared(node: OnnxNode) -> np.dtype:
+    """The integer type of the result where there is no zero point."""
+    kind = node.flag("output_dtype", 0) if node.op_type == "QuantizeLinear" else 0
+    if kind not in TYPES:
+        message = f"an output of ONNX type {kind}"
+        raise UnsupportedModel(message)
+    return np.dtype(TYPES[kind])
 
 
 @reads("QuantizeLinear")
@@ -55,6 +66,9 @@ def _by_computed(node: OnnxNode, builder: Builder) -> Value:
     value, scale, zero = node.value(0), node.value(1), node.value(2, "a constant zero point")
     if scale.size != 1 or zero.size != 1:
         message = "computed scales, need one"
+        raise UnsupportedModel(message)
+    if builder.integers.get(zero.number) != UINT8:
+        message = "a computed zero point that is not cast to uint8 only"
         raise UnsupportedModel(message)
     inverse = builder.add(f"{node.name}/inverse", Reciprocal.of(1), [scale], ())
     steps = multiply(f"{node.name}/steps", builder, value, inverse)
@@ -105,6 +119,12 @@ def _quantise() -> Iterator[Example]:
     yield Example(
         "QuantizeLinear", ((2, 3), scales, points), {"axis": -1}, output_type=INT8, high=99.0
     )
+
+
+@examples("QuantizeLinear")
+def _typed() -> Iterator[Example]:
+    options = {"output_dtype": INT8}
+    yield Example("QuantizeLinear", ((2, 3), scalar(0.25)), options, opset=21, output_type=INT8)
 
 
 @examples("DequantizeLinear")

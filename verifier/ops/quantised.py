@@ -86,6 +86,9 @@ def read_unary(node: OnnxNode, builder: Builder) -> Operand:
         raise UnsupportedModel(message)
     op_type, given = UNARY[node.op_type], _number(node, builder, 0)
     inner = replace(node, op_type=op_type, name=f"{node.name}/real", inputs=(given,))
+    if op_type == "Softmax":
+        attributes = {"axis": node.flag("axis", -1)}
+        inner = replace(inner, attributes=attributes, opset=node.flag("opset", node.opset))
     return _result(node, builder, readers()[op_type].read(inner, builder), 3)
 
 
@@ -147,6 +150,9 @@ def _unary() -> Iterator[Example]:
     for name in UNARY:
         inputs = ((1, 2, 3, 3), *_parameters(0.0213, 60), *ends.get(name, _parameters(0.0171, 37)))
         yield Example(f"com.microsoft.{name}", inputs, attributes.get(name, {}), **given)
+    inputs = ((1, 2, 2), *_parameters(0.0213, 60), *ends["QLinearSoftmax"])
+    options = {"axis": 1, "opset": 12}
+    yield Example("com.microsoft.QLinearSoftmax", inputs, options, **given)
 
 
 @examples("com.microsoft.QGemm")
