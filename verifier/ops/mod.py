@@ -35,13 +35,15 @@ def read_mod(node: OnnxNode, builder: Builder) -> Operand:
     shape = np.broadcast_shapes(value.shape, divisor.shape)
     value = expand(builder, f"{name}/value", value, shape)
     c = np.broadcast_to(divisor, shape).astype(np.float64)
+    # NumPy's arithmetic makes numbers of arrays without axes.
+    half, inverse = np.asarray(np.sign(c) / 2), np.asarray(1 / c)
     if fmod:
-        quotient = multiply(f"{name}/quotient", builder, value, 1 / c)
+        quotient = multiply(f"{name}/quotient", builder, value, inverse)
         whole: Operand = truncated(f"{name}/whole", builder, quotient)
     else:
         # Half of one further the whole quotient is the same, and not at a jump.
-        middle = add(f"{name}/middle", builder, value, np.sign(c) / 2)
-        quotient = multiply(f"{name}/quotient", builder, middle, 1 / c)
+        middle = add(f"{name}/middle", builder, value, half)
+        quotient = multiply(f"{name}/quotient", builder, middle, inverse)
         whole = staircase(f"{name}/whole", builder, quotient, "floor")
     rest = subtract(f"{name}/rest", builder, value, multiply(f"{name}/times", builder, whole, c))
     flat = c.reshape(-1)
@@ -58,4 +60,5 @@ def _mod() -> Iterator[Example]:
     yield Example("Mod", ((2, 3), divisors), {"fmod": 1})
     for c in (3, -4):
         divisor = np.array(c, dtype=np.int32)
-        yield Example("Mod", ((4,), divisor), whole=(0,), output_type=6, low=-9.0, high=9.0)
+        for shape in ((4,), ()):
+            yield Example("Mod", (shape, divisor), whole=(0,), output_type=6, low=-9.0, high=9.0)
