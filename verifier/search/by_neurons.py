@@ -53,14 +53,10 @@ SETTLED = "not certified: the sides of some neurons were found by searches of th
 UNSHARED = "unchecked: the checker sweeps all of the network for each neuron, the search a window"
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
-ROOT_WORK = 5_000_000_000_000
-"""Up to so many multiply-adds, all hidden neurons optimise their slopes at the root."""
-HUNT_SECONDS = 1.0
-HUNT_SHARE = 0.1
-
-
 MOST_FIRST_WORK = 30_000_000_000
 """Multiply-adds of rows of hidden neurons, above which those inside funnels get none at first."""
+HUNT_SECONDS = 1.0
+HUNT_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,14 +166,12 @@ class NeuronSearch:
             return not self._unclear(again, thresholds)
 
         region = plain.boxes[0]
-        count = settler.run((region.lower + region.upper) / 2, enough)
-        if count == 0:
-            return False
-        log.info("settled %d neurons before jumps", count)
-        if not enough():
-            return False
-        self.settled += count
-        return True
+        proved = settler.run((region.lower + region.upper) / 2, enough)
+        # From here on all rests on their boxes, whoever finds the proof.
+        self.settled += settler.settled
+        if settler.settled:
+            log.info("settled %d neurons before jumps", settler.settled)
+        return proved
 
     def _unclear(self, enclosure: Enclosure, thresholds: Array) -> bool:
         """Is there a clause that the boxes of the outputs do not refute?"""

@@ -49,22 +49,25 @@ class Settler:
     bounds: BoundSettings
     settings: SearchSettings
     workers: Workers
+    settled: int = 0
+    """How many neurons were."""
 
-    def run(self, point: Array, enough: Callable[[], bool]) -> int:
-        """Settle neurons until it is ``enough``; how many were.
+    def run(self, point: Array, enough: Callable[[], bool]) -> bool:
+        """Settle neurons until it is ``enough``; was it?
 
         ``point`` ([1, n]) is in the region: a neuron can only be settled on the side where it is
         there.
         """
-        settled, values = 0, self.enclosure.graph.values(point)
+        values = self.enclosure.graph.values(point)
         for most, value, some in self._groups():
             here = self.enclosure.graph.xp.numpy(values[value])[0]
             asked = [(n, 1.0 if here[n] > 0 else -1.0) for n in some]
             least = self.workers.map(partial(self._least, value, most), asked)
-            settled += self._narrow(value, asked, least)
-            if enough():
-                break
-        return settled
+            count = self._narrow(value, asked, least)
+            self.settled += count
+            if count and enough():
+                return True
+        return False
 
     def _groups(self) -> Iterator[tuple[int, int, list[int]]]:
         """Limits of subproblems, and some neurons of a value that are to be settled within them."""
