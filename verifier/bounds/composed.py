@@ -45,7 +45,7 @@ class Composed:
         negative = rows - positive
 
         def grouped(x: Array) -> Array:
-            return x[:, self.outputs].reshape(count, groups, each).swapaxes(0, 1)
+            return xp.columns(x, self.outputs).reshape(count, groups, each).swapaxes(0, 1)
 
         part = grouped(positive) @ self.below + grouped(negative) @ self.above
         flat = part.swapaxes(0, 1).reshape(count, -1)
@@ -59,7 +59,7 @@ class Composed:
         """The value of the planes that ``pull_back`` chose, at points of z."""
         xp, count = self.xp, rows.shape[0]
         groups, _, each = self.below.shape
-        z = inputs[:, self.plan.index].reshape(count, groups, each).swapaxes(0, 1)
+        z = xp.columns(inputs, self.plan.index).reshape(count, groups, each).swapaxes(0, 1)
 
         def side(slopes: Array, offset: Array) -> Array:
             value = (z @ slopes.swapaxes(1, 2)).swapaxes(0, 1).reshape(count, -1)
