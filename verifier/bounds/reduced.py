@@ -24,6 +24,8 @@ from verifier.tensors import Array, Backend, Float, Int
 REDUCED_WORK = 16
 """A sweep may take as many times the multiply-adds of the network's own: products of matrices run
 so much faster than convolutions and than many small operations."""
+SMALL_WORK = 1_000_000
+"""So many multiply-adds are always worth it: below, what counts is the number of operations."""
 REDUCED_BYTES = 1_000_000_000
 """And so much memory."""
 
@@ -51,6 +53,9 @@ class Reduced:
     """min(u, -l): how far a lower line can be off."""
     tilt: Float[Array, " neurons"]
     """The lower line that is closest: 0 or 1."""
+    lower: Float[Array, " neurons"]
+    upper: Float[Array, " neurons"]
+    """The neurons' inputs over the whole box."""
     reach: Float[Array, " neurons"]
     """``kink`` times the size of everything that reads the neuron."""
     cost: Float[Array, " neurons"]
@@ -113,7 +118,8 @@ def is_reducible(root: Enclosure) -> bool:
         sources.add(source)
         neurons += int((planes.gain[0] > 0).sum())
     work = neurons * (graph.input_size + neurons // 2)
-    return 0 < work <= REDUCED_WORK * graph.work and 8 * work <= REDUCED_BYTES
+    limit = max(SMALL_WORK, REDUCED_WORK * graph.work)
+    return 0 < work <= limit and 8 * work <= REDUCED_BYTES
 
 
 @dataclass(eq=False)
@@ -211,7 +217,7 @@ class Reducer:
         arrays = [weights * radius, links, bias + xp.astype_double(weights) @ center]
         ending = xp.astype_double(rows.weights) @ center
         arrays += [rows.weights * radius, rows.links, rows.bias + ending]
-        of_neurons = xp.cat([xp.zeros(5, 0), *self.lines], 1)
+        of_neurons = xp.cat([xp.zeros(7, 0), *self.lines], 1)
         reach = of_neurons[3] * abs(links).sum(0)
         readers = abs(links).sum(0) - rows.links.clip(max=0).sum(0)
         extra = (reach, of_neurons[1] * readers)
@@ -219,10 +225,10 @@ class Reducer:
         return Reduced(self.xp, tuple(slices), *moved)
 
 
-def _lines(xp: Backend, planes: Planes, box: Box, index: Int[Array, " _"]) -> Float[Array, "5 _"]:
-    """Chord, offset, leak, kink and default tilt of some neurons."""
+def _lines(xp: Backend, planes: Planes, box: Box, index: Int[Array, " _"]) -> Float[Array, "7 _"]:
+    """Chord, offset, leak, kink, default tilt and box of some neurons."""
     assert planes.untilted is not None
     kink = xp.minimum(box.upper, -box.lower)
     tilt = xp.floats(planes.below[0] > planes.untilted)
-    lines = (planes.above[0], planes.upper_offset, planes.untilted, kink, tilt)
+    lines = (planes.above[0], planes.upper_offset, planes.untilted, kink, tilt, box.lower, box.upper)
     return xp.cat([line[0, index][None, :] for line in lines], 0)

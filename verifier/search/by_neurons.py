@@ -149,6 +149,7 @@ class NeuronSearch:
             self.closed += 1
             return None
         children = self.tree.by_clause(node, clauses)
+        problem = problem.propagating(clauses)
         return self._search(problem, problem.roots(clauses, children), hunt, case)
 
     def _settled(self, plain: Enclosure, thresholds: Array) -> bool:

@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from verifier.bounds import Enclosure
-from verifier.bounds.optimise import Optimised, optimise, project
+from verifier.bounds.optimise import TILT_STEPS, Optimised, optimise, project
 from verifier.bounds.reduced import Reduced
-from verifier.bounds.sweep import SLACK, Ascent, Patterns, Swept, sweep_in_parts
+from verifier.bounds.sweep import (
+    SLACK,
+    Ascent,
+    Patterns,
+    Swept,
+    sweep_in_parts,
+    sweep_patterns,
+)
 from verifier.certify import Chosen
 from verifier.families import Planes
 from verifier.search.neuron_split import NeuronProblem, SignPatterns
+from verifier.search.program import Multipliers, Program
+from verifier.search.propagate import Implied
 from verifier.search.workers import Workers
 from verifier.tensors import Array, Float, Int
 
 SEALED_BYTES = 200_000_000
 """About the memory of the enclosures that are sealed at once."""
+
+SCALES = (255.0, 252.0, 240.0, 192.0, 128.0)
+"""Scales that put fractions of small denominators on the grid of slopes."""
 
 WEAK = 0.02
 """Below this share of the margin, the costs of all relaxations do not explain it."""
@@ -82,11 +96,68 @@ def _swept(
     problem: NeuronProblem, net: Reduced, batch: SignPatterns, effort: tuple[int, Workers]
 ) -> tuple[SignPatterns, Swept]:
     """A batch with the multipliers, margins and next splits that sweeps give it."""
+    implied = None
+    if problem.propagator is not None:
+        implied = problem.propagator.run(problem.members[batch.clause], batch.phase)
+        batch = _programmed(problem, net, batch, (implied, effort[1]))
     fast, found = net.xp, _sweep(problem, net, batch, effort)
     margin = fast.maximum(fast.astype_double(found.least), batch.margin)
     margin = fast.where(fast.function("isnan", margin), batch.margin, margin)
     batch = replace(batch, tilts=found.tilt[:, None], weight=found.weight, margin=margin)
-    return replace(batch, branch=_branch_reduced(problem, net, batch, found.passed)), found
+    branch = _branch_reduced(problem, net, batch, found.passed)
+    if implied is not None:
+        urgency = implied.urgency * fast.floats(batch.phase == 0)
+        branch = fast.where(fast.amax(urgency, 1) > 0, urgency.argmax(1), branch)
+    return replace(batch, branch=branch), found
+
+
+def _programmed(
+    problem: NeuronProblem, net: Reduced, batch: SignPatterns, how: tuple[Implied, Workers]
+) -> SignPatterns:
+    """The batch with the multipliers of linear programs where propagation refutes a pattern."""
+    fast, refuted = net.xp, net.xp.nonzero(how[0].refuted)[0]
+    if refuted.shape[0] == 0:
+        return batch
+    program = Program(net)
+    rows = fast.numpy(problem.members[batch.clause[refuted]])
+    phase = fast.numpy(batch.phase[refuted])
+
+    def solve(i: int) -> Multipliers | None:
+        return program.solve(rows[i], phase[i])
+
+    solved = how[1].map(solve, range(rows.shape[0]))
+    known = [i for i, found in enumerate(solved) if found is not None]
+    if not known:
+        return batch
+    place, tilts, weight = refuted[fast.ints(known)], fast.copy(batch.tilts), batch.weight
+    made = [found for found in solved if found is not None]
+    tilts[place, 0] = fast.floats(np.stack([found.tilt for found in made]))
+    weight = fast.copy(weight)
+    weight[place] = fast.floats(np.stack([found.weight for found in made]))
+    batch = replace(batch, tilts=tilts, weight=weight)
+    tilts[place, 0] = _rounded(problem, net, batch[place])
+    return replace(batch, tilts=tilts)
+
+
+def _rounded(
+    problem: NeuronProblem, net: Reduced, batch: SignPatterns
+) -> Float[Array, "batch neurons"]:
+    """Slopes on the grid that proofs have, that of several scales that loses least.
+
+    Where an output is a sum of ReLUs, a factor on all slopes is as good as one on its weight, and
+    the slopes of logic are small fractions.
+    """
+    fast, tilt = net.xp, batch.tilts[:, 0]
+    rows, free = problem.members[batch.clause], batch.phase == 0
+    best, least = tilt, fast.full((len(batch),), -float("inf"))
+    for scale in SCALES:
+        on_grid = fast.function("round", tilt * scale) / TILT_STEPS
+        tried = fast.where(free, on_grid, tilt)
+        patterns = Patterns(rows, batch.weight, batch.phase, tried)
+        value = sweep_patterns(net, patterns, Ascent(1, 0.0, 1.0)).least
+        best = fast.where((value > least)[:, None], tried, best)
+        least = fast.maximum(least, value)
+    return best
 
 
 def _sweep(

@@ -19,6 +19,7 @@ from verifier.bounds.reduced import Reduced, Reducer
 from verifier.bounds.sweep import Ascent, Patterns, sweep_patterns
 from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
+from verifier.search.propagate import Propagator
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings, SearchSettings
 from verifier.tensors import Array, Backend, Float, Int, gamma
@@ -94,6 +95,8 @@ class NeuronProblem:
     settings: SearchSettings
     reduced: Reduced | None = None
     """The network with only these neurons left, where it pays to sweep that."""
+    propagator: Propagator | None = None
+    """Finds what signs imply, where that pays."""
     start: Mapping[int, Float[Array, "rows _"]] = field(default_factory=dict)
     """Tilts for each of the property's rows to begin with, of what is no neuron to be split."""
 
@@ -122,6 +125,12 @@ class NeuronProblem:
         constant = xp.where(thresholds > -float("inf"), -thresholds, thresholds * 0)
         found = reducer.net(reducer.tail(Rows(start, constant, owner)))
         return replace(problem, reduced=found) if found.finite else problem
+
+    def propagating(self, clauses: Int[Array, " batch"]) -> NeuronProblem:
+        """The same, with a propagator where some of the clauses imply the signs of neurons."""
+        if self.reduced is None:
+            return self
+        return replace(self, propagator=Propagator.of(self.reduced, self.members[clauses]))
 
     @property
     def xp(self) -> Backend:
