@@ -230,5 +230,13 @@ def _lines(xp: Backend, planes: Planes, box: Box, index: Int[Array, " _"]) -> Fl
     assert planes.untilted is not None
     kink = xp.minimum(box.upper, -box.lower)
     tilt = xp.floats(planes.below[0] > planes.untilted)
-    lines = (planes.above[0], planes.upper_offset, planes.untilted, kink, tilt, box.lower, box.upper)
+    lines = (
+        planes.above[0],
+        planes.upper_offset,
+        planes.untilted,
+        kink,
+        tilt,
+        box.lower,
+        box.upper,
+    )
     return xp.cat([line[0, index][None, :] for line in lines], 0)

@@ -75,7 +75,7 @@ class Program:
             # The signs alone contradict each other: enough of that outweighs any row.
             if not (elastic and answer.fun > 0):
                 return None
-            weight[0], beta = 1.0, beta * (2 * self._most(rows[0]) / answer.fun)
+            weight[0], beta = 1.0, beta * (2 * self._most(int(rows[0])) / answer.fun)
             total = 1.0
         tilt[split] = beta / total
         return Multipliers(float(answer.fun), weight / total, tilt)

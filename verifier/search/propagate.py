@@ -107,9 +107,9 @@ class Propagator:
 
     @staticmethod
     def of(net: Reduced, rows: Int[Array, "batch width"]) -> Propagator | None:
-        """A propagator for the clauses with some rows; None where the property alone implies little.
+        """A propagator for the clauses with some rows.
 
-        Nor where the matrices are too large.
+        None where the property alone implies little, and where the matrices are too large.
         """
         xp, count = net.xp, net.inputs + net.neurons
         if net.neurons * count > LARGEST:
@@ -130,9 +130,7 @@ class Propagator:
         pays = found.refuted | (share >= WORTH)
         return replace(result, given=implied.all(0)) if bool(pays.any()) else None
 
-    def run(
-        self, rows: Int[Array, "batch width"], phase: Float[Array, "batch neurons"]
-    ) -> Implied:
+    def run(self, rows: Int[Array, "batch width"], phase: Float[Array, "batch neurons"]) -> Implied:
         """What patterns imply whose ``rows`` are all to be at most 0."""
         xp = self.net.xp
         each = max(1, ELEMENTS // max(1, self.coefficient.shape[0] * self.coefficient.shape[1]))
