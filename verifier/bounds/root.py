@@ -20,6 +20,8 @@ from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend
 
+Deepen = Callable[[Reducer, int, Array, Tail], object]
+"""Narrows the boxes of a value's neurons further: reducer, value, neurons, and their rows."""
 Record = Callable[[int, tuple[Array, Array], dict[int, Array]], object]
 """Is told which rows made a box smaller: value, (neuron, sign), and their tilts."""
 
@@ -34,6 +36,7 @@ class _Root:
     settings: BoundSettings
     record: Record
     spread: Spread
+    deepen: Deepen | None = None
 
     def refine(self, value: int) -> None:
         """Narrow the box of a value, the side first that may settle a neuron."""
@@ -47,8 +50,10 @@ class _Root:
         self._half(value, neuron, sign, tail)
         left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
         if left.shape[0]:
-            tail = tail.signed(left, one[left])
-            self._half(value, neuron[left], -sign[left], tail)
+            neuron, tail = neuron[left], tail.signed(left, one[left])
+            self._half(value, neuron, -sign[left], tail)
+            if self.deepen is not None:
+                self.deepen(self.reducer, value, neuron, tail)
 
     def keep_promises(self, value: int, own: Box) -> None:
         """Record what makes neurons linear that are so by plain CROWN, but not by ``own`` box.
@@ -129,16 +134,17 @@ def refine_root(
     plain: Enclosure,
     record: Record,
     how: tuple[Backend, Spread],
+    deepen: Deepen | None = None,
 ) -> Reducer:
     """Boxes of all values over one region, as tight as optimised slopes make them.
 
     ``plain`` is what CROWN gives without optimised slopes. ``how``: what slopes are sought in, and
-    a map over parts of the work. Returns what reduces the network; its ``enclosure`` holds the
-    boxes.
+    a map over parts of the work. ``deepen`` may do more for the neurons of each value that slopes
+    leave unstable. Returns what reduces the network; its ``enclosure`` holds the boxes.
     """
     enclosure = Enclosure.over(graph, region, single=settings.single)
     reducer = Reducer.of(enclosure, how[0], settings)
-    root = _Root(enclosure, plain, reducer, settings, record, how[1])
+    root = _Root(enclosure, plain, reducer, settings, record, how[1], deepen)
     tight = set(graph.relaxed_inputs)
     for _ in graph.nodes:
         value = enclosure.step()

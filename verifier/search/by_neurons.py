@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
 from verifier.search.context import Context
+from verifier.search.deepen import Deepener
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
 from verifier.search.leaf import finish
@@ -51,10 +53,17 @@ log = logging.getLogger(__name__)
 
 SETTLED = "not certified: the sides of some neurons were found by searches of their own"
 UNSHARED = "unchecked: the checker sweeps all of the network for each neuron, the search a window"
+SEARCHED = "the bounds of some neurons were found by searches of their own"
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
 MOST_FIRST_WORK = 30_000_000_000
 """Multiply-adds of rows of hidden neurons, above which those inside funnels get none at first."""
+PATIENCE = 1.5
+"""Seconds of a search before the bounds of hidden neurons get searches of their own."""
+HALF_DONE = 0.5
+"""Unless so little of the tree is open by then."""
+DEEPENING = 0.25
+"""The share of the time left that these may take."""
 HUNT_SECONDS = 1.0
 HUNT_SHARE = 0.1
 
@@ -66,6 +75,22 @@ class _Finished:
     margins: list[float]
     free: SignPatterns
     out_of_time: bool
+
+
+class _Paused:
+    """A search that closed too little in its time."""
+
+
+def _open_share(frontier: Frontier[SignPatterns], roots: int) -> float:
+    """The share of the tree that is open: the sum of 2^-depth (Knuth 1975)."""
+    some = frontier.take(len(frontier))
+    frontier.push(some)
+    depth = frontier.xp.floats(some.phase != 0).sum(1)
+    return float((2.0**-depth).sum()) / roots
+
+
+def _unrecorded(_value: int, _which: tuple[Array, Array], _tilts: dict[int, Array]) -> None:
+    """What is found is not written into the proof tree."""
 
 
 @dataclass(eq=False)
@@ -150,7 +175,36 @@ class NeuronSearch:
             return None
         children = self.tree.by_clause(node, clauses)
         problem = problem.propagating(clauses)
+        roots = problem.roots(clauses, children)
+        if not self._deepens(problem):
+            return self._search(problem, roots, hunt, case)
+        found = self._search(problem, roots, hunt, case, patience=PATIENCE)
+        if not isinstance(found, _Paused):
+            return found
+        problem = self._deepened(plain, thresholds[0])
         return self._search(problem, problem.roots(clauses, children), hunt, case)
+
+    def _deepens(self, problem: NeuronProblem) -> bool:
+        """Is there a hidden layer whose neurons may be worth searches of their own?"""
+        graph, context = problem.root.graph, self.context
+        hidden = any(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
+        asked = context.thorough or problem.propagator is not None
+        return problem.reduced is not None and hidden and not asked
+
+    def _deepened(self, plain: Enclosure, thresholds: Array) -> NeuronProblem:
+        """The problem anew, with hidden neurons bounded by searches of their own."""
+        context, graph = self.context, self.context.graph
+        self.tree.lacking = SEARCHED
+        how = single_precision(graph.xp), self.workers.map
+        hidden = sum(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
+        until = time.monotonic() + DEEPENING * max(0.0, context.left)
+        deepen = Deepener(self.workers, context.bounds, until, hidden)
+        region = plain.boxes[0]
+        reducer = refine_root(graph, region, context.bounds, plain, _unrecorded, how, deepen)
+        log.info("deepened by %d subproblems", deepen.subproblems)
+        settings = (context.bounds, context.settings)
+        root = reducer.enclosure
+        return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
 
     def _settled(self, plain: Enclosure, thresholds: Array) -> bool:
         """Do neurons before jumps, settled by searches of their own, prove the property?"""
@@ -267,9 +321,16 @@ class NeuronSearch:
         return xp.nonzero(~(best[0] > 0))[0]
 
     def _search(
-        self, problem: NeuronProblem, roots: SignPatterns, hunt: Hunt, case: int
-    ) -> Violated | Unknown | None:
+        self,
+        problem: NeuronProblem,
+        roots: SignPatterns,
+        hunt: Hunt,
+        case: int,
+        patience: float = float("inf"),
+    ) -> Violated | Unknown | _Paused | None:
+        """Split until nothing is open; ``patience`` seconds at first, more while much gets closed."""
         context, xp = self.context, self.context.graph.xp
+        pause = time.monotonic() + patience
         frontier = Frontier(xp, context.settings.frontier_bytes, SignPatterns.cat)
         frontier.push(roots)
         size, first = problem.batch_size(), True
@@ -305,6 +366,10 @@ class NeuronSearch:
             if len(result.open):
                 frontier.push(split_neurons(problem, result.open, self.tree))
             context.tell(len(frontier), self.closed, frontier.worst_margin)
+            if time.monotonic() > pause and len(frontier):
+                if _open_share(frontier, len(roots)) > HALF_DONE:
+                    return _Paused()
+                pause += patience
         if exhausted:
             return Unknown(Reason.NO_SPLIT, worst, exhausted)
         return None

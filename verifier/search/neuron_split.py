@@ -45,6 +45,45 @@ def unstable_neurons(enclosure: Enclosure) -> dict[int, Int[np.ndarray, " neuron
     return result
 
 
+def cut_to_sides(
+    root: Enclosure, layers: Sequence[Neurons], phase: Float[Array, "batch neurons"]
+) -> Enclosure:
+    """The bounds of a root of batch 1 with split neurons cut to their sides."""
+    xp, count = root.graph.xp, phase.shape[0]
+    result = root.take(xp.ints(xp.zeros(count)))
+    start = 0
+    for layer in layers:
+        stop = start + layer.index.shape[0]
+        side = xp.floats(phase[:, start:stop])
+        start = stop
+        box = result.boxes[layer.source]
+        lower, upper = xp.copy(box.lower), xp.copy(box.upper)
+        zero = xp.zeros(1)
+        lower[:, layer.index] = xp.where(side > 0, zero, lower[:, layer.index])
+        upper[:, layer.index] = xp.where(side < 0, zero, upper[:, layer.index])
+        result.boxes[layer.source] = Box(lower, upper)
+        result.relax(layer.value)
+        _cut(root, result, layer, side)
+    return result
+
+
+def _cut(
+    root: Enclosure, result: Enclosure, layer: Neurons, phase: Float[Array, "batch neurons"]
+) -> None:
+    """Give the split neurons of a layer their multipliers, and charge their rounding."""
+    xp = root.graph.xp
+    planes = result.relaxations[layer.value]
+    assert isinstance(planes, Planes)
+    size = root.graph.size(layer.value)
+    cut = xp.zeros(len(phase), size)
+    cut[:, layer.index] = -phase
+    rounding = gamma(min(size, xp.dot_terms) + 16, xp.unit_roundoff)
+    noise = planes.noise + 4 * rounding * abs(cut) * root.boxes[layer.source].magnitude(xp)
+    # A multiplier adds to the coefficient of the source: its own noise must be charged there.
+    result.fused.discard(layer.source)
+    result.relaxations[layer.value] = replace(planes, cut=cut, noise=noise)
+
+
 @dataclass(frozen=True, eq=False)
 class SignPatterns:
     """Open subproblems, a batch as one struct of arrays."""
@@ -226,37 +265,7 @@ class NeuronProblem:
 
     def enclosure(self, batch: SignPatterns) -> Enclosure:
         """The root's bounds with the split neurons cut to their sides."""
-        xp, count = self.root.graph.xp, len(batch)
-        result = self.root.take(xp.ints(xp.zeros(count)))
-        start = 0
-        for layer in self.layers:
-            stop = start + layer.index.shape[0]
-            phase = xp.floats(batch.phase[:, start:stop])
-            start = stop
-            box = result.boxes[layer.source]
-            lower, upper = xp.copy(box.lower), xp.copy(box.upper)
-            zero = xp.zeros(1)
-            lower[:, layer.index] = xp.where(phase > 0, zero, lower[:, layer.index])
-            upper[:, layer.index] = xp.where(phase < 0, zero, upper[:, layer.index])
-            result.boxes[layer.source] = Box(lower, upper)
-            result.relax(layer.value)
-            self._cut(result, layer, phase)
-        return result
-
-    def _cut(self, result: Enclosure, layer: Neurons, phase: Float[Array, "batch neurons"]) -> None:
-        """Give the split neurons of a layer their multipliers, and charge their rounding."""
-        xp = self.root.graph.xp
-        planes = result.relaxations[layer.value]
-        assert isinstance(planes, Planes)
-        size = self.root.graph.size(layer.value)
-        cut = xp.zeros(len(phase), size)
-        cut[:, layer.index] = -phase
-        rounding = gamma(min(size, xp.dot_terms) + 16, xp.unit_roundoff)
-        magnitude = self.root.boxes[layer.source].magnitude(xp)
-        noise = planes.noise + 4 * rounding * abs(cut) * magnitude
-        # A multiplier adds to the coefficient of the source: its own noise must be charged there.
-        result.fused.discard(layer.source)
-        result.relaxations[layer.value] = replace(planes, cut=cut, noise=noise)
+        return cut_to_sides(self.root, self.layers, batch.phase)
 
     def rows(self, batch: SignPatterns, enclosure: Enclosure) -> Rows:
         """The property's rows of a batch, ``width`` for each subproblem."""

@@ -1,0 +1,234 @@
+"""Narrow the boxes of hidden neurons by short searches of their own, layer after layer.
+
+What a deep network's rows lose is lost in layers whose neurons' boxes are too large, and each layer
+hands its loss on to the next. A neuron depends on the layers before it only: a few splits there,
+for thousands of neurons together, settle the signs of most (the exact bounds of hidden neurons that
+mixed-integer programs give, Tjeng et al. 2019, in batches and without a program).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from verifier.bounds import Enclosure
+from verifier.bounds.crown import narrow, unstable_mask
+from verifier.bounds.optimise import default_tilts, optimise, project, unit_rows
+from verifier.bounds.reduced import Reduced, Reducer, Tail
+from verifier.bounds.sweep import Ascent, Patterns, sweep_in_parts
+from verifier.search.neuron_split import Neurons, cut_to_sides
+from verifier.search.workers import Workers
+from verifier.settings import BoundSettings
+from verifier.tensors import Array, Backend, Bool, Float, Int
+
+log = logging.getLogger(__name__)
+
+TURNS = 12
+"""Rounds of splits of a neuron at most."""
+MOST_LEAVES = 256
+"""Parts that a neuron is bounded in at most."""
+WORTH = 0.02
+"""By what share of a bound it must get better to be sealed."""
+SEALED_BYTES = 100_000_000
+"""About the memory of the enclosures that are sealed at once."""
+SEALING = 0.5
+"""The share of the time that is kept for sealing."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The parts of the region that rows are bounded in, sorted by row."""
+
+    row: Int[Array, " parts"]
+    phase: Float[Array, "parts neurons"]
+    tilt: Float[Array, "parts neurons"]
+    least: Float[Array, " parts"]
+    branch: Int[Array, " parts"]
+    gap: Float[Array, " parts"]
+    """What the relaxation of the neuron to be split costs; 0: no split is of use."""
+
+    def __len__(self) -> int:
+        return self.row.shape[0]
+
+    def __getitem__(self, index: Array) -> _Parts:
+        return _Parts(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    @staticmethod
+    def cat(parts: Sequence[_Parts], xp: Backend) -> _Parts:
+        """All of several, sorted anew."""
+        names = [f.name for f in fields(_Parts)]
+        joined = _Parts(*(xp.cat([getattr(p, name) for p in parts], 0) for name in names))
+        return joined[xp.argsort(joined.row)]
+
+    def worst(self, count: int, xp: Backend) -> Float[Array, " rows"]:
+        """The bound of each row."""
+        return -xp.segment_max(-self.least[:, None], self.row, count)[:, 0]
+
+
+@dataclass(eq=False)
+class Deepener:
+    """Searches for all neurons of one value after the other, within a budget of seconds."""
+
+    workers: Workers
+    bounds: BoundSettings
+    until: float
+    """On ``time.monotonic``'s clock."""
+    layers_left: int
+    """How many values are still to come."""
+    settled: int = 0
+    subproblems: int = 0
+    _pace: float = 0.0
+    """Seconds for one subproblem."""
+
+    def __call__(self, reducer: Reducer, value: int, neuron: Array, tail: Tail) -> None:
+        """Narrow the boxes of a value's neurons, whose rows over the layers before are ``tail``."""
+        enclosure = reducer.enclosure
+        xp, count = enclosure.graph.xp, neuron.shape[0]
+        if not reducer.layers:
+            return
+        share = max(0.0, self.until - time.monotonic()) / max(1, self.layers_left)
+        self.layers_left -= 1
+        box, one = enclosure.boxes[value], xp.full((count,), 1.0)
+        sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
+        some = xp.arange(count)
+        for side in (sign, -sign):
+            end = min(self.until, time.monotonic() + share)
+            left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
+            if left.shape[0] == 0:
+                break
+            some, signs = left, side[left]
+            net = reducer.net(tail.signed(some, signs))
+            self._side(reducer, net, (value, neuron[some], signs), end)
+        unstable = int(unstable_mask(enclosure, value)[0, neuron].sum())
+        self.settled += count - unstable
+        log.info("deepened: %d of %d neurons settled", count - unstable, count)
+
+    def _side(
+        self, reducer: Reducer, net: Reduced, which: tuple[int, Array, Array], end: float
+    ) -> None:
+        value, neuron, sign = which
+        enclosure, fast = reducer.enclosure, net.xp
+        xp, box = enclosure.graph.xp, reducer.enclosure.boxes[value]
+        known = xp.where(sign > 0, box.lower[0, neuron], -box.upper[0, neuron])
+        begun = time.monotonic()
+        parts = self._search(net, fast.floats(xp.numpy(known)), begun + SEALING * (end - begun))
+        worst = parts.worst(neuron.shape[0], fast)
+        gained = xp.floats(fast.numpy(worst)) > known + WORTH * abs(known)
+        kept = fast.nonzero(fast.bools(xp.numpy(gained))[parts.row])[0]
+        if kept.shape[0]:
+            self._seal(reducer, which, parts[kept])
+
+    def _search(self, net: Reduced, known: Float[Array, " rows"], end: float) -> _Parts:
+        """Split what bounds each row worst, until the rows are positive or time is up."""
+        fast, count = net.xp, known.shape[0]
+        tilt = fast.zeros(count, net.neurons) + net.tilt
+        row = fast.arange(count)
+        settings = self.bounds
+        ascent = Ascent(
+            settings.hidden_steps, settings.learning_rate, settings.learning_rate_decay, last=False
+        )
+        parts = self._swept(net, (row, tilt * 0, tilt, known), ascent)
+        ascent = replace(ascent, steps=settings.split_steps, rate=settings.split_rate)
+        for _ in range(TURNS):
+            self.bounds.check_time()
+            chosen = self._chosen(parts, count, end, fast)
+            index = fast.nonzero(chosen)[0]
+            if index.shape[0] == 0:
+                break
+            children, split = [], parts[index]
+            place = fast.arange(len(split))
+            tilts = fast.copy(split.tilt)
+            tilts[place, split.branch] = 0.0
+            for side in (1.0, -1.0):
+                phase = fast.copy(split.phase)
+                phase[place, split.branch] = side
+                children.append((split.row, phase, tilts, split.least))
+            joined = tuple(fast.cat([c[k] for c in children], 0) for k in range(4))
+            others = parts[fast.nonzero(~chosen)[0]]
+            begun = time.monotonic()
+            made = self._swept(net, (joined[0], joined[1], joined[2], joined[3]), ascent)
+            self._pace = (time.monotonic() - begun) / len(made)
+            parts = _Parts.cat([others, made], fast)
+        return parts
+
+    def _chosen(self, parts: _Parts, count: int, end: float, xp: Backend) -> Bool[Array, " parts"]:
+        """The parts to split: those that decide about a row which can still be improved."""
+        worst = parts.worst(count, xp)[parts.row]
+        one = xp.floats(parts.least[:, None] * 0 + 1)
+        crowd = xp.segment_sum(one, parts.row, count)[:, 0][parts.row]
+        stuck = xp.floats((parts.gap <= 0) & (parts.least <= worst))
+        stuck = xp.segment_max(stuck[:, None], parts.row, count)[:, 0][parts.row] > 0
+        chosen = (parts.least <= 0) & (parts.least <= worst + parts.gap) & (parts.gap > 0)
+        chosen = chosen & ~stuck & (crowd < MOST_LEAVES)
+        left = end - time.monotonic()
+        if left <= 0:
+            return chosen & False
+        if self._pace * 2 * int(chosen.sum()) > left:
+            # Those that lack least first.
+            most = int(left / (2 * self._pace))
+            lack = xp.where(chosen, -worst, worst * 0 + float("inf"))
+            rank = xp.argsort(xp.argsort(lack))
+            chosen = chosen & (rank < most)
+        return chosen
+
+    def _swept(
+        self, net: Reduced, which: tuple[Array, Array, Array, Array], ascent: Ascent
+    ) -> _Parts:
+        """Parts (row, phase, tilt, bound so far) with the bounds and next splits of sweeps."""
+        fast, (row, phase, tilt, known) = net.xp, which
+        patterns = Patterns(row[:, None], fast.full((row.shape[0], 1), 1.0), phase, tilt)
+        found = sweep_in_parts(net, patterns, ascent, self.workers.map)
+        self.subproblems += row.shape[0]
+        least = fast.where(found.least > known, found.least, known)
+        # Too small to be sure of.
+        least = fast.where((least > 0) & (found.proved == 0), least * 0, least)
+        score = -found.passed.clip(max=0) * net.offset * fast.floats(phase == 0)
+        gap = fast.amax(score, 1)
+        gap = fast.where(found.proved > 0, gap * 0, gap)
+        return _Parts(row, phase, found.tilt, least, score.argmax(1), gap)
+
+    def _seal(self, reducer: Reducer, which: tuple[int, Array, Array], parts: _Parts) -> None:
+        """The bounds that the parts' multipliers give on the graph itself narrow the boxes."""
+        value, neuron, sign = which
+        root, xp = reducer.enclosure, reducer.enclosure.graph.xp
+        layers = [Neurons(v, source, index) for v, (source, index) in reducer.layers.items()]
+        floats = sum(root.graph.size(v) for v in range(len(root.boxes)))
+        each = max(1, SEALED_BYTES // (8 * 16 * floats))
+        each = max(1, min(each, -(-len(parts) // self.workers.count)))
+
+        def seal(start: int) -> Array:
+            place = reducer.xp.arange(min(each, len(parts) - start)) + start
+            return self._bound(root, layers, which, parts[place])
+
+        begun = time.monotonic()
+        least = xp.cat(self.workers.map(seal, range(0, len(parts), each)), 0)
+        log.debug("sealed %d parts in %.2f s", len(parts), time.monotonic() - begun)
+        owner = xp.ints(reducer.xp.numpy(parts.row))
+        worst = -xp.segment_max(-least[:, None], owner, neuron.shape[0])[:, 0]
+        some = xp.nonzero(xp.function("isfinite", worst))[0]
+        narrow(root, value, (xp.ints(some * 0), neuron[some], sign[some]), worst[some])
+
+    def _bound(
+        self,
+        root: Enclosure,
+        layers: Sequence[Neurons],
+        which: tuple[int, Array, Array],
+        parts: _Parts,
+    ) -> Float[Array, " parts"]:
+        value, neuron, sign = which
+        xp, count = root.graph.xp, len(parts)
+        # Of what later values need nothing is known yet.
+        enclosure = cut_to_sides(root, layers, parts.phase)
+        row = xp.ints(parts.row)
+        rows = unit_rows(enclosure, value, (xp.arange(count), neuron[row], sign[row]))
+        tilts, start = default_tilts(enclosure, rows.start, rows.owner), 0
+        for layer in layers:
+            stop = start + layer.index.shape[0]
+            if layer.value in tilts:
+                whole = xp.copy(tilts[layer.value])
+                whole[:, layer.index] = xp.floats(parts.tilt[:, start:stop])
+                tilts[layer.value] = project(enclosure, layer.value, whole)
+            start = stop
+        return optimise(enclosure, rows, 1, self.bounds, tilts).least
