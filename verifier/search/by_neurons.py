@@ -61,7 +61,11 @@ MOST_FIRST_WORK = 30_000_000_000
 PATIENCE = 1.5
 """Seconds of a search before the bounds of hidden neurons get searches of their own."""
 HALF_DONE = 0.5
-"""Unless so little of the tree is open by then."""
+"""Unless the share of the tree that is open has been cut so far by then."""
+BETTER = 0.8
+"""The worst margin must get nearer to 0 by this factor, or the search goes on as it was."""
+PARTS = 256, 2048
+"""In how many parts hidden neurons are bounded at most, at first and if that does not do."""
 DEEPENING = 0.25
 """The share of the time left that these may take."""
 HUNT_SECONDS = 1.0
@@ -77,8 +81,13 @@ class _Finished:
     out_of_time: bool
 
 
+@dataclass(frozen=True, eq=False)
 class _Paused:
     """A search that closed too little in its time."""
+
+    open: SignPatterns
+    root_margin: float
+    """The worst margin of the clauses, before any split."""
 
 
 def _open_share(frontier: Frontier[SignPatterns], roots: int) -> float:
@@ -175,14 +184,21 @@ class NeuronSearch:
             return None
         children = self.tree.by_clause(node, clauses)
         problem = problem.propagating(clauses)
-        roots = problem.roots(clauses, children)
+        open_ = problem.roots(clauses, children)
         if not self._deepens(problem):
-            return self._search(problem, roots, hunt, case)
-        found = self._search(problem, roots, hunt, case, patience=PATIENCE)
-        if not isinstance(found, _Paused):
-            return found
-        problem = self._deepened(plain, thresholds[0])
-        return self._search(problem, problem.roots(clauses, children), hunt, case)
+            return self._search(problem, open_, hunt)
+        patience, steps = PATIENCE, context.bounds.objective_steps
+        for parts in PARTS:
+            found = self._search(problem, open_, hunt, steps=steps, patience=patience)
+            if not isinstance(found, _Paused):
+                return found
+            patience, steps, open_ = 2 * patience, context.bounds.split_steps, found.open
+            deeper = self._deepened(problem.root, thresholds[0], parts)
+            begun = deeper.roots(clauses, children)
+            if not self._better(deeper, begun, found.root_margin):
+                break
+            problem, open_, steps = deeper, begun, context.bounds.objective_steps
+        return self._search(problem, open_, hunt, steps=steps)
 
     def _deepens(self, problem: NeuronProblem) -> bool:
         """Is there a hidden layer whose neurons may be worth searches of their own?"""
@@ -191,14 +207,24 @@ class NeuronSearch:
         asked = context.thorough or problem.propagator is not None
         return problem.reduced is not None and hidden and not asked
 
-    def _deepened(self, plain: Enclosure, thresholds: Array) -> NeuronProblem:
+    def _better(self, problem: NeuronProblem, roots: SignPatterns, before: float) -> bool:
+        """Do deeper bounds of hidden neurons raise the worst bound of a clause much?"""
+        steps = self.context.bounds.objective_steps
+        result = bound_neurons(problem, roots, steps, self.workers)
+        worst = min(0.0, result.worst_margin)
+        log.info("bounds of hidden neurons took the worst margin from %.4g to %.4g", before, worst)
+        better = worst > before * BETTER
+        if better:
+            self.tree.lacking = SEARCHED
+        return better
+
+    def _deepened(self, plain: Enclosure, thresholds: Array, parts: int) -> NeuronProblem:
         """The problem anew, with hidden neurons bounded by searches of their own."""
         context, graph = self.context, self.context.graph
-        self.tree.lacking = SEARCHED
         how = single_precision(graph.xp), self.workers.map
         hidden = sum(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
         until = time.monotonic() + DEEPENING * max(0.0, context.left)
-        deepen = Deepener(self.workers, context.bounds, until, hidden)
+        deepen = Deepener(self.workers, context.bounds, until, hidden, parts)
         region = plain.boxes[0]
         reducer = refine_root(graph, region, context.bounds, plain, _unrecorded, how, deepen)
         log.info("deepened by %d subproblems", deepen.subproblems)
@@ -325,26 +351,32 @@ class NeuronSearch:
         problem: NeuronProblem,
         roots: SignPatterns,
         hunt: Hunt,
-        case: int,
+        *,
+        steps: int | None = None,
         patience: float = float("inf"),
     ) -> Violated | Unknown | _Paused | None:
-        """Split until nothing is open; ``patience`` seconds at first, more while much gets closed."""
-        context, xp = self.context, self.context.graph.xp
-        pause = time.monotonic() + patience
+        """Split until nothing is open.
+
+        ``steps`` of the first round; ``patience``: so many seconds at first, and as many more each
+        time that the share of the tree that is open has been halved.
+        """
+        context, xp, case = self.context, self.context.graph.xp, self.case
+        pause, share, root_margin = time.monotonic() + patience, 1.0, -float("inf")
+        steps = context.bounds.objective_steps if steps is None else steps
         frontier = Frontier(xp, context.settings.frontier_bytes, SignPatterns.cat)
         frontier.push(roots)
-        size, first = problem.batch_size(), True
+        size = problem.batch_size()
         exhausted, worst = 0, float("inf")
         while len(frontier):
             batch = frontier.take(size)
-            steps = context.bounds.objective_steps if first else context.bounds.split_steps
             try:
                 context.bounds.check_time()
                 result = bound_neurons(problem, batch, steps, self.workers)
             except DeadlinePassed:
                 frontier.push(batch)
                 return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
-            first = False
+            if steps != context.bounds.split_steps:
+                steps, root_margin = context.bounds.split_steps, result.worst_margin
             self.bounded += len(batch)
             self.tree.close(result.closed)
             for chosen in result.chosen:
@@ -367,9 +399,10 @@ class NeuronSearch:
                 frontier.push(split_neurons(problem, result.open, self.tree))
             context.tell(len(frontier), self.closed, frontier.worst_margin)
             if time.monotonic() > pause and len(frontier):
-                if _open_share(frontier, len(roots)) > HALF_DONE:
-                    return _Paused()
-                pause += patience
+                before, share = share, _open_share(frontier, len(roots))
+                if share > HALF_DONE * before:
+                    return _Paused(frontier.take(len(frontier)), root_margin)
+                pause = time.monotonic() + patience
         if exhausted:
             return Unknown(Reason.NO_SPLIT, worst, exhausted)
         return None

@@ -25,14 +25,14 @@ from verifier.tensors import Array, Backend, Bool, Float, Int
 
 log = logging.getLogger(__name__)
 
-TURNS = 12
+TURNS = 20
 """Rounds of splits of a neuron at most."""
-MOST_LEAVES = 256
-"""Parts that a neuron is bounded in at most."""
 WORTH = 0.02
 """By what share of a bound it must get better to be sealed."""
 SEALED_BYTES = 100_000_000
 """About the memory of the enclosures that are sealed at once."""
+FEWEST_PARTS = 12
+"""Where time does not suffice for so many parts of each neuron, none is searched for."""
 SEALING = 0.5
 """The share of the time that is kept for sealing."""
 
@@ -77,6 +77,8 @@ class Deepener:
     """On ``time.monotonic``'s clock."""
     layers_left: int
     """How many values are still to come."""
+    most_parts: int
+    """In how many parts of the region a neuron is bounded at most."""
     settled: int = 0
     subproblems: int = 0
     _pace: float = 0.0
@@ -129,7 +131,11 @@ class Deepener:
         ascent = Ascent(
             settings.hidden_steps, settings.learning_rate, settings.learning_rate_decay, last=False
         )
+        begun = time.monotonic()
         parts = self._swept(net, (row, tilt * 0, tilt, known), ascent)
+        now = time.monotonic()
+        if now + FEWEST_PARTS * (now - begun) > end:
+            return parts
         ascent = replace(ascent, steps=settings.split_steps, rate=settings.split_rate)
         for _ in range(TURNS):
             self.bounds.check_time()
@@ -161,7 +167,7 @@ class Deepener:
         stuck = xp.floats((parts.gap <= 0) & (parts.least <= worst))
         stuck = xp.segment_max(stuck[:, None], parts.row, count)[:, 0][parts.row] > 0
         chosen = (parts.least <= 0) & (parts.least <= worst + parts.gap) & (parts.gap > 0)
-        chosen = chosen & ~stuck & (crowd < MOST_LEAVES)
+        chosen = chosen & ~stuck & (crowd < self.most_parts)
         left = end - time.monotonic()
         if left <= 0:
             return chosen & False

@@ -48,6 +48,11 @@ class NeuronRound:
     """The multipliers that closed them."""
     candidates: Float[Array, "points n"]
 
+    @property
+    def worst_margin(self) -> float:
+        """The least margin of what is open; +inf: nothing is."""
+        return float(self.open.margin.min()) if len(self.open) else float("inf")
+
 
 def bound_neurons(
     problem: NeuronProblem, batch: SignPatterns, steps: int, workers: Workers
