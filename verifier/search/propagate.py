@@ -17,8 +17,8 @@ import numpy as np
 from verifier.bounds.reduced import Reduced
 from verifier.tensors import Array, Backend, Bool, Float, Int
 
-LARGEST = 4_000_000
-"""Elements of a network's matrices above which nothing is propagated."""
+MOST_TERMS = 50_000
+"""Elements of a network's matrices above which nothing is propagated: programs would take long."""
 ELEMENTS = 2_000_000
 """Elements of the rows that are looked at together."""
 ROUNDS = 30
@@ -109,12 +109,12 @@ class Propagator:
     def of(net: Reduced, rows: Int[Array, "batch width"]) -> Propagator | None:
         """A propagator for the clauses with some rows.
 
-        None where the property alone implies little, and where the matrices are too large.
+        None where the property alone implies little, and where the matrices have many entries.
         """
         xp, count = net.xp, net.inputs + net.neurons
-        if net.neurons * count > LARGEST:
-            return None
         matrix = np.concatenate([xp.numpy(net.weights), xp.numpy(net.links)], 1)
+        if np.count_nonzero(matrix) > MOST_TERMS:
+            return None
         index, coefficient = _lists(matrix)
         row, place = np.nonzero(coefficient)
         uses = [(row * coefficient.shape[1] + place)[index[row, place] == v] for v in range(count)]
