@@ -194,6 +194,8 @@ class NeuronSearch:
                 return found
             patience, steps, open_ = 2 * patience, context.bounds.split_steps, found.open
             deeper = self._deepened(problem.root, thresholds[0], parts)
+            if deeper is None:
+                break
             begun = deeper.roots(clauses, children)
             if not self._better(deeper, begun, found.root_margin):
                 break
@@ -218,8 +220,11 @@ class NeuronSearch:
             self.tree.lacking = SEARCHED
         return better
 
-    def _deepened(self, plain: Enclosure, thresholds: Array, parts: int) -> NeuronProblem:
-        """The problem anew, with hidden neurons bounded by searches of their own."""
+    def _deepened(self, plain: Enclosure, thresholds: Array, parts: int) -> NeuronProblem | None:
+        """The problem anew, with hidden neurons bounded by searches of their own.
+
+        None where these settled hardly any neuron.
+        """
         context, graph = self.context, self.context.graph
         how = single_precision(graph.xp), self.workers.map
         hidden = sum(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
@@ -228,6 +233,8 @@ class NeuronSearch:
         region = plain.boxes[0]
         reducer = refine_root(graph, region, context.bounds, plain, _unrecorded, how, deepen)
         log.info("deepened by %d subproblems", deepen.subproblems)
+        if deepen.hopeless:
+            return None
         settings = (context.bounds, context.settings)
         root = reducer.enclosure
         return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)

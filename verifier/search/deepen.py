@@ -33,6 +33,8 @@ SEALED_BYTES = 100_000_000
 """About the memory of the enclosures that are sealed at once."""
 FEWEST_PARTS = 12
 """Where time does not suffice for so many parts of each neuron, none is searched for."""
+PROMISING = 0.1
+"""The share of the first value's neurons that must be settled for others to be looked at."""
 SEALING = 0.5
 """The share of the time that is kept for sealing."""
 
@@ -80,6 +82,8 @@ class Deepener:
     most_parts: int
     """In how many parts of the region a neuron is bounded at most."""
     settled: int = 0
+    hopeless: bool = False
+    """Were hardly any neurons of the first value settled? Those after it will fare no better."""
     subproblems: int = 0
     _pace: float = 0.0
     """Seconds for one subproblem."""
@@ -88,7 +92,7 @@ class Deepener:
         """Narrow the boxes of a value's neurons, whose rows over the layers before are ``tail``."""
         enclosure = reducer.enclosure
         xp, count = enclosure.graph.xp, neuron.shape[0]
-        if not reducer.layers:
+        if self.hopeless or not reducer.layers:
             return
         share = max(0.0, self.until - time.monotonic()) / max(1, self.layers_left)
         self.layers_left -= 1
@@ -105,6 +109,8 @@ class Deepener:
             self._side(reducer, net, (value, neuron[some], signs), end)
         unstable = int(unstable_mask(enclosure, value)[0, neuron].sum())
         self.settled += count - unstable
+        if self.settled < PROMISING * count:
+            self.hopeless = True
         log.info("deepened: %d of %d neurons settled", count - unstable, count)
 
     def _side(
