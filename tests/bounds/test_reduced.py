@@ -68,7 +68,7 @@ def case_of(seed: int, xp: Backend = XP, fast: Backend | None = None, record=Non
     plain = crown(graph, box, SETTINGS).enclosure
     how = (fast or numpy_backend("float64"), spread)
     note = record or (lambda *_: None)
-    reducer = refine_root(graph, box, SETTINGS, plain, note, how)
+    reducer = refine_root(graph, SETTINGS, plain, note, how)
     coefficients = np.random.default_rng(seed).normal(size=(ROWS, graph.output_size))
     start = {graph.output: xp.floats(coefficients)}
     rows = Rows(start, xp.doubles(xp.zeros(ROWS)), Owner.equal(1, ROWS, xp))
@@ -240,7 +240,7 @@ def test_rows_that_hold_together_only_are_proved_by_a_weighted_sum():
     box = Box(-np.ones((1, 1)), np.ones((1, 1)))
     how = (numpy_backend("float64"), spread)
     plain = crown(graph, box, SETTINGS).enclosure
-    reducer = refine_root(graph, box, SETTINGS, plain, lambda *_: None, how)
+    reducer = refine_root(graph, SETTINGS, plain, lambda *_: None, how)
     rows = Rows({graph.output: np.eye(2)}, np.zeros(2), Owner.equal(1, 2, XP))
     net = reducer.net(reducer.tail(rows))
     signs = np.array([[0.0, 0.0], [1.0, -1.0], [-1.0, 1.0]])
@@ -326,7 +326,7 @@ def test_whatever_is_linear_at_the_root_can_be_shown_there():
         box = placed(XP, *boxes("normal", [seed], 1, 4))
         plain = crown(graph, box, SETTINGS).enclosure
         how = (numpy_backend("float64"), spread)
-        reducer = refine_root(graph, box, SETTINGS, plain, note, how)
+        reducer = refine_root(graph, SETTINGS, plain, note, how)
         rows = Rows({graph.output: np.eye(2)}, np.zeros(2), Owner.equal(1, 2, XP))
         case = Case(reducer.enclosure, reducer, rows, reducer.net(reducer.tail(rows)))
         broken += promised(case, told)

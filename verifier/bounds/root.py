@@ -129,20 +129,19 @@ class _Root:
 
 def refine_root(
     graph: Graph,
-    region: Box,
     settings: BoundSettings,
     plain: Enclosure,
     record: Record,
     how: tuple[Backend, Spread],
     deepen: Deepen | None = None,
 ) -> Reducer:
-    """Boxes of all values over one region, as tight as optimised slopes make them.
+    """Boxes of all values over the region of ``plain``, as tight as optimised slopes make them.
 
     ``plain`` is what CROWN gives without optimised slopes. ``how``: what slopes are sought in, and
     a map over parts of the work. ``deepen`` may do more for the neurons of each value that slopes
     leave unstable. Returns what reduces the network; its ``enclosure`` holds the boxes.
     """
-    enclosure = Enclosure.over(graph, region, single=settings.single)
+    enclosure = Enclosure.over(graph, plain.boxes[0], single=settings.single)
     reducer = Reducer.of(enclosure, how[0], settings)
     root = _Root(enclosure, plain, reducer, settings, record, how[1], deepen)
     tight = set(graph.relaxed_inputs)

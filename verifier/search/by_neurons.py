@@ -25,16 +25,10 @@ from verifier.bounds.root import refine_root
 from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
 from verifier.search.context import Context
 from verifier.search.deepen import Deepener
-from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
-from verifier.search.leaf import finish
-from verifier.search.neuron_round import NeuronRound, bound_neurons
-from verifier.search.neuron_split import (
-    NeuronProblem,
-    SignPatterns,
-    split_neurons,
-    unstable_neurons,
-)
+from verifier.search.neuron_round import bound_neurons
+from verifier.search.neuron_split import NeuronProblem, unstable_neurons
+from verifier.search.neuron_tree import HUNT_SECONDS, Begin, NeuronTree, Paused, decided
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
     UNRECORDED,
@@ -60,42 +54,12 @@ MOST_FIRST_WORK = 30_000_000_000
 """Multiply-adds of rows of hidden neurons, above which those inside funnels get none at first."""
 PATIENCE = 1.5
 """Seconds of a search before the bounds of hidden neurons get searches of their own."""
-HALF_DONE = 0.5
-"""Unless the share of the tree that is open has been cut so far by then."""
 BETTER = 0.8
 """The worst margin must get nearer to 0 by this factor, or the search goes on as it was."""
 PARTS = 256, 2048
 """In how many parts hidden neurons are bounded at most, at first and if that does not do."""
 DEEPENING = 0.25
 """The share of the time left that these may take."""
-HUNT_SECONDS = 1.0
-HUNT_SHARE = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class _Finished:
-    """What linear programs left open: margins of leaves without free neurons, and the others."""
-
-    margins: list[float]
-    free: SignPatterns
-    out_of_time: bool
-
-
-@dataclass(frozen=True, eq=False)
-class _Paused:
-    """A search that closed too little in its time."""
-
-    open: SignPatterns
-    root_margin: float
-    """The worst margin of the clauses, before any split."""
-
-
-def _open_share(frontier: Frontier[SignPatterns], roots: int) -> float:
-    """The share of the tree that is open: the sum of 2^-depth (Knuth 1975)."""
-    some = frontier.take(len(frontier))
-    frontier.push(some)
-    depth = frontier.xp.floats(some.phase != 0).sum(1)
-    return float((2.0**-depth).sum()) / roots
 
 
 def _unrecorded(_value: int, _which: tuple[Array, Array], _tilts: dict[int, Array]) -> None:
@@ -113,7 +77,6 @@ class NeuronSearch:
     workers: Workers
     closed: int = 0
     bounded: int = 0
-    hunted: float = 0.0
     case: int = 0
     """The case at work."""
     settled: int = 0
@@ -172,35 +135,45 @@ class NeuronSearch:
         found = hunt.run(HUNT_SECONDS, steps=200)
         if found is not None:
             return found
-        if self._settled(plain, thresholds):
-            self.tree.close(node)
-            self.closed += 1
-            return None
-        problem, clauses = self._root(case, plain, thresholds[0], clauses)
-        log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
-        if clauses.shape[0] == 0:
+        problem = None
+        if not self._settled(plain, thresholds):
+            problem, clauses = self._root(case, plain, thresholds[0], clauses)
+            log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
+        if problem is None or clauses.shape[0] == 0:
             self.tree.close(node)
             self.closed += 1
             return None
         children = self.tree.by_clause(node, clauses)
-        problem = problem.propagating(clauses)
-        open_ = problem.roots(clauses, children)
+        tree = NeuronTree(context, self.tree, self.target, self.workers, hunt, case)
+        try:
+            return self._search(tree, problem.propagating(clauses), (clauses, children))
+        finally:
+            self.closed += tree.closed
+            self.bounded += tree.bounded
+
+    def _search(
+        self, tree: NeuronTree, problem: NeuronProblem, clauses: tuple[Array, Array]
+    ) -> Violated | Unknown | None:
+        """Split some clauses (with their nodes), and bound hidden neurons better where it lasts."""
+        settings = self.context.bounds
+        begin = Begin(problem.roots(*clauses), settings.objective_steps)
         if not self._deepens(problem):
-            return self._search(problem, open_, hunt)
-        patience, steps = PATIENCE, context.bounds.objective_steps
+            return decided(tree.run(problem, begin))
+        patience = PATIENCE
         for parts in PARTS:
-            found = self._search(problem, open_, hunt, steps=steps, patience=patience)
-            if not isinstance(found, _Paused):
+            found = tree.run(problem, begin, patience)
+            if not isinstance(found, Paused):
                 return found
-            patience, steps, open_ = 2 * patience, context.bounds.split_steps, found.open
-            deeper = self._deepened(problem.root, thresholds[0], parts)
-            if deeper is None:
-                break
-            begun = deeper.roots(clauses, children)
-            if not self._better(deeper, begun, found.root_margin):
-                break
-            problem, open_, steps = deeper, begun, context.bounds.objective_steps
-        return self._search(problem, open_, hunt, steps=steps)
+            patience, begin = 2 * patience, found.again(settings.split_steps)
+            try:
+                deeper = self._deepened(problem, parts)
+                if deeper is None or not self._better(deeper, clauses, found.root_margin):
+                    break
+            except DeadlinePassed:
+                return found.late
+            problem = deeper
+            begin = Begin(problem.roots(*clauses), settings.objective_steps)
+        return decided(tree.run(problem, begin))
 
     def _deepens(self, problem: NeuronProblem) -> bool:
         """Is there a hidden layer whose neurons may be worth searches of their own?"""
@@ -209,10 +182,10 @@ class NeuronSearch:
         asked = context.thorough or problem.propagator is not None
         return problem.reduced is not None and hidden and not asked
 
-    def _better(self, problem: NeuronProblem, roots: SignPatterns, before: float) -> bool:
+    def _better(self, problem: NeuronProblem, clauses: tuple[Array, Array], before: float) -> bool:
         """Do deeper bounds of hidden neurons raise the worst bound of a clause much?"""
         steps = self.context.bounds.objective_steps
-        result = bound_neurons(problem, roots, steps, self.workers)
+        result = bound_neurons(problem, problem.roots(*clauses), steps, self.workers)
         worst = min(0.0, result.worst_margin)
         log.info("bounds of hidden neurons took the worst margin from %.4g to %.4g", before, worst)
         better = worst > before * BETTER
@@ -220,23 +193,22 @@ class NeuronSearch:
             self.tree.lacking = SEARCHED
         return better
 
-    def _deepened(self, plain: Enclosure, thresholds: Array, parts: int) -> NeuronProblem | None:
+    def _deepened(self, problem: NeuronProblem, parts: int) -> NeuronProblem | None:
         """The problem anew, with hidden neurons bounded by searches of their own.
 
         None where these settled hardly any neuron.
         """
-        context, graph = self.context, self.context.graph
+        context, graph, plain = self.context, self.context.graph, problem.root
         how = single_precision(graph.xp), self.workers.map
         hidden = sum(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
         until = time.monotonic() + DEEPENING * max(0.0, context.left)
         deepen = Deepener(self.workers, context.bounds, until, hidden, parts)
-        region = plain.boxes[0]
-        reducer = refine_root(graph, region, context.bounds, plain, _unrecorded, how, deepen)
+        reducer = refine_root(graph, context.bounds, plain, _unrecorded, how, deepen)
         log.info("deepened by %d subproblems", deepen.subproblems)
         if deepen.hopeless:
             return None
         settings = (context.bounds, context.settings)
-        root = reducer.enclosure
+        root, thresholds = reducer.enclosure, problem.thresholds
         return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
 
     def _settled(self, plain: Enclosure, thresholds: Array) -> bool:
@@ -286,7 +258,7 @@ class NeuronSearch:
         record, settings = self._recorder(case, plain), (context.bounds, context.settings)
         if is_reducible(plain):
             how = single_precision(graph.xp), self.workers.map
-            reducer = refine_root(graph, region, context.bounds, plain, record, how)
+            reducer = refine_root(graph, context.bounds, plain, record, how)
             root = reducer.enclosure
             made = NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
             return made, clauses
@@ -352,120 +324,6 @@ class NeuronSearch:
                 self.tree.choose(Chosen(node, xp.numpy(better.row), tilts))
         best = self.objective.best_of_clauses(found.least)
         return xp.nonzero(~(best[0] > 0))[0]
-
-    def _search(
-        self,
-        problem: NeuronProblem,
-        roots: SignPatterns,
-        hunt: Hunt,
-        *,
-        steps: int | None = None,
-        patience: float = float("inf"),
-    ) -> Violated | Unknown | _Paused | None:
-        """Split until nothing is open.
-
-        ``steps`` of the first round; ``patience``: so many seconds at first, and as many more each
-        time that the share of the tree that is open has been halved.
-        """
-        context, xp, case = self.context, self.context.graph.xp, self.case
-        pause, share, root_margin = time.monotonic() + patience, 1.0, -float("inf")
-        steps = context.bounds.objective_steps if steps is None else steps
-        frontier = Frontier(xp, context.settings.frontier_bytes, SignPatterns.cat)
-        frontier.push(roots)
-        size = problem.batch_size()
-        exhausted, worst = 0, float("inf")
-        while len(frontier):
-            batch = frontier.take(size)
-            try:
-                context.bounds.check_time()
-                result = bound_neurons(problem, batch, steps, self.workers)
-            except DeadlinePassed:
-                frontier.push(batch)
-                return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
-            if steps != context.bounds.split_steps:
-                steps, root_margin = context.bounds.split_steps, result.worst_margin
-            self.bounded += len(batch)
-            self.tree.close(result.closed)
-            for chosen in result.chosen:
-                self.tree.choose(chosen)
-            self.closed += result.closed.shape[0]
-            found = self._examine(problem, result, case) or self._hunt(hunt)
-            if found is not None:
-                return found
-            leaves = self._finish(problem, result.exhausted, case)
-            if isinstance(leaves, Violated):
-                return leaves
-            if leaves.out_of_time:
-                frontier.push(result.exhausted)
-                continue
-            exhausted += len(leaves.margins)
-            worst = min([worst, *leaves.margins])
-            if len(leaves.free):
-                frontier.push(split_neurons(problem, leaves.free, self.tree))
-            if len(result.open):
-                frontier.push(split_neurons(problem, result.open, self.tree))
-            context.tell(len(frontier), self.closed, frontier.worst_margin)
-            if time.monotonic() > pause and len(frontier):
-                before, share = share, _open_share(frontier, len(roots))
-                if share > HALF_DONE * before:
-                    return _Paused(frontier.take(len(frontier)), root_margin)
-                pause = time.monotonic() + patience
-        if exhausted:
-            return Unknown(Reason.NO_SPLIT, worst, exhausted)
-        return None
-
-    def _examine(self, problem: NeuronProblem, result: NeuronRound, case: int) -> Violated | None:
-        """Run the network on the open rows' minimisers, and confirm the unsafe ones."""
-        points, xp = result.candidates, self.context.graph.xp
-        if points.shape[0] == 0:
-            return None
-        bounds = xp.floats(problem.thresholds)[None, :] + xp.zeros(points.shape[0], 1)
-        margins = self.target.margins(points, bounds)
-        unsafe = xp.nonzero(margins <= 0)[0]
-        if unsafe.shape[0] == 0:
-            return None
-        cases = np.full(unsafe.shape[0], case)
-        return self.context.confirm(points[unsafe], margins[unsafe], cases)
-
-    def _finish(
-        self, problem: NeuronProblem, leaves: SignPatterns, case: int
-    ) -> Violated | _Finished:
-        """Decide leaves by linear programs, one by one."""
-        xp = self.context.graph.xp
-        margins: list[float] = []
-        free: list[SignPatterns] = []
-        for i in range(len(leaves)):
-            if self.context.left <= 0:
-                return _Finished(margins, leaves[:0], out_of_time=True)
-            one = leaves[i : i + 1]
-            leaf = finish(problem, one)
-            if leaf.margin > 0:
-                self.tree.close(one.node)
-                if leaf.chosen is not None:
-                    self.tree.choose(leaf.chosen)
-                self.closed += 1
-                continue
-            if leaf.point is not None:
-                point = xp.floats(leaf.point)[None, :]
-                found = self.context.confirm(point, xp.zeros(1), np.array([case]))
-                if found is not None:
-                    return found
-            if bool((one.phase == 0).any()):
-                free.append(replace(one, branch=xp.floats(one.phase == 0).argmax(1)))
-            else:
-                margins.append(max(leaf.margin, float(one.margin[0])))
-        rest = SignPatterns.cat(free, xp) if free else leaves[:0]
-        return _Finished(margins, rest, out_of_time=False)
-
-    def _hunt(self, hunt: Hunt) -> Violated | None:
-        context = self.context
-        elapsed = context.deadline - context.left - context.started
-        if self.hunted >= HUNT_SHARE * elapsed - HUNT_SECONDS:
-            return None
-        before = context.left
-        found = hunt.run(HUNT_SECONDS)
-        self.hunted += before - context.left
-        return found
 
 
 def search_neurons(context: Context) -> Verdict:

@@ -120,13 +120,13 @@ class Deepener:
         enclosure, fast = reducer.enclosure, net.xp
         xp, box = enclosure.graph.xp, reducer.enclosure.boxes[value]
         known = xp.where(sign > 0, box.lower[0, neuron], -box.upper[0, neuron])
-        begun = time.monotonic()
-        parts = self._search(net, fast.floats(xp.numpy(known)), begun + SEALING * (end - begun))
+        middle = time.monotonic() + (1 - SEALING) * (end - time.monotonic())
+        parts = self._search(net, fast.floats(xp.numpy(known)), middle)
         worst = parts.worst(neuron.shape[0], fast)
         gained = xp.floats(fast.numpy(worst)) > known + WORTH * abs(known)
         kept = fast.nonzero(fast.bools(xp.numpy(gained))[parts.row])[0]
         if kept.shape[0]:
-            self._seal(reducer, which, parts[kept])
+            self._seal(reducer, which, parts[kept], end)
 
     def _search(self, net: Reduced, known: Float[Array, " rows"], end: float) -> _Parts:
         """Split what bounds each row worst, until the rows are positive or time is up."""
@@ -201,8 +201,13 @@ class Deepener:
         gap = fast.where(found.proved > 0, gap * 0, gap)
         return _Parts(row, phase, found.tilt, least, score.argmax(1), gap)
 
-    def _seal(self, reducer: Reducer, which: tuple[int, Array, Array], parts: _Parts) -> None:
-        """The bounds that the parts' multipliers give on the graph itself narrow the boxes."""
+    def _seal(
+        self, reducer: Reducer, which: tuple[int, Array, Array], parts: _Parts, end: float
+    ) -> None:
+        """The bounds that the parts' multipliers give on the graph itself narrow the boxes.
+
+        Those of neurons that there is no time for prove nothing.
+        """
         value, neuron, sign = which
         root, xp = reducer.enclosure, reducer.enclosure.graph.xp
         layers = [Neurons(v, source, index) for v, (source, index) in reducer.layers.items()]
@@ -212,6 +217,8 @@ class Deepener:
 
         def seal(start: int) -> Array:
             place = reducer.xp.arange(min(each, len(parts) - start)) + start
+            if time.monotonic() > end:
+                return xp.doubles(xp.zeros(place.shape[0])) - float("inf")
             return self._bound(root, layers, which, parts[place])
 
         begun = time.monotonic()

@@ -17,7 +17,7 @@ import numpy as np
 from verifier.bounds.reduced import Reduced
 from verifier.tensors import Array, Backend, Bool, Float, Int
 
-MOST_TERMS = 50_000
+MOST_TERMS = 10_000
 """Elements of a network's matrices above which nothing is propagated: programs would take long."""
 ELEMENTS = 2_000_000
 """Elements of the rows that are looked at together."""

@@ -1,0 +1,213 @@
+"""The tree of sign patterns of one case: split what is open until nothing is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from verifier.attack import Target
+from verifier.certify import ProofTree
+from verifier.search.context import Context
+from verifier.search.frontier import Frontier
+from verifier.search.hunt import Hunt
+from verifier.search.leaf import finish
+from verifier.search.neuron_round import NeuronRound, bound_neurons
+from verifier.search.neuron_split import NeuronProblem, SignPatterns, split_neurons
+from verifier.search.workers import Workers
+from verifier.settings import DeadlinePassed
+from verifier.verdict import Reason, Unknown, Violated
+
+HUNT_SECONDS = 1.0
+HUNT_SHARE = 0.1
+HALF_DONE = 0.5
+"""A search goes on that has cut the share of the tree that is open so far in its time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Begin:
+    """What is open when a search begins."""
+
+    open: SignPatterns
+    steps: int
+    """Of the first round."""
+    exhausted: tuple[float, ...] = ()
+    """The margins of leaves that nothing can be done about."""
+
+
+@dataclass(frozen=True, eq=False)
+class Paused:
+    """A search that closed too little in its time."""
+
+    open: SignPatterns
+    exhausted: tuple[float, ...]
+    root_margin: float
+    """The worst margin of the clauses, before any split."""
+
+    def again(self, steps: int) -> Begin:
+        """Where the search goes on."""
+        return Begin(self.open, steps, self.exhausted)
+
+    @property
+    def late(self) -> Unknown:
+        """What is known when the time is up."""
+        worst = min([float(self.open.margin.min()), *self.exhausted])
+        return Unknown(Reason.OUT_OF_TIME, worst, len(self.open) + len(self.exhausted))
+
+
+def decided(found: Violated | Unknown | Paused | None) -> Violated | Unknown | None:
+    """The result of a search that had no reason to pause."""
+    assert not isinstance(found, Paused)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Finished:
+    """What linear programs left open: margins of leaves without free neurons, and the others."""
+
+    margins: list[float]
+    free: SignPatterns
+    out_of_time: bool
+
+
+@dataclass(eq=False)
+class NeuronTree:
+    """The splitting of one case's clauses."""
+
+    context: Context
+    tree: ProofTree
+    target: Target
+    workers: Workers
+    hunt: Hunt
+    case: int
+    closed: int = 0
+    bounded: int = 0
+    hunted: float = 0.0
+    _exhausted: list[float] = field(default_factory=list[float])
+
+    def run(
+        self, problem: NeuronProblem, begin: Begin, patience: float = float("inf")
+    ) -> Violated | Unknown | Paused | None:
+        """Split until nothing is open; None: all is proved.
+
+        ``patience``: so many seconds at first, and as many more each time that the share of the
+        tree that is open has been halved.
+        """
+        context, roots, steps = self.context, len(begin.open), begin.steps
+        self._exhausted = list(begin.exhausted)
+        pause, share, root_margin = time.monotonic() + patience, 1.0, -float("inf")
+        frontier = Frontier(context.graph.xp, context.settings.frontier_bytes, SignPatterns.cat)
+        frontier.push(begin.open)
+        size = problem.batch_size()
+        while len(frontier):
+            batch = frontier.take(size)
+            try:
+                context.bounds.check_time()
+                result = bound_neurons(problem, batch, steps, self.workers)
+            except DeadlinePassed:
+                frontier.push(batch)
+                return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
+            if self.bounded == 0 or steps != context.bounds.split_steps:
+                root_margin = result.worst_margin
+            steps = context.bounds.split_steps
+            found = self._record(problem, result, len(batch))
+            found = found or self._go_on(problem, result, frontier)
+            if found is not None:
+                return found
+            context.tell(len(frontier), self.closed, frontier.worst_margin)
+            if time.monotonic() > pause and len(frontier):
+                before, share = share, _open_share(frontier, roots)
+                if share > HALF_DONE * before:
+                    rest = frontier.take(len(frontier))
+                    return Paused(rest, tuple(self._exhausted), root_margin)
+                pause = time.monotonic() + patience
+        if self._exhausted:
+            return Unknown(Reason.NO_SPLIT, min(self._exhausted), len(self._exhausted))
+        return None
+
+    def _record(self, problem: NeuronProblem, result: NeuronRound, count: int) -> Violated | None:
+        """Write down what a round closed, and try the points that it found."""
+        self.bounded += count
+        self.tree.close(result.closed)
+        for chosen in result.chosen:
+            self.tree.choose(chosen)
+        self.closed += result.closed.shape[0]
+        return self._examine(problem, result) or self._hunt()
+
+    def _go_on(
+        self, problem: NeuronProblem, result: NeuronRound, frontier: Frontier[SignPatterns]
+    ) -> Violated | None:
+        """Split what a round left open."""
+        leaves = self._finish(problem, result.exhausted)
+        if isinstance(leaves, Violated):
+            return leaves
+        self._exhausted += leaves.margins
+        if leaves.out_of_time:
+            # The next look at the clock ends the search.
+            frontier.push(leaves.free)
+        elif len(leaves.free):
+            frontier.push(split_neurons(problem, leaves.free, self.tree))
+        if len(result.open):
+            frontier.push(split_neurons(problem, result.open, self.tree))
+        return None
+
+    def _examine(self, problem: NeuronProblem, result: NeuronRound) -> Violated | None:
+        """Run the network on the open rows' minimisers, and confirm the unsafe ones."""
+        points, xp = result.candidates, self.context.graph.xp
+        if points.shape[0] == 0:
+            return None
+        bounds = xp.floats(problem.thresholds)[None, :] + xp.zeros(points.shape[0], 1)
+        margins = self.target.margins(points, bounds)
+        unsafe = xp.nonzero(margins <= 0)[0]
+        if unsafe.shape[0] == 0:
+            return None
+        cases = np.full(unsafe.shape[0], self.case)
+        return self.context.confirm(points[unsafe], margins[unsafe], cases)
+
+    def _finish(self, problem: NeuronProblem, leaves: SignPatterns) -> Violated | _Finished:
+        """Decide leaves by linear programs, one by one."""
+        xp = self.context.graph.xp
+        margins: list[float] = []
+        free: list[SignPatterns] = []
+        for i in range(len(leaves)):
+            if self.context.left <= 0:
+                rest = SignPatterns.cat([*free, leaves[i:]], xp)
+                return _Finished(margins, rest, out_of_time=True)
+            one = leaves[i : i + 1]
+            leaf = finish(problem, one)
+            if leaf.margin > 0:
+                self.tree.close(one.node)
+                if leaf.chosen is not None:
+                    self.tree.choose(leaf.chosen)
+                self.closed += 1
+                continue
+            if leaf.point is not None:
+                point = xp.floats(leaf.point)[None, :]
+                found = self.context.confirm(point, xp.zeros(1), np.array([self.case]))
+                if found is not None:
+                    return found
+            if bool((one.phase == 0).any()):
+                free.append(replace(one, branch=xp.floats(one.phase == 0).argmax(1)))
+            else:
+                margins.append(max(leaf.margin, float(one.margin[0])))
+        rest = SignPatterns.cat(free, xp) if free else leaves[:0]
+        return _Finished(margins, rest, out_of_time=False)
+
+    def _hunt(self) -> Violated | None:
+        context = self.context
+        elapsed = context.deadline - context.left - context.started
+        if self.hunted >= HUNT_SHARE * elapsed - HUNT_SECONDS:
+            return None
+        before = context.left
+        found = self.hunt.run(HUNT_SECONDS)
+        self.hunted += before - context.left
+        return found
+
+
+def _open_share(frontier: Frontier[SignPatterns], roots: int) -> float:
+    """The share of the tree that is open: the sum of 2^-depth (Knuth 1975)."""
+    some = frontier.take(len(frontier))
+    frontier.push(some)
+    depth = frontier.xp.floats(some.phase != 0).sum(1)
+    return float((2.0**-depth).sum()) / roots
