@@ -1,0 +1,181 @@
+"""Searches of hidden neurons: sound, exact where they may go on, and of use to the whole search."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from tests.bounds.checks import SETTINGS
+from tests.bounds.graphs import boxes, mlp, placed
+from tests.soundness.queries import Clause, network_of, problem_of, text_of
+from verifier.bounds import Enclosure, crown
+from verifier.bounds.root import refine_root
+from verifier.graph import Graph
+from verifier.search import by_neurons, deepen
+from verifier.search.deepen import Deepener
+from verifier.search.strategy import Strategy, decide
+from verifier.search.workers import Workers
+from verifier.tensors import Backend, numpy_backend, single_precision, torch_backend
+from verifier.verdict import Verified, Violated
+
+SEEDS = st.integers(0, 10**6)
+SIZES = (3, 6, 5, 4, 2)
+NEURONS = Strategy("neurons", "numpy", "float64", "cpu", "")
+XP = numpy_backend()
+CLOSE = 0.03
+
+
+def deepened(graph: Graph, plain: Enclosure, parts: int, seconds: float = 60.0) -> Enclosure:
+    """The root with searches of hidden neurons in so many parts; 0: without."""
+    xp = graph.xp
+
+    def ignore(*_: object) -> None:
+        return None
+
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with quiet, Workers(xp) as workers:
+        until = time.monotonic() + seconds
+        search = Deepener(workers, SETTINGS, until, layers_left=3, most_parts=parts)
+        how = single_precision(xp), workers.map
+        made = refine_root(graph, SETTINGS, plain, ignore, how, search if parts else None)
+    return made.enclosure
+
+
+def case_of(seed: int, xp: Backend = XP, leak: float = 0.0) -> tuple[Graph, Enclosure]:
+    graph = mlp(seed, SIZES, leak).on(xp)
+    box = placed(xp, *boxes("normal", [seed], 1, graph.input_size))
+    return graph, crown(graph, box, SETTINGS).enclosure
+
+
+@settings(deadline=None, max_examples=20)
+@given(SEEDS, st.sampled_from([numpy_backend, torch_backend]), st.sampled_from([0.0, 0.1]))
+def test_boxes_hold_every_value(seed, make, leak):
+    xp = make("float64")
+    graph, plain = case_of(seed, xp, leak)
+    after = deepened(graph, plain, 16)
+    low, high = (xp.numpy(x)[0] for x in (plain.boxes[0].lower, plain.boxes[0].upper))
+    points = np.random.default_rng(seed).uniform(low, high, size=(300, len(low)))
+    values = graph.values(xp.floats(points))
+    for value in graph.relaxed_inputs:
+        inside, outside = after.boxes[value], plain.boxes[value]
+        found = xp.numpy(values[value])
+        assert (found >= xp.numpy(inside.lower) - 1e-9).all()
+        assert (found <= xp.numpy(inside.upper) + 1e-9).all()
+        assert (inside.lower >= outside.lower - 1e-9).all()
+        assert (inside.upper <= outside.upper + 1e-9).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_with_enough_parts_signs_are_known_as_a_mixed_integer_program_knows_them(seed, monkeypatch):
+    """Up to what multipliers lack of their best after a few steps."""
+    monkeypatch.setattr(deepen, "PROMISING", 0.0)
+    monkeypatch.setattr(deepen, "WORTH", 0.0)
+    graph, plain = case_of(seed)
+    root = deepened(graph, plain, 4096)
+    for value in (v for v in graph.relaxed_inputs if not graph.affine_of_input[v]):
+        box = root.boxes[value]
+        exact = np.array([extremes(graph, plain, value, k) for k in range(graph.size(value))])
+        assert (box.lower[0] <= exact[:, 0] + 1e-6).all()
+        assert (box.upper[0] >= exact[:, 1] - 1e-6).all()
+        # Neurons that are settled without a search have looser bounds, of the same sign.
+        unstable = (box.lower[0] < 0) & (box.upper[0] > 0)
+        assert not (unstable & ((exact[:, 0] > CLOSE) | (exact[:, 1] < -CLOSE))).any()
+        assert box.lower[0][unstable] == pytest.approx(exact[unstable, 0], abs=CLOSE)
+        assert box.upper[0][unstable] == pytest.approx(exact[unstable, 1], abs=CLOSE)
+
+
+def extremes(graph: Graph, plain: Enclosure, value: int, neuron: int) -> tuple[float, float]:
+    """The least and the greatest number that a neuron's input takes on, by HiGHS."""
+    box = plain.boxes[0]
+    lower, upper = [*box.lower[0]], [*box.upper[0]]
+    integral, rows, low, high = [0] * len(lower), list[dict[int, float]](), [], []
+    place = {0: np.arange(len(lower))}
+
+    def column(least: float, most: float, *, whole: bool = False) -> int:
+        lower.append(least)
+        upper.append(most)
+        integral.append(int(whole))
+        return len(lower) - 1
+
+    def row(terms: dict[int, float], least: float, most: float) -> None:
+        rows.append(terms)
+        low.append(least)
+        high.append(most)
+
+    for v in range(1, value + 1):
+        (source,) = graph.node(v).inputs
+        at, wide = place[source], plain.boxes[v]
+        if v in graph.nonlinear:
+            made = []
+            for k, s in enumerate(at):
+                least, most = plain.boxes[source].lower[0, k], plain.boxes[source].upper[0, k]
+                least, most = min(least, -1e-6), max(most, 1e-6)
+                y, z = column(0.0, most), column(0, 1, whole=True)
+                row({y: 1.0, s: -1.0}, 0, np.inf)
+                row({y: 1.0, s: -1.0, z: -least}, -np.inf, -least)
+                row({y: 1.0, z: -most}, -np.inf, 0)
+                made.append(y)
+        else:
+            zero = np.zeros((1, len(at)))
+            bias = graph.node(v).operator.evaluate(zero)[0]
+            weight = graph.node(v).operator.evaluate(np.eye(len(at))) - bias
+            made = []
+            for k in range(len(bias)):
+                y = column(wide.lower[0, k] - 1, wide.upper[0, k] + 1)
+                terms = {y: 1.0} | {int(s): -weight[i, k] for i, s in enumerate(at)}
+                row(terms, bias[k], bias[k])
+                made.append(y)
+        place[v] = np.array(made)
+    matrix = np.zeros((len(rows), len(lower)))
+    for i, terms in enumerate(rows):
+        for k, c in terms.items():
+            matrix[i, k] = c
+    cost = np.zeros(len(lower))
+    cost[place[value][neuron]] = 1.0
+    ends = []
+    for sign in (1, -1):
+        answer = milp(
+            sign * cost,
+            constraints=LinearConstraint(matrix, low, high),
+            bounds=Bounds(lower, upper),
+            integrality=integral,
+        )
+        ends.append(sign * answer.fun)
+    return ends[0], ends[1]
+
+
+def test_without_time_nothing_is_searched_for():
+    graph, plain = case_of(3)
+    before, after = deepened(graph, plain, 0), deepened(graph, plain, 256, seconds=-1.0)
+    for value in graph.relaxed_inputs:
+        assert (before.boxes[value].lower <= after.boxes[value].lower).all()
+        assert (before.boxes[value].upper >= after.boxes[value].upper).all()
+
+
+def outputs_at_least(seed: int, share: float):
+    """A network with 16 inputs, and "output 0 is at least" a share of the way to its extreme."""
+    graph = mlp(seed, (16, 6, 6, 5, 1))
+    low, high = -np.ones(16), np.ones(16)
+    points = np.random.default_rng(seed).uniform(low, high, size=(4000, 16))
+    points = np.concatenate([points, np.sign(points)])
+    reached = graph.values(points)[graph.output].max()
+    clause = Clause(-np.ones((1, 1)), np.array([-(reached + share * abs(reached))]))
+    return problem_of(graph, text_of([(low, high)], [clause])), network_of(graph)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("share", [-0.02, 0.2, 0.6])
+def test_the_verdict_is_the_same_whether_neurons_are_searched_for_or_not(seed, share, monkeypatch):
+    problem, network = outputs_at_least(seed, share)
+    plain = decide(problem, network, 60.0, NEURONS)
+    monkeypatch.setattr(by_neurons, "PATIENCE", 0.0)
+    monkeypatch.setattr(by_neurons, "BETTER", float("inf"))
+    monkeypatch.setattr(deepen, "PROMISING", 0.0)
+    deeper = decide(problem, network, 60.0, NEURONS)
+    monkeypatch.setattr(by_neurons, "BETTER", 0.0)
+    again = decide(problem, network, 60.0, NEURONS)
+    assert isinstance(plain, Verified | Violated)
+    assert type(plain) is type(deeper) is type(again)
