@@ -18,6 +18,7 @@ from verifier.search import by_neurons, deepen
 from verifier.search.deepen import Deepener
 from verifier.search.strategy import Strategy, decide
 from verifier.search.workers import Workers
+from verifier.sets import Box
 from verifier.tensors import Backend, numpy_backend, single_precision, torch_backend
 from verifier.verdict import Verified, Violated
 
@@ -109,25 +110,13 @@ def extremes(graph: Graph, plain: Enclosure, value: int, neuron: int) -> tuple[f
         (source,) = graph.node(v).inputs
         at, wide = place[source], plain.boxes[v]
         if v in graph.nonlinear:
-            made = []
-            for k, s in enumerate(at):
-                least, most = plain.boxes[source].lower[0, k], plain.boxes[source].upper[0, k]
-                least, most = min(least, -1e-6), max(most, 1e-6)
-                y, z = column(0.0, most), column(0, 1, whole=True)
-                row({y: 1.0, s: -1.0}, 0, np.inf)
-                row({y: 1.0, s: -1.0, z: -least}, -np.inf, -least)
-                row({y: 1.0, z: -most}, -np.inf, 0)
-                made.append(y)
+            made = [relu_of(column, row, int(s), plain.boxes[source], k) for k, s in enumerate(at)]
         else:
-            zero = np.zeros((1, len(at)))
-            bias = graph.node(v).operator.evaluate(zero)[0]
+            bias = graph.node(v).operator.evaluate(np.zeros((1, len(at))))[0]
             weight = graph.node(v).operator.evaluate(np.eye(len(at))) - bias
-            made = []
-            for k in range(len(bias)):
-                y = column(wide.lower[0, k] - 1, wide.upper[0, k] + 1)
-                terms = {y: 1.0} | {int(s): -weight[i, k] for i, s in enumerate(at)}
-                row(terms, bias[k], bias[k])
-                made.append(y)
+            made = [column(wide.lower[0, k] - 1, wide.upper[0, k] + 1) for k in range(len(bias))]
+            for k, y in enumerate(made):
+                row({y: 1.0} | {int(s): -weight[i, k] for i, s in enumerate(at)}, bias[k], bias[k])
         place[v] = np.array(made)
     matrix = np.zeros((len(rows), len(lower)))
     for i, terms in enumerate(rows):
@@ -145,6 +134,16 @@ def extremes(graph: Graph, plain: Enclosure, value: int, neuron: int) -> tuple[f
         )
         ends.append(sign * answer.fun)
     return ends[0], ends[1]
+
+
+def relu_of(column, row, source: int, box: Box, k: int) -> int:
+    """The column of y = relu(s): y >= s, y >= 0, y <= s - l (1 - z), y <= u z."""
+    least, most = min(box.lower[0, k], -1e-6), max(box.upper[0, k], 1e-6)
+    y, z = column(0.0, most), column(0, 1, whole=True)
+    row({y: 1.0, source: -1.0}, 0, np.inf)
+    row({y: 1.0, source: -1.0, z: -least}, -np.inf, -least)
+    row({y: 1.0, z: -most}, -np.inf, 0)
+    return y
 
 
 def test_without_time_nothing_is_searched_for():

@@ -25,6 +25,8 @@ from verifier.tensors import Array, Backend, Bool, Float, Int
 
 log = logging.getLogger(__name__)
 
+STEPS = 5
+"""Of the slope optimisation for a part: more parts gain more."""
 TURNS = 20
 """Rounds of splits of a neuron at most."""
 WORTH = 0.02
@@ -142,7 +144,7 @@ class Deepener:
         now = time.monotonic()
         if now + FEWEST_PARTS * (now - begun) > end:
             return parts
-        ascent = replace(ascent, steps=settings.split_steps, rate=settings.split_rate)
+        ascent = replace(ascent, steps=STEPS, rate=settings.split_rate)
         for _ in range(TURNS):
             self.bounds.check_time()
             chosen = self._chosen(parts, count, end, fast)
