@@ -63,7 +63,12 @@ def spread(function, parts):
 
 
 def case_of(seed: int, xp: Backend = XP, fast: Backend | None = None, record=None) -> Case:
-    graph = graph_of(seed).on(xp)
+    return reduced_form(graph_of(seed), seed, xp, fast, record)
+
+
+def reduced_form(graph: Graph, seed: int, xp: Backend = XP, fast=None, record=None) -> Case:
+    """A network's root over a random box, and its reduced form."""
+    graph = graph.on(xp)
     box = placed(xp, *boxes("normal", [seed], 1, graph.input_size))
     plain = crown(graph, box, SETTINGS).enclosure
     how = (fast or numpy_backend("float64"), spread)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from tests.bounds.test_reduced import case_of
+from tests.bounds.graphs import mlp
+from tests.bounds.test_reduced import case_of, reduced_form
 from tests.cli.made import save
 from verifier import Verified, Violated, verify
 from verifier.bounds.reduced import Reduced
@@ -171,8 +172,9 @@ def test_nothing_possible_is_refuted(seed):
 @settings(deadline=None)
 @given(SEEDS)
 def test_the_program_bounds_what_sweeps_bound(seed):
+    """One hidden layer: its boxes are exact, so that a program knows no more than a sweep."""
     generator = np.random.default_rng(seed)
-    net = case_of(seed).net
+    net = shallow(seed)
     if net.neurons == 0:
         return
     point = generator.uniform(-1, 1, size=(1, net.inputs))
@@ -180,7 +182,7 @@ def test_the_program_bounds_what_sweeps_bound(seed):
     signs = np.where(inputs >= 0, 1.0, -1.0)
     phase = signs * (generator.random(signs.shape) < 0.5)
     rows = np.arange(2)
-    found = Program(net).solve(rows, phase[0])
+    found = unaided(net).solve(rows, phase[0])
     assert found is not None
     swept = sweep_once(net, rows, phase, found)
     assert swept == pytest.approx(found.least, abs=1e-6 * (1 + abs(found.least)))
@@ -192,11 +194,33 @@ def test_the_program_bounds_what_sweeps_bound(seed):
 
 @settings(deadline=None)
 @given(SEEDS)
+def test_silent_neurons_make_a_program_smaller_and_its_bound_no_worse(seed):
+    """Formulas whose clauses' neurons are known to be at most 0: what is refuted stays so."""
+    generator = np.random.default_rng(seed)
+    formula = Formula.random(seed, 8, 40)
+    net, places = reduced_of(formula)
+    rows = np.array([[0, 1]])
+    propagator = Propagator.of(net, rows)
+    assert propagator is not None
+    phase = np.zeros((1, net.neurons))
+    phase[0, places] = generator.choice([-1.0, 1.0], size=len(places))
+    whole = unaided(net).solve(rows[0], phase[0])
+    small = Program.of(net, rows[0], np.asarray(propagator.given))
+    assert small.silent.sum() == net.neurons - 8
+    found = small.solve(rows[0], phase[0])
+    assert whole is not None
+    assert found is not None
+    swept = sweep_once(net, rows[0], phase, found)
+    assert (whole.least > 1e-6) == (found.least > 1e-6)
+    assert (found.least > 1e-6) == (swept > 1e-6)
+
+
+@settings(deadline=None)
+@given(SEEDS)
 def test_signs_that_contradict_each_other_are_refuted_whatever_the_rows(seed):
     generator = np.random.default_rng(seed)
-    net = case_of(seed).net
-    first = net.layers[0] if net.layers else slice(0, 0)
-    if first.stop - first.start < 2:
+    net = shallow(seed)
+    if net.neurons < 2:
         return
     # The second neuron is the first one but for a shift: above it, yet below 0.
     weights, bias = net.weights.copy(), net.bias.copy()
@@ -205,9 +229,14 @@ def test_signs_that_contradict_each_other_are_refuted_whatever_the_rows(seed):
     phase = np.zeros((1, net.neurons))
     phase[0, :2] = 1.0, -1.0
     rows = generator.permutation(3)[:2]
-    found = Program(net).solve(rows, phase[0])
+    found = unaided(net).solve(rows, phase[0])
     assert found is not None
     assert sweep_once(net, rows, phase, found) > 0
+
+
+def shallow(seed: int) -> Reduced:
+    """A network with one hidden layer, and three rows of its outputs."""
+    return reduced_form(mlp(seed, (4, 7, 3), 0.1 * (seed % 3 == 0)), seed).net
 
 
 def run(net: Reduced, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -218,6 +247,10 @@ def run(net: Reduced, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         inputs[:, part] += values[:, : part.start] @ net.links[part, : part.start].T
         values[:, part] = np.where(inputs > 0, inputs, net.leak * inputs)[:, part]
     return inputs, values
+
+
+def unaided(net: Reduced) -> Program:
+    return Program(net, np.zeros(net.neurons, dtype=bool))
 
 
 def sweep_once(net: Reduced, rows: np.ndarray, phase: np.ndarray, found) -> float:

@@ -103,7 +103,7 @@ def _swept(
     """A batch with the multipliers, margins and next splits that sweeps give it."""
     implied = None
     if problem.propagator is not None:
-        implied = problem.propagator.run(problem.members[batch.clause], batch.phase)
+        implied = problem.propagator.run(problem.members[batch.clause], batch.phase, effort[1])
         batch = _programmed(problem, net, batch, (implied, effort[1]))
     fast, found = net.xp, _sweep(problem, net, batch, effort)
     margin = fast.maximum(fast.astype_double(found.least), batch.margin)
@@ -123,12 +123,13 @@ def _programmed(
     fast, refuted = net.xp, net.xp.nonzero(how[0].refuted)[0]
     if refuted.shape[0] == 0:
         return batch
-    program = Program(net)
+    assert problem.propagator is not None
     rows = fast.numpy(problem.members[batch.clause[refuted]])
+    given = fast.numpy(problem.propagator.given)
     phase = fast.numpy(batch.phase[refuted])
 
     def solve(i: int) -> Multipliers | None:
-        return program.solve(rows[i], phase[i])
+        return Program.of(net, rows[i], given).solve(rows[i], phase[i])
 
     solved = how[1].map(solve, range(rows.shape[0]))
     known = [i for i, found in enumerate(solved) if found is not None]

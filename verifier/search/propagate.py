@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from verifier.bounds.reduced import Reduced
+from verifier.settings import ONE_BY_ONE, Spread
 from verifier.tensors import Array, Backend, Bool, Float, Int
 
 MOST_TERMS = 10_000
@@ -101,9 +102,12 @@ class Propagator:
     coefficient: Float[Array, "neurons terms"]
     """0 where there is no such term."""
     place: Int[Array, "variables uses"]
-    """Where each variable stands among all terms; one past the last where there is no such use."""
-    given: Bool[Array, " neurons"]
-    """The neurons whose signs the property alone implies."""
+    """Where each variable stands among all terms; one past the last where there is no such use.
+
+    Variables after the last one that is in a term are left out.
+    """
+    given: Float[Array, " neurons"]
+    """The signs that the property alone implies; 0: none."""
 
     @staticmethod
     def of(net: Reduced, rows: Int[Array, "batch width"]) -> Propagator | None:
@@ -121,24 +125,32 @@ class Propagator:
         padded = np.full((count, max(1, *(len(u) for u in uses))), coefficient.size)
         for variable, used in enumerate(uses):
             padded[variable, : len(used)] = used
+        # The outputs of the last layer are in no neuron's row.
+        padded = padded[: 1 + max((v for v, used in enumerate(uses) if len(used)), default=0)]
         none = xp.zeros(rows.shape[0], net.neurons)
         lists = xp.ints(index), xp.floats(coefficient), xp.ints(padded)
-        result = Propagator(net, *lists, xp.bools(none[0]))
+        result = Propagator(net, *lists, none[0])
         found = result.run(rows, none)
-        implied = found.sign != 0
-        share = xp.floats(implied).sum(1) / max(1, net.neurons)
+        share = xp.floats(found.sign != 0).sum(1) / max(1, net.neurons)
         pays = found.refuted | (share >= WORTH)
-        return replace(result, given=implied.all(0)) if bool(pays.any()) else None
+        same = (found.sign == found.sign[0]).all(0)
+        return replace(result, given=found.sign[0] * same) if bool(pays.any()) else None
 
-    def run(self, rows: Int[Array, "batch width"], phase: Float[Array, "batch neurons"]) -> Implied:
+    def run(
+        self,
+        rows: Int[Array, "batch width"],
+        phase: Float[Array, "batch neurons"],
+        spread: Spread = ONE_BY_ONE,
+    ) -> Implied:
         """What patterns imply whose ``rows`` are all to be at most 0."""
         xp = self.net.xp
         each = max(1, ELEMENTS // max(1, self.coefficient.shape[0] * self.coefficient.shape[1]))
-        parts = [
-            self._part(rows[start : start + each], phase[start : start + each])
-            for start in range(0, rows.shape[0], each)
-        ]
-        return Implied.cat(parts, xp)
+        each = min(each, -(-rows.shape[0] // spread.count))
+
+        def part(start: int) -> Implied:
+            return self._part(rows[start : start + each], phase[start : start + each])
+
+        return Implied.cat(spread.map(part, range(0, rows.shape[0], each)), xp)
 
     def _part(self, rows: Array, phase: Array) -> Implied:
         xp = self.net.xp
@@ -156,7 +168,7 @@ class Propagator:
             if not bool(((gained.sum(1) > PROGRESS) & ~boxes.empty).any()):
                 break
         sign = _signs(boxes, xp)
-        links = xp.floats((sign != 0) & ~self.given & (phase == 0)) * when
+        links = xp.floats((sign != 0) & (self.given == 0) & (phase == 0)) * when
         middle = (xp.amax(links, 1) / 2)[:, None]
         halving = xp.floats(links > 0) / (1 + abs(links - middle))
         urgency = self._urgency(boxes) * xp.floats(sign == 0)
@@ -250,7 +262,8 @@ class Propagator:
         below = xp.where(c > 0, least, xp.where(c < 0, most, -infinity))
         above = xp.amin(self._at_variables(above, float("inf")), 2)
         below = xp.amax(self._at_variables(below, -float("inf")), 2)
-        boxes.cut(above, below, xp)
+        rest = boxes.high[:, above.shape[1] :], boxes.low[:, above.shape[1] :]
+        boxes.cut(xp.cat([above, rest[0]], 1), xp.cat([below, rest[1]], 1), xp)
 
     def _at_variables(self, terms: Array, missing: float) -> Float[Array, "batch variables uses"]:
         xp, count = self.net.xp, terms.shape[0]
@@ -297,4 +310,5 @@ def _lists(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     used = matrix != 0
     length = max(1, int(used.sum(1).max(initial=0)))
     order = np.argsort(~used, axis=1, kind="stable")[:, :length]
-    return order, np.take_along_axis(matrix, order, 1)
+    found = np.take_along_axis(matrix, order, 1)
+    return np.where(found != 0, order, 0), found
