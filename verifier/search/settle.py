@@ -17,7 +17,6 @@ import numpy as np
 from verifier.bounds import Enclosure, Objective, Tiler
 from verifier.bounds.crown import unstable_mask
 from verifier.bounds.reduced import Reducer, is_reducible
-from verifier.bounds.tiles import Tile
 from verifier.certify import ProofTree
 from verifier.families import Nonlinear
 from verifier.search.neuron_round import propose, seal_patterns
@@ -96,8 +95,7 @@ class Settler:
         """A positive lower bound of ``sign * neuron``, or 0, by at most so many subproblems."""
         neuron, sign = asked
         xp = self.enclosure.graph.xp
-        index = np.array([neuron])
-        tile = Tile.of(self.enclosure, self.tiler.crop(value, index), xp.ints(index), xp)
+        tile = self.tiler.tile(self.enclosure, value, np.array([neuron]), xp)
         root = tile.enclosure
         if not is_reducible(root):
             return 0.0
