@@ -62,7 +62,7 @@ class Tiler:
         self.recentred = None
         if single:
             return
-        middle = np.asarray((region.lower + region.upper)[0].tolist()) / 2
+        middle = self.xp.numpy((region.lower + region.upper) / 2)[0]
         found = recentre(self.graph, middle, self.xp.unit_roundoff)
         if all(node.operator.ordinary(FLOAT32_RANGE) for node in found.graph.nodes):
             self.recentred = found

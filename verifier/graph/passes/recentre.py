@@ -15,8 +15,8 @@ from verifier.families import Affine
 from verifier.graph.graph import Graph
 from verifier.tensors import numpy_backend
 
-LEAST = 1e-13
-"""Constants below count as 0, and are charged as if they were this large."""
+LEAST, LEAST_MAGNITUDE = 1e-30, 1e-13
+"""Constants below the first count as 0: a share of the second, which is charged, is more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ def recentre(graph: Graph, point: np.ndarray, unit_roundoff: float) -> Recentred
         if value in offsets:
             centers[value], sizes[value], terms[value] = center, size, count
         else:
-            magnitude = np.maximum(abs(center) + off * count * size, LEAST)[0]
+            magnitude = np.maximum(abs(center) + off * count * size, LEAST_MAGNITUDE)[0]
             bias = np.where(abs(center) < LEAST, 0.0, center)[0]
         operator = replace(node.operator, bias=bias, bias_magnitude=magnitude)
         nodes[value - 1] = replace(node, operator=operator)
