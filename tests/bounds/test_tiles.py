@@ -96,12 +96,11 @@ def test_around_the_middle_bounds_are_tighter_and_hold(seed: int):
     assert (exact - mine).sum() < 0.7 * (exact - other).sum()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_around_the_middle_exact_bounds_are_the_same(seed: int):
-    graph, generator = u_net(seed), np.random.default_rng(seed)
+def test_double_precision_is_not_swept_around_the_middle():
+    graph, generator = u_net(0), np.random.default_rng(0)
     region = around(graph, generator)
     mine, other = (least(graph, region, XP64, moved=moved) for moved in (True, False))
-    np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(mine, other)
 
 
 def test_float32_execution_is_not_bounded_from_offsets():

@@ -114,14 +114,17 @@ class Tiler:
 
     def crop(self, value: int, neurons: np.ndarray) -> Crop:
         """What computes some neurons of a value."""
-        graph = self.graph if self.recentred is None else self.recentred.graph
-        return crop(graph, value, neurons)
+        return crop(self.graph, value, neurons)
 
     def tile(self, enclosure: Enclosure, value: int, neurons: np.ndarray, xp: Backend) -> Tile:
-        """Some neurons of a value with the boxes that an enclosure (of batch 1) has."""
-        part = self.crop(value, neurons)
-        centers = {} if self.recentred is None else self.recentred.centers
-        return Tile.of(enclosure, part, xp.ints(neurons), xp, centers)
+        """Some neurons of a value with the boxes that an enclosure (of batch 1) has.
+
+        Around the middle only in single precision: what centres may be off by is charged in that.
+        """
+        if self.recentred is None or xp.unit_roundoff < self.xp.unit_roundoff:
+            return Tile.of(enclosure, self.crop(value, neurons), xp.ints(neurons), xp, {})
+        part = crop(self.recentred.graph, value, neurons)
+        return Tile.of(enclosure, part, xp.ints(neurons), xp, self.recentred.centers)
 
 
 def _blocks(neurons: np.ndarray, block: np.ndarray) -> list[np.ndarray]:

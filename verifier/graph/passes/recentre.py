@@ -32,10 +32,10 @@ class Recentred:
 
 
 def recentre(graph: Graph, point: np.ndarray, unit_roundoff: float) -> Recentred:
-    """The network around a point (``[n]``), for a precision of this roundoff or a higher one.
+    """The network around a point (``[n]``), for bounds in a precision of this roundoff.
 
-    The centres are computed in float64; what they may be off by is charged, in the coarser
-    precision, as a share of the new biases' magnitudes.
+    Not in a finer one: the centres are computed in float64, and what they may be off by is charged
+    in that precision, as a share of the new biases' magnitudes.
     """
     offsets, xp = _offsets(graph), numpy_backend("float64")
     if 0 not in offsets:
