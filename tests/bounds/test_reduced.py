@@ -28,7 +28,13 @@ from verifier.graph import Builder, Graph, Value
 from verifier.ops.linear import Linear
 from verifier.ops.relu import Relu
 from verifier.sets import Box, Owner
-from verifier.tensors import Backend, numpy_backend, single_precision, torch_backend
+from verifier.tensors import (
+    Backend,
+    ScatterPlan,
+    numpy_backend,
+    single_precision,
+    torch_backend,
+)
 
 SEEDS = st.integers(0, 10**6)
 ROWS, BATCH, STEP = 3, 5, 1e-3
@@ -354,3 +360,39 @@ def test_only_networks_of_relus_are_reduced(seed: int):
     enclosure = crown(graph, Box(np.zeros((1, 3)) - 1, np.zeros((1, 3)) + 1), SETTINGS).enclosure
     simple = all(type(graph.node(v).operator).__name__ == "Relu" for v in graph.nonlinear)
     assert simple or not is_reducible(enclosure)
+
+
+def test_rounding_is_not_charged_to_proposals():
+    generator, size = np.random.default_rng(0), 200
+    builder, x = Builder(size), Value(0, (size,))
+    weight = generator.normal(size=(20, size))
+    line = builder.add("line", Linear.of(weight, generator.normal(size=20)), [x], (20,))
+    graph = builder.finish(builder.add("relu", Relu.of(20), [line]))
+    middle = np.full(size, 10.0) - weight.T @ np.linalg.solve(weight @ weight.T, weight.sum(1)) * 10
+    exact, biases = weight @ middle, []
+    for xp in (XP, single_precision(XP)):
+        region = Box(xp.floats(middle[None] - 0.1), xp.floats(middle[None] + 0.1))
+        enclosure = Enclosure.over(graph.on(xp), region)
+        enclosure.step()
+        enclosure.step()
+        enclosure.relax(2)
+        reducer = Reducer.of(enclosure, xp, SETTINGS)
+        reducer.add(2)
+        assert reducer.neurons == 20
+        biases.append(np.asarray(reducer.tails[0].bias))
+        noise = np.asarray(enclosure.noise[1])[0]
+    assert abs(exact).max() < 1e-9
+    assert (abs(biases[1] - biases[0]) < 0.1 * noise).all()
+
+
+def test_ascending_plans_are_plans():
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        index = np.flatnonzero(generator.random(9) < 0.5)
+        mine, other = ScatterPlan.of(index, 9), ScatterPlan.of(index[::-1], 9)
+        source = generator.normal(size=(3, len(index)))
+        np.testing.assert_array_equal(
+            XP.scatter_columns(source, mine), XP.scatter_columns(source[:, ::-1], other)
+        )
+        assert mine.unique
+        assert other.unique

@@ -10,7 +10,7 @@ from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import torch_backend
 
-XP = torch_backend()
+XP, XP64 = torch_backend(), torch_backend("float64")
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,52 @@ def test_values_lie_in_the_boxes(seed: int):
     for box, value in zip(boxes, values, strict=True):
         assert (np.asarray(value) >= np.asarray(box.lower)).all()
         assert (np.asarray(value) <= np.asarray(box.upper)).all()
+
+
+def around(graph, generator, radius=0.002):
+    """A small region far from 0."""
+    center = generator.normal(size=(1, graph.input_size)) + 3
+    return Box(XP64.floats(center - radius), XP64.floats(center + radius))
+
+
+def least(graph, region, xp, *, moved: bool) -> np.ndarray:
+    """Lower bounds of the last value's neurons by one tile, about the region's middle or not."""
+    tiler, value = Tiler(graph, XP), graph.relaxed_inputs[-1]
+    if moved:
+        tiler.move(region, single=False)
+    whole = crown(graph.on(XP64), region, BoundSettings()).enclosure
+    count = graph.size(value)
+    tile = tiler.tile(whole, value, np.arange(count), xp)
+    return np.asarray(tile.least(xp.arange(count), xp.full((count,), 1.0), BoundSettings()))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_around_the_middle_bounds_are_tighter_and_hold(seed: int):
+    graph, generator = u_net(seed), np.random.default_rng(seed)
+    region = around(graph, generator)
+    exact = least(graph, region, XP64, moved=False)
+    mine, other = (least(graph, region, XP, moved=moved) for moved in (True, False))
+    low, high = np.asarray(region.lower), np.asarray(region.upper)
+    corners = np.where(generator.random((300, graph.input_size)) < 0.5, low, high)
+    inside = generator.uniform(low, high, (300, graph.input_size))
+    values = graph.on(XP64).values(XP64.floats(np.concatenate([corners, inside])))
+    assert (np.asarray(values[graph.relaxed_inputs[-1]]) >= mine).all()
+    assert (mine <= exact).all()
+    assert (exact - mine).sum() < 0.7 * (exact - other).sum()
+
+
+def test_double_precision_is_not_swept_around_the_middle():
+    graph, generator = u_net(0), np.random.default_rng(0)
+    region = around(graph, generator)
+    mine, other = (least(graph, region, XP64, moved=moved) for moved in (True, False))
+    np.testing.assert_array_equal(mine, other)
+
+
+def test_float32_execution_is_not_bounded_from_offsets():
+    graph, generator = u_net(0), np.random.default_rng(0)
+    tiler = Tiler(graph, XP)
+    tiler.move(around(graph, generator), single=True)
+    assert tiler.recentred is None
 
 
 def test_tiles_are_a_partition():

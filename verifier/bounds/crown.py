@@ -219,7 +219,7 @@ def tighten_by_tiles(
 
     def place(neurons: np.ndarray) -> Tile:
         settings.check_time()
-        return Tile.of(enclosure, tiler.crop(value, neurons), xp.ints(neurons), tiler.xp)
+        return tiler.tile(enclosure, value, neurons, tiler.xp)
 
     together = settings.spread.count
     for start in range(0, len(tiles), together):

@@ -127,7 +127,8 @@ class Reducer:
     """Reduces a root of batch 1, layer by layer, while its enclosure grows.
 
     ``exact`` is the enclosure with unstable neurons that pass nothing on: sweeps through it are
-    exact but for rounding, and leave the rows' coefficients on those neurons behind.
+    exact but for rounding, for which they charge nothing, and leave the rows' coefficients on those
+    neurons behind.
     """
 
     enclosure: Enclosure
@@ -144,7 +145,7 @@ class Reducer:
     def of(enclosure: Enclosure, xp: Backend, settings: BoundSettings) -> Reducer:
         """No layer yet."""
         e = enclosure
-        exact = Enclosure(e.graph, e.boxes, e.noise, {}, e.fused, e.single, e.underflow)
+        exact = Enclosure(e.graph, e.boxes, {}, {}, e.fused, e.single, {})
         return Reducer(enclosure, xp, settings, exact)
 
     @property
@@ -155,6 +156,7 @@ class Reducer:
     def tail(self, rows: Rows) -> Tail:
         """Rows over values, over the layers so far."""
         xp, graph = self.exact.graph.xp, self.exact.graph
+        self._follow()
         chunk = self.settings.rows_at_once(graph, xp)
         parts: list[Tail] = []
         for first in range(0, rows.owner.rows, chunk):
@@ -172,6 +174,14 @@ class Reducer:
         names = ("weights", "links", "bias")
         return Tail(*(xp.cat([getattr(p, name) for p in parts], 0) for name in names))
 
+    def _follow(self) -> None:
+        """Charge nothing for the values that the enclosure has got since."""
+        for known, mine in (
+            (self.enclosure.noise, self.exact.noise),
+            (self.enclosure.underflow, self.exact.underflow),
+        ):
+            mine.update({v: x * 0 for v, x in known.items() if v not in mine})
+
     def add(self, value: int) -> None:
         """Take in a nonlinear node whose relaxation is made: its unstable neurons are a layer."""
         xp, graph = self.enclosure.graph.xp, self.enclosure.graph
@@ -186,12 +196,14 @@ class Reducer:
             above=(planes.above[0] * keep,),
             lower_offset=planes.lower_offset * keep,
             upper_offset=planes.upper_offset * keep,
+            noise=planes.noise * 0,
             gain=None,
             untilted=None,
         )
         if index.shape[0] == 0:
             return
         one = xp.full((index.shape[0],), 1.0)
+        self._follow()
         units = unit_rows(self.exact, source, (xp.ints(one * 0), index, one))
         self.tails.append(self.tail(units))
         self.lines.append(_lines(xp, planes, self.enclosure.boxes[source], index))

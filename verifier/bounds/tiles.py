@@ -7,17 +7,18 @@ and the crop is a network like any other: nothing about its bounds is special.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from verifier.bounds.back import LowerForm, back_substitute
+from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, back_substitute
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import unit_rows
 from verifier.families import FLOAT32_RANGE, Nonlinear
 from verifier.graph import Graph
-from verifier.graph.passes import Crop, crop
+from verifier.graph.passes import Crop, Recentred, crop, recentre
 from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, single_precision
@@ -39,6 +40,9 @@ class Tiler:
     xp: Backend
     """What tiles are swept in: single precision, whose convolutions are several times as fast."""
 
+    recentred: Recentred | None = None
+    """The network around the middle of a region, where rounding counts for less."""
+
     spared: int = 0
     """The multiply-adds that whole sweeps would have taken more, so far."""
 
@@ -48,6 +52,20 @@ class Tiler:
         if not all(node.operator.ordinary(FLOAT32_RANGE) for node in graph.nodes):
             return None
         return Tiler(graph, single_precision(xp))
+
+    def move(self, region: Box, *, single: bool) -> None:
+        """Cut tiles from the network around a region's middle from now on.
+
+        Not where bounds are to hold for its float32 execution (``single``): that does not compute
+        offsets, and errs by a share of the values themselves.
+        """
+        self.recentred = None
+        if single:
+            return
+        middle = self.xp.numpy((region.lower + region.upper) / 2)[0]
+        found = recentre(self.graph, middle, self.xp.unit_roundoff)
+        if all(node.operator.ordinary(FLOAT32_RANGE) for node in found.graph.nodes):
+            self.recentred = found
 
     @cached_property
     def positions(self) -> list[np.ndarray | None]:
@@ -98,6 +116,16 @@ class Tiler:
         """What computes some neurons of a value."""
         return crop(self.graph, value, neurons)
 
+    def tile(self, enclosure: Enclosure, value: int, neurons: np.ndarray, xp: Backend) -> Tile:
+        """Some neurons of a value with the boxes that an enclosure (of batch 1) has.
+
+        Around the middle only in single precision: what centres may be off by is charged in that.
+        """
+        if self.recentred is None or xp.unit_roundoff < self.xp.unit_roundoff:
+            return Tile.of(enclosure, self.crop(value, neurons), xp.ints(neurons), xp, {})
+        part = crop(self.recentred.graph, value, neurons)
+        return Tile.of(enclosure, part, xp.ints(neurons), xp, self.recentred.centers)
+
 
 def _blocks(neurons: np.ndarray, block: np.ndarray) -> list[np.ndarray]:
     """Neurons by the block that they lie in."""
@@ -105,6 +133,12 @@ def _blocks(neurons: np.ndarray, block: np.ndarray) -> list[np.ndarray]:
     which = which.reshape(-1)
     order = np.argsort(which, kind="stable")
     return np.split(neurons[order], np.cumsum(np.bincount(which))[:-1])
+
+
+def _offset(xp: Backend, lower: Array, upper: Array, center: np.ndarray) -> tuple[Array, Array]:
+    """A box less a point, in float64, rounded outward."""
+    low, high = (xp.astype_double(x) - xp.doubles(center) for x in (lower, upper))
+    return low - 2 * DOUBLE_ROUNDOFF * abs(low), high + 2 * DOUBLE_ROUNDOFF * abs(high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,12 +149,26 @@ class Tile:
     enclosure: Enclosure
 
     @staticmethod
-    def of(enclosure: Enclosure, part: Crop, neurons: Array, xp: Backend) -> Tile:
-        """From the boxes that an enclosure (of batch 1) has for the whole network."""
+    def of(
+        enclosure: Enclosure,
+        part: Crop,
+        neurons: Array,
+        xp: Backend,
+        centers: Mapping[int, np.ndarray],
+    ) -> Tile:
+        """From the boxes that an enclosure (of batch 1) has for the whole network.
+
+        ``centers``: for the values that are offsets in the part, from what.
+        """
         graph, known = part.graph.on(xp), dict[int, Box]()
         for v, number in part.numbers.items():
+            if v and v in centers:
+                continue  # affine in the input: its box is found again
             box, index = enclosure.boxes[v], enclosure.graph.xp.ints(part.places[v])
-            known[number] = Box(*xp.outward_cast(box.lower[:, index], box.upper[:, index]))
+            lower, upper = box.lower[:, index], box.upper[:, index]
+            if v in centers:
+                lower, upper = _offset(enclosure.graph.xp, lower, upper, centers[v][part.places[v]])
+            known[number] = Box(*xp.outward_cast(lower, upper))
         mine = Enclosure.over(graph, known[0], single=enclosure.single)
         for _ in graph.nodes:
             value = mine.step(known)

@@ -50,6 +50,11 @@ class Affine(Operator):
         """
         return None
 
+    @property
+    def takes_bias(self) -> bool:
+        """May any other bias take the place of its own?"""
+        return self.bias is not None
+
     def bias_bound(self) -> Array | None:
         """The magnitude of the bias: None where there is no bias."""
         if self.bias_magnitude is not None:

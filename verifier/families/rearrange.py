@@ -53,6 +53,10 @@ class Rearrange(Affine):
         return self.bias is None
 
     @property
+    def takes_bias(self) -> bool:
+        return False  # it has one only where it takes no input
+
+    @property
     def moves(self) -> bool:
         return self.bias is None
 

@@ -123,6 +123,8 @@ class NeuronSearch:
         node = xp.ints(xp.zeros(1)) + case
         first = first_bounds(context.graph, region, context.bounds)
         bounds = replace(context.bounds, spread=self.workers)
+        if self.tiler is not None:
+            self.tiler.move(region, single=context.bounds.single)
         some = HiddenOptimiser(0, only=self._first_rows(), tiler=self.tiler)
         plain = crown(context.graph, region, bounds, first, optimiser=some).enclosure
         self.tree.act(node, Action.HIDDEN | Action.ROWS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,6 @@ import numpy as np
 from verifier.bounds import Enclosure, Objective, Tiler
 from verifier.bounds.crown import unstable_mask
 from verifier.bounds.reduced import Reducer, is_reducible
-from verifier.bounds.tiles import Tile
 from verifier.certify import ProofTree
 from verifier.families import Nonlinear
 from verifier.search.neuron_round import propose, seal_patterns
@@ -25,7 +24,7 @@ from verifier.search.neuron_split import NeuronProblem, SignPatterns, split_neur
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
-from verifier.tensors import Array, single_precision
+from verifier.tensors import Array
 
 log = logging.getLogger(__name__)
 
@@ -95,21 +94,37 @@ class Settler:
     def _least(self, value: int, most: int, asked: tuple[int, float]) -> float:
         """A positive lower bound of ``sign * neuron``, or 0, by at most so many subproblems."""
         neuron, sign = asked
-        xp = self.enclosure.graph.xp
-        index = np.array([neuron])
-        tile = Tile.of(self.enclosure, self.tiler.crop(value, index), xp.ints(index), xp)
-        root = tile.enclosure
+        fine, fast = self.enclosure.graph.xp, self.tiler.xp
+        root, other = (
+            self.tiler.tile(self.enclosure, value, np.array([neuron]), xp).enclosure
+            for xp in (fine, fast)
+        )
         if not is_reducible(root):
             return 0.0
-        reducer = Reducer.of(root, single_precision(xp), self.bounds)
+        least = SLIGHT * float(root.boxes[root.graph.output].magnitude(fine)[0, 0])
+        problem = self._problem(root, sign, least)
+        # What is searched is only a proposal: single precision will do, whose sweeps cost less.
+        quick = self._problem(other, sign, least, self._reducer(other))
+        if _same_neurons(problem, quick):
+            problem = replace(problem, reduced=quick.reduced)
+        else:
+            problem = self._problem(root, sign, least, self._reducer(root))
+        return least if least > 0 and self._search(problem, most) else 0.0
+
+    def _reducer(self, root: Enclosure) -> Reducer:
+        reducer = Reducer.of(root, self.tiler.xp, self.bounds)
         for v in root.graph.nonlinear:
             reducer.add(v)
+        return reducer
+
+    def _problem(
+        self, root: Enclosure, sign: float, least: float, reducer: Reducer | None = None
+    ) -> NeuronProblem:
+        """To show that ``sign`` times the root's output is at least so much."""
+        xp = root.graph.xp
         objective = Objective.of(np.full((1, 1), sign), None, np.zeros(1, dtype=np.int64), xp)
-        least = SLIGHT * float(root.boxes[root.graph.output].magnitude(xp)[0, 0])
         thresholds = xp.doubles(xp.full((1,), least))
-        settings = (self.bounds, self.settings)
-        problem = NeuronProblem.of(root, objective, thresholds, settings, reducer)
-        return least if least > 0 and self._search(problem, most) else 0.0
+        return NeuronProblem.of(root, objective, thresholds, (self.bounds, self.settings), reducer)
 
     def _search(self, problem: NeuronProblem, most: int) -> bool:
         """Is the problem's one row positive everywhere?"""
@@ -145,6 +160,11 @@ class Settler:
                 upper[0, neuron] = -bound
         self.enclosure.boxes[value] = Box(lower, upper)
         return sum(bound > 0 for bound in least)
+
+
+def _same_neurons(one: NeuronProblem, other: NeuronProblem) -> bool:
+    """Are the same neurons unstable in both?"""
+    return np.array_equal(one.columns, other.columns)
 
 
 def _jumps(operator: object) -> bool:
