@@ -22,11 +22,13 @@ from verifier.bounds import (
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
+from verifier.search.by_curves import CurveSearch
 from verifier.search.context import Context
+from verifier.search.curve_split import is_curved
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
 from verifier.search.leaf import finish
-from verifier.search.neuron_round import NeuronRound, bound_neurons
+from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import (
     NeuronProblem,
     SignPatterns,
@@ -142,6 +144,8 @@ class NeuronSearch:
             self.tree.close(node)
             self.closed += 1
             return None
+        if is_curved(plain):
+            return self._cut(plain, thresholds[0], clauses, hunt)
         problem, clauses = self._root(case, plain, thresholds[0], clauses)
         log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
         if clauses.shape[0] == 0:
@@ -150,6 +154,22 @@ class NeuronSearch:
             return None
         children = self.tree.by_clause(node, clauses)
         return self._search(problem, problem.roots(clauses, children), hunt, case)
+
+    def _cut(
+        self, plain: Enclosure, thresholds: Array, clauses: Array, hunt: Hunt
+    ) -> Violated | Unknown | None:
+        """Search over cuts of neurons' boxes."""
+        search = CurveSearch(
+            self.context,
+            self.objective,
+            self.tree,
+            lambda points: self._examine(points, thresholds),
+            lambda: self._hunt(hunt),
+        )
+        bounds = replace(self.context.bounds, spread=self.workers)
+        found = search.run(plain, self.case, thresholds, clauses, bounds)
+        self.bounded, self.closed = self.bounded + search.bounded, self.closed + search.closed
+        return found
 
     def _settled(self, plain: Enclosure, thresholds: Array) -> bool:
         """Do neurons before jumps, settled by searches of their own, prove the property?"""
@@ -288,7 +308,7 @@ class NeuronSearch:
             for chosen in result.chosen:
                 self.tree.choose(chosen)
             self.closed += result.closed.shape[0]
-            found = self._examine(problem, result, case) or self._hunt(hunt)
+            found = self._examine(result.candidates, problem.thresholds) or self._hunt(hunt)
             if found is not None:
                 return found
             leaves = self._finish(problem, result.exhausted, case)
@@ -308,17 +328,17 @@ class NeuronSearch:
             return Unknown(Reason.NO_SPLIT, worst, exhausted)
         return None
 
-    def _examine(self, problem: NeuronProblem, result: NeuronRound, case: int) -> Violated | None:
+    def _examine(self, points: Array, thresholds: Array) -> Violated | None:
         """Run the network on the open rows' minimisers, and confirm the unsafe ones."""
-        points, xp = result.candidates, self.context.graph.xp
+        xp = self.context.graph.xp
         if points.shape[0] == 0:
             return None
-        bounds = xp.floats(problem.thresholds)[None, :] + xp.zeros(points.shape[0], 1)
+        bounds = xp.floats(thresholds)[None, :] + xp.zeros(points.shape[0], 1)
         margins = self.target.margins(points, bounds)
         unsafe = xp.nonzero(margins <= 0)[0]
         if unsafe.shape[0] == 0:
             return None
-        cases = np.full(unsafe.shape[0], case)
+        cases = np.full(unsafe.shape[0], self.case)
         return self.context.confirm(points[unsafe], margins[unsafe], cases)
 
     def _finish(
