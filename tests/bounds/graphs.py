@@ -56,6 +56,20 @@ def mlp(seed: int, sizes: tuple[int, ...], leak: float = 0.0) -> Graph:
     return builder.finish(value)
 
 
+def curved(seed: int, sizes: tuple[int, ...], scale: float = 1.0) -> Graph:
+    """Linear layers with Sigmoid, Tanh and, in some, ReLU between them, by turns."""
+    weights = Weights(np.random.default_rng(seed))
+    builder, value = Builder(sizes[0]), Value(0, (sizes[0],))
+    for place, size in enumerate(sizes[1:], start=1):
+        matrix = weights.normal(size, value.size, scale=scale / np.sqrt(value.size))
+        layer = Linear.of(matrix, weights.normal(size, scale=0.5))
+        value = builder.add("", layer, [value], (size,))
+        if place < len(sizes) - 1:
+            kinds = (Sigmoid.of(size), Tanh.of(size), Relu.of(size))
+            value = builder.add("", kinds[(seed + place) % (2 + seed % 2)], [value])
+    return builder.finish(value)
+
+
 def residual(seed: int, width: int = 3, blocks: int = 2) -> Graph:
     """Blocks x + W relu(V x + a), read by a last layer through a concatenation with the input."""
     weights = Weights(np.random.default_rng(seed))

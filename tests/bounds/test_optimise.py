@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.bounds.checks import SETTINGS
 from tests.bounds.graphs import boxes, mlp, placed, residual
 from verifier.bounds import Enclosure, HiddenOptimiser, Trace, back_substitute, crown
-from verifier.bounds.optimise import Rows, _gradients, default_tilts, optimise
+from verifier.bounds.optimise import Rows, default_tilts, descend, optimise
 from verifier.families import Planes
 from verifier.graph import Graph
 from verifier.sets import Owner
@@ -44,7 +44,7 @@ def check_gradients(enclosure: Enclosure, rows: Rows, generator: np.random.Gener
     tilts = {v: generator.uniform(0.1, 0.9, size=t.shape) for v, t in tilts.items()}
     trace = Trace()
     form = back_substitute(enclosure, rows.start, rows.owner, tilts, trace)
-    gradients = _gradients(enclosure, rows, form, trace, tilts)
+    gradients, _ = descend(enclosure, rows, (form, trace), tilts)
     assert set(gradients) == set(tilts)
     for value, gradient in gradients.items():
         direction = generator.normal(size=gradient.shape)

@@ -142,15 +142,23 @@ class Enclosure:
         ``recorded``: only where certificates can say which ones were chosen, at the elementwise
         products that compute a tensor of the file.
         """
-        result = replace(self, relaxations=dict(self.relaxations))
-        for value, relaxation in self.relaxations.items():
+        result = replace(self, relaxations=dict(self.relaxations), fused=set(self.fused))
+        for value in self.relaxations:
             node = self.graph.node(value)
-            assert isinstance(node.operator, Nonlinear)
             if recorded and not (isinstance(node.operator, Product) and node.tensor):
                 continue
-            boxes = (self.boxes[i] for i in node.inputs)
-            result.relaxations[value] = node.operator.bend(relaxation, *boxes)
+            result.bend(value)
         return result
+
+    def bend(self, value: int) -> None:
+        """Give a nonlinear node more planes for rows to choose from, if there are any."""
+        node, before = self.graph.node(value), self.relaxations[value]
+        assert isinstance(node.operator, Nonlinear)
+        bent = node.operator.bend(before, *(self.boxes[i] for i in node.inputs))
+        self.relaxations[value] = bent
+        if bent is not before:
+            # Rows may be steeper than what the noise of its input was charged for.
+            self.fused.difference_update(node.inputs)
 
     def take(self, index: Array) -> Enclosure:
         """What is known for some batch entries."""

@@ -18,7 +18,7 @@ from verifier.bounds.enclosure import Enclosure
 from verifier.families import Affine, Planes
 from verifier.sets import Owner
 from verifier.settings import BoundSettings
-from verifier.tensors import Array, Float
+from verifier.tensors import Array, Backend, Float
 
 TILT_STEPS = 255
 """Tilts are multiples of 1 / 255: a certificate holds a byte for each."""
@@ -50,10 +50,12 @@ class Optimised:
     tilts: dict[int, Float[Array, "rows _"]]
     form: LowerForm
     trace: Trace
+    last: dict[int, Float[Array, "rows _"]] = field(default_factory=dict[int, Array])
+    """The tilts of the last step."""
 
 
 @dataclass(eq=False)
-class _Adam:
+class Adam:
     """Adam, ascending, over a dictionary of arrays."""
 
     settings: BoundSettings
@@ -64,7 +66,13 @@ class _Adam:
     def step(
         self, tilts: dict[int, Array], gradients: dict[int, Array], enclosure: Enclosure
     ) -> None:
-        xp = enclosure.graph.xp
+        """Move tilts, in place, and back into their range."""
+        for value, move in self.moves(gradients, enclosure.graph.xp).items():
+            tilts[value] = project(enclosure, value, tilts[value] + move)
+
+    def moves(self, gradients: Mapping[int, Array], xp: Backend) -> dict[int, Array]:
+        """By how much to move what the gradients are about."""
+        result = dict[int, Array]()
         self.steps += 1
         rate = self.settings.learning_rate * self.settings.learning_rate_decay ** (self.steps - 1)
         first, second = 1 - ADAM_MEAN**self.steps, 1 - ADAM_SQUARE**self.steps
@@ -77,13 +85,17 @@ class _Adam:
                 square = square + ADAM_SQUARE * old_square
             self.mean[value], self.square[value] = mean, square
             size = xp.function("sqrt", square / second) + ADAM_FLOOR
-            moved = tilts[value] + rate / first * mean / size
-            tilts[value] = project(enclosure, value, moved)
+            result[value] = rate / first * mean / size
+        return result
 
 
 def project(enclosure: Enclosure, value: int, tilt: Float[Array, "rows n"]) -> Array:
     """Tilts into [0, 1], in 255ths as in certificates; multipliers of splits into [0, inf)."""
     planes, xp = enclosure.relaxations[value], enclosure.graph.xp
+    place = planes.bounded_tilts
+    if place is not None:
+        inside = xp.function("round", tilt[:, :place].clip(min=0, max=1) * TILT_STEPS) / TILT_STEPS
+        return xp.cat([inside, tilt[:, place:]], 1)
     if not isinstance(planes, Planes) or planes.cut is None:
         return xp.function("round", tilt.clip(min=0, max=1) * TILT_STEPS) / TILT_STEPS
     limit = xp.where(planes.cut != 0, xp.full((1,), float("inf")), xp.full((1,), 1.0))
@@ -122,7 +134,7 @@ def optimise(
     """Raise each row's bound by ``steps`` evaluations (one: plain CROWN); keep the best."""
     xp = enclosure.graph.xp
     tilts = default_tilts(enclosure, rows.start, rows.owner) if tilts is None else dict(tilts)
-    adam, route = _Adam(settings), Route(shortcuts=enclosure.shortcuts(tilts))
+    adam, route = Adam(settings), Route(shortcuts=enclosure.shortcuts(tilts))
     best: Optimised | None = None
     for step in range(steps):
         settings.check_time()
@@ -133,11 +145,12 @@ def optimise(
         best = _better(best, Optimised(least, dict(tilts), form, trace), enclosure)
         if step == steps - 1 or not tilts or bool((best.least > 0).all()):
             break
-        gradients = _gradients(enclosure, rows, form, trace, tilts)
+        gradients, _ = descend(enclosure, rows, (form, trace), tilts)
         adam.step(tilts, gradients, enclosure)
     assert best is not None
     for value in list(best.tilts):
         best.tilts[value] = xp.copy(best.tilts[value])
+    best.last = tilts
     return best
 
 
@@ -159,14 +172,18 @@ def _better(best: Optimised | None, new: Optimised, enclosure: Enclosure) -> Opt
     )
 
 
-def _gradients(
+def descend(
     enclosure: Enclosure,
     rows: Rows,
-    form: LowerForm,
-    trace: Trace,
+    found: tuple[LowerForm, Trace],
     tilts: Mapping[int, Float[Array, "rows _"]],
-) -> dict[int, Array]:
-    """d(bound)/d(tilt) for every tilted node, by one forward sweep from the rows' minimisers."""
+    upto: int = 0,
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """d(bound)/d(tilt) for every tilted node, by one forward sweep from the rows' minimisers.
+
+    And the values that arrive, at least those that lead to ``upto``.
+    """
+    form, trace = found
     graph, xp, owner = enclosure.graph, enclosure.graph.xp, rows.owner
     region = enclosure.boxes[0]
     low, high = owner.spread(region.lower), owner.spread(region.upper)
@@ -174,7 +191,7 @@ def _gradients(
     gradients = {}
     taken = {v: c for v, c in enclosure.shortcuts(tilts).items() if v in trace.rows}
     inside = frozenset().union(*(graph.funnels[v].inside for v in taken))
-    last = max(trace.rows, default=0)
+    last = max([upto, *trace.rows])
     for value in range(1, last + 1):
         node, composed = graph.node(value), taken.get(value)
         if composed is not None and composed.source in primal:
@@ -192,4 +209,4 @@ def _gradients(
                 primal[value] = relaxation.push_forward(
                     coefficients, owner, tilts.get(value), inputs
                 )
-    return gradients
+    return gradients, primal

@@ -10,6 +10,7 @@ from verifier.families.nonlinear import Nonlinear
 from verifier.families.operator import FLOAT32_RANGE, Operator, Part
 from verifier.families.rearrange import Rearrange
 from verifier.families.relaxation import Planes, Relaxation
+from verifier.families.sided import Sided
 
 __all__ = [
     "FLOAT32_RANGE",
@@ -25,4 +26,5 @@ __all__ = [
     "Product",
     "Rearrange",
     "Relaxation",
+    "Sided",
 ]

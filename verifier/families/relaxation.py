@@ -42,6 +42,11 @@ class Relaxation(ABC):
         """The tilts that stand for the relaxation's own lines; None: it has no tilts."""
         return None
 
+    @property
+    def bounded_tilts(self) -> int | None:
+        """How many tilts, the first ones, are in [0, 1]; the others are any numbers. None: all."""
+        return None
+
     def steer(
         self,
         rows: Float[Array, "rows m"],

@@ -7,20 +7,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from verifier.families.elementwise import Elementwise
+from verifier.families.elementwise import Elementwise, times_finite
 from verifier.families.example import Example
 from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
+from verifier.families.relaxation import Planes, Relaxation
+from verifier.families.tangents import Arc, Tangents, Touching
 from verifier.graph import Builder
 from verifier.sets import Box
 from verifier.tensors import Array, Float
 
 TANGENT_STEPS = 12
 """Bisections for a tangent point: they aim the slope only; any slope is sound."""
+SHORT = 2.0**-20
+"""By how much of an arc its end stays away from the last point where tangents may touch."""
+REACH_STEPS = 24
+"""The same where the point bounds those that rows may choose."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SShaped(Elementwise):
+class SShaped(Elementwise, Touching):
     """A bounded increasing function, convex below 0 and concave above, with phi' even.
 
     Where the box lies on one side of 0 the lines are the chord and the tangent at the middle; where
@@ -77,6 +83,56 @@ class SShaped(Elementwise):
         best = xp.where(centre * side > far * side, centre, far)
         return xp.where(far == limit, chord, self.derivative(best))
 
+    def _reach(self, end: Array, limit: Array) -> Array:
+        """How far from ``limit`` towards 0 tangents may touch that miss ``end`` on the sound side.
+
+        ``limit`` itself if none does; ``end`` and ``limit`` hold 0 between them.
+        """
+        xp = self.xp
+        value, near, far = self.evaluate(end), limit * 0, limit
+        side = xp.function("sign", limit)
+        for _ in range(REACH_STEPS):
+            middle = (near + far) / 2
+            missed = value - self.evaluate(middle) - self.derivative(middle) * (end - middle)
+            further = missed * side > 0
+            near = xp.where(further, middle, near)
+            far = xp.where(further, far, middle)
+        # Short of it, for the rounding of the points that are chosen.
+        return far + (limit - far) * SHORT
+
+    def bend(self, relaxation: Relaxation, *boxes: Box) -> Relaxation:
+        if not isinstance(relaxation, Planes):
+            return relaxation
+        xp, (box,) = self.xp, boxes
+        zero, low, high = xp.zeros(1), box.lower, box.upper
+        # Below: from the lower end on, while the function is convex and the upper end is missed.
+        mixed = self._reach(high.clip(min=0), low.clip(max=0))
+        below = xp.where(high <= 0, high, xp.where(low < 0, mixed, low)) - low
+        mixed = self._reach(low.clip(max=0), high.clip(min=0))
+        start = xp.where(low >= 0, low, xp.where(high > 0, mixed, high))
+        above = high - start
+        far = box.magnitude(xp) > self.reach
+        below, above = (xp.where(far, zero, x.clip(min=0)) for x in (below, above))
+        error = 8 * self.value_error * (1 + (high - low) + box.magnitude(xp))
+        steepest = self.derivative(xp.minimum(xp.maximum(low, zero), high))
+        noise = self.rounding * (2 + 3 * times_finite(steepest, box.magnitude(xp), xp))
+        (first,), (second,) = relaxation.below, relaxation.above
+        middle = (low + high) / 2
+        tilts = []
+        for arc, begin in ((below, low), (above, start)):
+            safe = xp.where(arc > 0, arc, xp.full((1,), 1.0))
+            tilts.append(((middle - begin) / safe).clip(min=0, max=1))
+        tilt = xp.where(below > 0, tilts[0], tilts[1])
+        tilt = xp.where((below > 0) & (above > 0), (tilts[0] + tilts[1]) / 2, tilt)
+        return Tangents(
+            relaxation,
+            self,
+            Arc(low, below, first + low * 0, relaxation.lower_offset, error),
+            Arc(start, above, second + low * 0, relaxation.upper_offset, error),
+            tilt,
+            relaxation.noise + noise,
+        )
+
     def slopes(self, box: Box) -> tuple[Array, Array]:
         xp = self.xp
         lower, upper = box.lower, box.upper
@@ -125,6 +181,11 @@ class Sigmoid(SShaped):
         y = self.evaluate(x)
         return y * (1 - y)
 
+    def touching(self, x: Array) -> tuple[Array, Array, Array]:
+        y = self.evaluate(x)
+        slope = y * (1 - y)
+        return y, slope, slope * (1 - 2 * y)
+
     def touch(self, slope: Array) -> Array:
         # y (1 - y) = s with y <= 1/2, in the form that does not cancel; then x = log((1 - y) / y).
         xp = self.xp
@@ -150,6 +211,11 @@ class Tanh(SShaped):
     def derivative(self, x: Float[Array, "batch n"]) -> Float[Array, "batch n"]:
         y = self.evaluate(x)
         return 1 - y * y
+
+    def touching(self, x: Array) -> tuple[Array, Array, Array]:
+        y = self.evaluate(x)
+        slope = 1 - y * y
+        return y, slope, -2 * y * slope
 
     def touch(self, slope: Array) -> Array:
         # 1 - tanh(x)^2 = s, so with r = sqrt(1 - s): x = log((1 + r) / (1 - r)) / 2, 1 - r = s / (1

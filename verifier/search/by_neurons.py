@@ -23,7 +23,9 @@ from verifier.bounds import (
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
+from verifier.search.by_curves import CurveSearch
 from verifier.search.context import Context
+from verifier.search.curve_split import is_curved
 from verifier.search.deepen import Deepener
 from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
@@ -137,21 +139,30 @@ class NeuronSearch:
         found = hunt.run(HUNT_SECONDS, steps=200)
         if found is not None:
             return found
-        problem = None
+        tree = NeuronTree(context, self.tree, self.target, self.workers, hunt, case)
+        try:
+            return self._split(tree, plain, thresholds, clauses)
+        finally:
+            self.closed += tree.closed
+            self.bounded += tree.bounded
+
+    def _split(
+        self, tree: NeuronTree, plain: Enclosure, thresholds: Array, clauses: Array
+    ) -> Violated | Unknown | None:
+        """Decide the clauses that are left by a search."""
+        xp, problem = self.context.graph.xp, None
+        node = xp.ints(xp.zeros(1)) + tree.case
         if not self._settled(plain, thresholds):
-            problem, clauses = self._root(case, plain, thresholds[0], clauses)
+            if is_curved(plain):
+                return self._cut(tree, plain, thresholds[0], clauses)
+            problem, clauses = self._root(tree.case, plain, thresholds[0], clauses)
             log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
         if problem is None or clauses.shape[0] == 0:
             self.tree.close(node)
             self.closed += 1
             return None
         children = self.tree.by_clause(node, clauses)
-        tree = NeuronTree(context, self.tree, self.target, self.workers, hunt, case)
-        try:
-            return self._search(tree, problem.propagating(clauses), (clauses, children))
-        finally:
-            self.closed += tree.closed
-            self.bounded += tree.bounded
+        return self._search(tree, problem.propagating(clauses), (clauses, children))
 
     def _search(
         self, tree: NeuronTree, problem: NeuronProblem, clauses: tuple[Array, Array]
@@ -212,6 +223,20 @@ class NeuronSearch:
         settings = (context.bounds, context.settings)
         root, thresholds = reducer.enclosure, problem.thresholds
         return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
+
+    def _cut(
+        self, tree: NeuronTree, plain: Enclosure, thresholds: Array, clauses: Array
+    ) -> Violated | Unknown | None:
+        """Search over cuts of neurons' boxes."""
+
+        def examine(points: Array) -> Violated | None:
+            return tree.examine(points, thresholds)
+
+        search = CurveSearch(self.context, self.objective, self.tree, examine, tree.attack)
+        bounds = replace(self.context.bounds, spread=self.workers)
+        found = search.run(plain, tree.case, thresholds, clauses, bounds)
+        self.bounded, self.closed = self.bounded + search.bounded, self.closed + search.closed
+        return found
 
     def _settled(self, plain: Enclosure, thresholds: Array) -> bool:
         """Do neurons before jumps, settled by searches of their own, prove the property?"""

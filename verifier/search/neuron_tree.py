@@ -17,6 +17,7 @@ from verifier.search.neuron_round import NeuronRound, bound_neurons
 from verifier.search.neuron_split import NeuronProblem, SignPatterns, split_neurons
 from verifier.search.workers import Workers
 from verifier.settings import DeadlinePassed
+from verifier.tensors import Array
 from verifier.verdict import Reason, Unknown, Violated
 
 HUNT_SECONDS = 1.0
@@ -133,7 +134,7 @@ class NeuronTree:
         for chosen in result.chosen:
             self.tree.choose(chosen)
         self.closed += result.closed.shape[0]
-        return self._examine(problem, result) or self._hunt()
+        return self.examine(result.candidates, problem.thresholds) or self.attack()
 
     def _go_on(
         self, problem: NeuronProblem, result: NeuronRound, frontier: Frontier[SignPatterns]
@@ -152,12 +153,12 @@ class NeuronTree:
             frontier.push(split_neurons(problem, result.open, self.tree))
         return None
 
-    def _examine(self, problem: NeuronProblem, result: NeuronRound) -> Violated | None:
+    def examine(self, points: Array, thresholds: Array) -> Violated | None:
         """Run the network on the open rows' minimisers, and confirm the unsafe ones."""
-        points, xp = result.candidates, self.context.graph.xp
+        xp = self.context.graph.xp
         if points.shape[0] == 0:
             return None
-        bounds = xp.floats(problem.thresholds)[None, :] + xp.zeros(points.shape[0], 1)
+        bounds = xp.floats(thresholds)[None, :] + xp.zeros(points.shape[0], 1)
         margins = self.target.margins(points, bounds)
         unsafe = xp.nonzero(margins <= 0)[0]
         if unsafe.shape[0] == 0:
@@ -194,7 +195,8 @@ class NeuronTree:
         rest = SignPatterns.cat(free, xp) if free else leaves[:0]
         return _Finished(margins, rest, out_of_time=False)
 
-    def _hunt(self) -> Violated | None:
+    def attack(self) -> Violated | None:
+        """Go on with the attack, for its share of the time."""
         context = self.context
         elapsed = context.deadline - context.left - context.started
         if self.hunted >= HUNT_SHARE * elapsed - HUNT_SECONDS:

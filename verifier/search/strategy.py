@@ -11,7 +11,7 @@ import numpy as np
 
 from verifier.certify import Certificate, Sealer
 from verifier.errors import UnsupportedModel
-from verifier.families import Nonlinear
+from verifier.families import Elementwise, Nonlinear
 from verifier.graph import Graph
 from verifier.search.by_inputs import search_inputs
 from verifier.search.by_neurons import search_neurons
@@ -71,7 +71,9 @@ def choose(problem: Problem, device: str = "auto", dtype: str = "auto") -> Strat
     them; splitting neurons needs neurons that can be split.
     """
     graph = problem.graph
-    tilted = any(n.operator.tilted for n in graph.nodes if isinstance(n.operator, Nonlinear))
+    nonlinear = [n.operator for n in graph.nodes if isinstance(n.operator, Nonlinear)]
+    cut = bool(nonlinear) and all(isinstance(x, Elementwise) and not x.stepped for x in nonlinear)
+    tilted = cut or any(x.tilted for x in nonlinear)
     inputs = problem.free_at_once
     at_once = f"{inputs} free inputs" + (" in a case" if len(problem.cases) > 1 else "")
     hidden = sum(graph.size(v) for v in graph.relaxed_inputs if not graph.affine_of_input[v])
