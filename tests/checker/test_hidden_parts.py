@@ -20,6 +20,7 @@ from tests.checker.handmade import (
 )
 from tests.checker.onnx_files import file
 from tests.checker.proofs import Net, samples, statement
+from tests.checker.trees import random_parts
 from verifier.checker import walk
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.container import read_container
@@ -214,23 +215,7 @@ def test_products_are_not_split():
         verdict(product_before(), NEVER, node=[ROWS | HIDDEN], **columns, **record)
 
 
-def random_tree(g, columns, depth):
-    """The parts of a random tree as (depth, further), and the columns that it splits."""
-    parts, named = [], []
-
-    def grow(level, met):
-        if level >= depth or (level and g.random() < 0.2):
-            parts.append((level, level - met))
-            return
-        named.append(int(g.integers(columns)))
-        grow(level + 1, met)
-        grow(level + 1, level + 1)
-
-    grow(0, 0)
-    return parts, named
-
-
-def random_parts(g, sizes, count):
+def random_records(g, sizes, count):
     """Bounds of random neurons of the second layer or the third, all by parts of random trees."""
     columns = {
         "neurons": [(f"r{k}", size) for k, size in enumerate(sizes)],
@@ -239,7 +224,7 @@ def random_parts(g, sizes, count):
     }
     record = {name: [] for name in PARTS if name.startswith("hidden")}
     for place, atom in product((0, 1), sorted(g.integers(1, len(sizes), count).tolist())):
-        parts, named = random_tree(g, sum(sizes[:atom]), 4)
+        parts, named = random_parts(g, sum(sizes[:atom]), 4)
         neuron, sign = int(g.integers(sizes[atom])), int(g.choice([-1, 1]))
         for depth, further in parts:
             entry = place, atom, neuron, sign, g.integers(0, 256, sum(sizes)), further
@@ -260,7 +245,7 @@ def test_boxes_hold_whatever_the_parts(seed, exact):
     told = statement(net, g, 1, 1, 2)
     network, text = net.file(), told.text()
     proof: dict[str, Any] = {"node": [ROWS | HIDDEN] * 2, "roots": [0, 1]}
-    proof |= random_parts(g, sizes, 2 if exact else 6)
+    proof |= random_records(g, sizes, 2 if exact else 6)
     found = read_network(network, number)
     tree = read_proof(read_container(certificate(network, text, **proof)), found)
     (group,) = groups(read_property(text), tree["roots"], number)

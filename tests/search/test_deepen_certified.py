@@ -9,7 +9,6 @@ import pytest
 
 from tests.checker.proofs import Net, Proof, falsified, prove, statement
 from verifier.certify import Parts, ProofTree, Tightened, Tilts
-from verifier.search import by_neurons
 from verifier.tensors import numpy_backend
 
 OF_RECORDS = (
@@ -24,17 +23,11 @@ def proofs(tmp_path_factory) -> list[Proof]:
     """Proofs that rest on bounds in parts."""
     folder: Path = tmp_path_factory.mktemp("deepened")
     g, found = np.random.default_rng(3), list[Proof]()
-    with pytest.MonkeyPatch.context() as patch:
-        # Neurons get searches of their own in any case, and what these find is always used.
-        patch.setattr(by_neurons, "PATIENCE", 0.0)
-        patch.setattr(by_neurons, "HALF_DONE", 0.0)
-        patch.setattr(by_neurons, "BETTER", float("inf"))
-        patch.setattr(by_neurons, "PARTS", (4, 12))
-        while len(found) < 2:
-            net = Net.random(g, (3, 8, 8, 8, 2))
-            proof = prove(folder, net, statement(net, g, 1, 2, 1), "neurons")
-            if proof is not None and set(OF_PARTS) <= set(proof.arrays):
-                found.append(proof)
+    while len(found) < 2:
+        net = Net.random(g, (3, 8, 8, 8, 2))
+        proof = prove(folder, net, statement(net, g, 1, 2, 1), "deepened")
+        if proof is not None and set(OF_PARTS) <= set(proof.arrays):
+            found.append(proof)
     return found
 
 
