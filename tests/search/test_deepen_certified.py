@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.checker.proofs import Net, Proof, falsified, prove, statement
-from verifier.certify import Parts, ProofTree, Tightened, Tilts
+from verifier.certify import Parts, ProofTree, Tightened, Tilts, write
 from verifier.tensors import numpy_backend
 
 OF_RECORDS = (
@@ -144,6 +144,13 @@ def test_parts_in_order_are_those_that_were_given(seed):
         assert parts.beta[at : at + len(path)].tolist() == beta[part, path].tolist()
         at += len(path)
     assert at == len(parts.beta)
+
+
+def test_slopes_that_would_not_fit_are_not_written(proofs, tmp_path, monkeypatch):
+    """One row over many columns counts for all of them."""
+    proof = proofs[0]
+    monkeypatch.setattr(write, "MOST_BYTES", 100)
+    assert prove(tmp_path, proof.net, proof.statement, "deepened") is None
 
 
 def test_what_was_recorded_since_a_restart_is_forgotten_but_for_neurons():

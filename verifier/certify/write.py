@@ -8,7 +8,7 @@ import numpy as np
 
 from verifier.certify.container import pack
 from verifier.certify.parts import Parts
-from verifier.certify.proof_tree import Chosen, ProofTree, Tightened
+from verifier.certify.proof_tree import MOST_BYTES, Chosen, ProofTree, Tightened
 from verifier.spec import Problem
 from verifier.spec.ragged import Integers, gather_pieces, starts_of
 from verifier.spec.unsafe import canonical_order
@@ -16,6 +16,7 @@ from verifier.version import VERSION
 
 LEAF, INPUT, NEURON, CLAUSE = range(4)
 MIX = 2**32 - 1
+TOO_LARGE = "the slopes that prove the leaves take more than 1 GiB"
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ def certificate(
             operator splits a tensor that the file does not name.
     """
     if tree is not None and tree.full:
-        message = "the slopes that prove the leaves take more than 1 GiB"
-        raise NoCertificateError(message)
+        raise NoCertificateError(TOO_LARGE)
     if tree is not None and tree.lacking:
         raise NoCertificateError(tree.lacking)
     writer = _Writer(tree or _empty(problem), problem)
@@ -101,6 +101,9 @@ class _Writer:
         blocks += [s.coordinate for s in tree.splits if s.of_neurons]
         columns = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *blocks]))
         self.columns = columns
+        rows = sum(len(block.tilts.alpha) for block in (*tree.chosen, *tree.tightened))
+        if rows * len(columns) > MOST_BYTES:
+            raise NoCertificateError(TOO_LARGE)
         values = np.unique(columns >> 32)
         values = np.union1d(values, [t.atom for t in tree.tightened]).astype(np.int64)
         self.kind = np.zeros(tree.count, dtype=np.uint8)
