@@ -178,8 +178,8 @@ class NeuronSearch:
             self.tree.close(node)
             self.closed += 1
             return None
-        begin = self.tree.mark()
         children = self.tree.by_clause(node, clauses)
+        begin = self.tree.mark()
         problem = problem.propagating(clauses)
         open_ = problem.roots(clauses, children)
         if not self._deepens(problem):
@@ -197,7 +197,6 @@ class NeuronSearch:
                 break
             # The proof begins anew, from what bounds the neurons now.
             self.tree.restart(begin, tightened)
-            children = self.tree.by_clause(node, clauses)
             problem, open_, steps = deeper, begun, context.bounds.objective_steps
         return self._search(problem, open_, hunt, steps=steps)
 
