@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.checker.containers import archive, canonical
 from tests.checker.proofs import Proof
-from tests.checker.trees import Tree, complete, flatten, grow
+from tests.checker.trees import Tree, complete, flatten, grow, random_parts
 from verifier.checker.container import read_container
 from verifier.checker.proof import CLAUSE, CLIP, INPUT, JOINTLY, LEAF, MEMBERS, MIX, NEURON
 from verifier.checker.proof import HIDDEN as TIGHTEN
@@ -307,14 +307,22 @@ def random_tree(proof: Proof, g: Generator, depth: int) -> Tree:
             }
         )
     for _ in range(g.integers(3) if neurons else 0):
-        node.hidden.append(
-            {
-                "hidden_atom": g.integers(neurons),
-                "hidden_neuron": g.integers(4),
-                "hidden_sign": g.choice([-1, 1]),
+        atom = int(g.integers(neurons))
+        before = int((proof.arrays["column_atom"] < atom).sum()) if width else 0
+        parts, named = random_parts(g, before, int(g.integers(3)) if before else 0)
+        record = {
+            "hidden_atom": atom,
+            "hidden_neuron": g.integers(4),
+            "hidden_sign": g.choice([-1, 1]),
+        }
+        for length, further in parts:
+            more = {
                 "hidden_alpha": g.integers(0, 256, width),
+                "hidden_column": named[:further],
+                "hidden_beta": np.float32(g.normal(size=length) * g.choice([0, 1])),
             }
-        )
+            node.hidden.append(record | more)
+            named = named[further:]
     return node
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from onnx import helper
 
 from tests.checker.onnx_files import file
@@ -24,6 +27,7 @@ from verifier.checker.errors import Rejected, Unreadable, Unsupported
 from verifier.load.onnx.runtime import run
 from verifier.load.vnnlib import read_query
 from verifier.sealing import Files, Seal
+from verifier.search import by_neurons, deepen, neuron_tree
 from verifier.search.context import Network
 from verifier.search.strategy import Strategy, decide
 from verifier.settings import Options
@@ -269,8 +273,23 @@ def least(net: Net, row: tuple[int, ...], lower: Fraction, upper: Fraction) -> F
     raise AssertionError
 
 
+@contextmanager
+def deepened() -> Iterator[None]:
+    """Hidden neurons get searches of their own in any case, and what these find is always used."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_neurons, "PATIENCE", 0.0)
+        patch.setattr(neuron_tree, "HALF_DONE", 0.0)
+        patch.setattr(deepen, "PROMISING", 0.0)
+        patch.setattr(by_neurons, "BETTER", float("inf"))
+        patch.setattr(by_neurons, "PARTS", (4, 12))
+        yield
+
+
 def prove(folder: Path, net: Net, statement: Statement, search: str) -> Proof | None:
-    """The engine's proof by splitting ``inputs`` or ``neurons``, if it finds one."""
+    """The engine's proof by splitting ``inputs`` or ``neurons``, if it finds one.
+
+    ``deepened``: by neurons, with hidden neurons bounded in parts.
+    """
     files = Files(folder / "net.onnx", folder / "p.vnnlib")
     files.network.write_bytes(net.file())
     files.prop.write_bytes(statement.text())
@@ -279,8 +298,10 @@ def prove(folder: Path, net: Net, statement: Statement, search: str) -> Proof | 
     seal = Seal(problem, files, Options(), time.monotonic() + 20.0)
     types = tuple((port.size, port.dtype.name) for port in model.inputs)
     network = Network(lambda points: run(model, points), types)
-    strategy = Strategy(search, "numpy", "float64", "cpu", "a test")
-    verdict = decide(problem, network, 20.0, strategy, seal=seal)
+    kind = "neurons" if search == "deepened" else search
+    strategy = Strategy(kind, "numpy", "float64", "cpu", "a test")
+    with deepened() if search == "deepened" else nullcontext():
+        verdict = decide(problem, network, 20.0, strategy, seal=seal)
     if not isinstance(verdict, Verified) or verdict.certificate is None:
         return None
     data = verdict.certificate.data

@@ -14,6 +14,7 @@ from verifier.checker.proof import CLAUSE, INPUT, LEAF, MIX, NEURON
 Record = dict[str, Any]
 ROW = ("row", "row_alpha", "row_beta", "mix_row", "mix_weight")
 HIDDEN = ("hidden_atom", "hidden_neuron", "hidden_sign", "hidden_alpha")
+PARTS = ("hidden_column", "hidden_beta")
 
 
 @dataclass(eq=False)
@@ -76,8 +77,19 @@ def grow(arrays: dict[str, np.ndarray]) -> list[Tree]:
         record = dict(zip(ROW, (*parts, a["mix_row"][some], a["mix_weight"][some]), strict=True))
         nodes[owner].rows.append(record)
         beta, mixed = beta + count, mixed + rows
+    splits = a["hidden_splits"] if len(a["hidden_splits"]) else np.zeros(len(a["hidden_node"]), int)
+    path, column, beta = list[bool](), 0, 0
     for i, owner in enumerate(a["hidden_node"].tolist()):
-        nodes[owner].hidden.append({name: a[name][i] for name in HIDDEN})
+        path += [False] * int(splits[i])
+        parts = {
+            "hidden_column": a["hidden_column"][column : column + int(splits[i])],
+            "hidden_beta": a["hidden_beta"][beta : beta + len(path)],
+        }
+        nodes[owner].hidden.append({name: a[name][i] for name in HIDDEN} | parts)
+        column, beta = column + int(splits[i]), beta + len(path)
+        while path and path[-1]:
+            path.pop()
+        path[-1:] = [True] * bool(path)
     return nodes[: len(a["roots"])]
 
 
@@ -117,6 +129,9 @@ def flatten(roots: list[Tree], arrays: dict[str, np.ndarray]) -> dict[str, np.nd
     columns |= {name: [record[name] for _, record in rows] for name in ROW[:2]}
     columns |= {name: [x for record in mixes for x in record[name]] for name in ROW[3:]}
     columns |= {name: [record[name] for _, record in hidden] for name in HIDDEN}
+    columns |= {name: [x for _, record in hidden for x in record[name]] for name in PARTS}
+    if columns["hidden_column"]:
+        columns["hidden_splits"] = [len(record["hidden_column"]) for _, record in hidden]
     result = complete(
         {n: arrays[n] for n in ("roots", "column_atom", "column_neuron") if n in arrays}
     )
@@ -124,3 +139,21 @@ def flatten(roots: list[Tree], arrays: dict[str, np.ndarray]) -> dict[str, np.nd
         if values:
             result[name] = np.array(values).astype(MEMBERS[name][0])
     return result
+
+
+def random_parts(
+    g: np.random.Generator, columns: int, depth: int
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """The parts of a random tree, in order, as (depth, new splits), and the columns it splits."""
+    parts, named = list[tuple[int, int]](), list[int]()
+
+    def split(level: int, met: int) -> None:
+        if level >= depth or (level and g.random() < 0.2):
+            parts.append((level, level - met))
+            return
+        named.append(int(g.integers(columns)))
+        split(level + 1, met)
+        split(level + 1, level + 1)
+
+    split(0, 0)
+    return parts, named

@@ -1,6 +1,7 @@
 """Write the proof down."""
 
 from verifier.certify.certificate import Certificate, Leaf, Sealed, Sealer
+from verifier.certify.parts import Parts
 from verifier.certify.proof_tree import Action, Chosen, ProofTree, Tightened, Tilts
 from verifier.certify.write import NoCertificateError, Subject, certificate
 
@@ -10,6 +11,7 @@ __all__ = [
     "Chosen",
     "Leaf",
     "NoCertificateError",
+    "Parts",
     "ProofTree",
     "Sealed",
     "Sealer",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
+from typing import Any
 
 import numpy as np
 
 from verifier.bounds.optimise import TILT_STEPS
+from verifier.certify.parts import Parts
 from verifier.tensors import Array, Backend
 
 MOST_BYTES = 1 << 30
@@ -78,6 +80,8 @@ class Tightened:
     neuron: np.ndarray
     sign: np.ndarray
     tilts: Tilts
+    parts: Parts | None = None
+    """Of bounds in parts, which are one after the other: each row is about one of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +101,15 @@ class Splits:
         """The numbers of the lower sides, and of the upper ones."""
         lower = self.first + np.arange(len(self.node))
         return lower, lower + len(self.node)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a record was: lengths of its lists."""
+
+    count: int
+    bytes: int
+    lengths: tuple[int, ...]
 
 
 @dataclass(eq=False)
@@ -123,7 +136,9 @@ class ProofTree:
     chosen: list[Chosen] = field(default_factory=list[Chosen])
     tightened: list[Tightened] = field(default_factory=list[Tightened])
     bytes: int = 0
-    """Bytes of slopes recorded."""
+    """Bytes of slopes recorded for rows of the property."""
+    hidden_bytes: int = 0
+    """Bytes of slopes to be recorded for neurons."""
     lacking: str = ""
     """What the proof rests on that certificates cannot hold."""
 
@@ -133,7 +148,7 @@ class ProofTree:
     @property
     def full(self) -> bool:
         """Is there too much to record?"""
-        return self.bytes > MOST_BYTES
+        return self.bytes + self.hidden_bytes > MOST_BYTES
 
     def split(
         self, node: Array, coordinate: Array, point: Array, *, of_neurons: bool = False
@@ -173,9 +188,29 @@ class ProofTree:
 
     def tighten(self, tightened: Tightened) -> None:
         """Record the slopes of some neurons."""
-        if len(tightened.neuron) and not self.full:
-            self.bytes += tightened.tilts.alpha.nbytes
+        if not len(tightened.neuron):
+            return
+        self.hidden_bytes += tightened.tilts.alpha.nbytes
+        if tightened.parts is not None:
+            self.hidden_bytes += tightened.parts.beta.nbytes
+        if not self.full:
             self.tightened.append(tightened)
+
+    def mark(self) -> Mark:
+        """To come back to."""
+        return Mark(self.count, self.bytes, tuple(map(len, self._lists)))
+
+    def restart(self, mark: Mark, tightened: Iterable[Tightened]) -> None:
+        """Forget what was recorded since, but for bounds of neurons; more of these are added."""
+        self.count, self.bytes = mark.count, mark.bytes
+        for entries, length in zip(self._lists, mark.lengths, strict=True):
+            del entries[length:]
+        for found in tightened:
+            self.tighten(found)
+
+    @property
+    def _lists(self) -> tuple[list[Any], ...]:
+        return self.splits, self.clauses, self.leaves, self.actions, self.chosen
 
     @property
     def closed(self) -> int:

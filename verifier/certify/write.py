@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from verifier.certify.container import pack
-from verifier.certify.proof_tree import Chosen, ProofTree
+from verifier.certify.parts import Parts
+from verifier.certify.proof_tree import MOST_BYTES, Chosen, ProofTree, Tightened
 from verifier.spec import Problem
-from verifier.spec.ragged import Integers
+from verifier.spec.ragged import Integers, gather_pieces, starts_of
 from verifier.spec.unsafe import canonical_order
 from verifier.version import VERSION
 
 LEAF, INPUT, NEURON, CLAUSE = range(4)
 MIX = 2**32 - 1
+TOO_LARGE = "the slopes that prove the leaves take more than 1 GiB"
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,7 @@ def certificate(
             operator splits a tensor that the file does not name.
     """
     if tree is not None and tree.full:
-        message = "the slopes that prove the leaves take more than 1 GiB"
-        raise NoCertificateError(message)
+        raise NoCertificateError(TOO_LARGE)
     if tree is not None and tree.lacking:
         raise NoCertificateError(tree.lacking)
     writer = _Writer(tree or _empty(problem), problem)
@@ -100,6 +101,9 @@ class _Writer:
         blocks += [s.coordinate for s in tree.splits if s.of_neurons]
         columns = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *blocks]))
         self.columns = columns
+        rows = sum(len(block.tilts.alpha) for block in (*tree.chosen, *tree.tightened))
+        if rows * len(columns) > MOST_BYTES:
+            raise NoCertificateError(TOO_LARGE)
         values = np.unique(columns >> 32)
         values = np.union1d(values, [t.atom for t in tree.tightened]).astype(np.int64)
         self.kind = np.zeros(tree.count, dtype=np.uint8)
@@ -249,6 +253,22 @@ class _Writer:
             )[order].astype(np.uint32),
             "hidden_sign": np.concatenate([none, *(b.sign for b in blocks)])[order].astype(np.int8),
             "hidden_alpha": np.concatenate([np.zeros((0, width), dtype=np.uint8), *alpha])[order],
+        } | self._parts(blocks, order)
+
+    def _parts(self, blocks: list[Tightened], order: Integers) -> dict[str, np.ndarray]:
+        """What the parts of hidden bounds split; nothing where there are none."""
+        if not any(block.parts for block in blocks):
+            return {}
+        parts = [block.parts or Parts.whole(len(block.neuron)) for block in blocks]
+        further, depth = (
+            np.concatenate([getattr(p, name) for p in parts]) for name in ("further", "depth")
+        )
+        column = np.searchsorted(self.columns, np.concatenate([p.column for p in parts]))
+        beta = np.concatenate([p.beta for p in parts])
+        return {
+            "hidden_splits": further[order].astype(np.uint32),
+            "hidden_column": column[_gathered(further, order)].astype(np.uint32),
+            "hidden_beta": beta[_gathered(depth, order)].astype(np.float32),
         }
 
     def _widen(self, column: Integers, alpha: np.ndarray) -> np.ndarray:
@@ -296,3 +316,8 @@ class _Writer:
 
     def _clause_map(self, node: int) -> Integers:
         return self._maps(node)[1]
+
+
+def _gathered(sizes: Integers, order: Integers) -> Integers:
+    """Where the elements of pieces lie, one piece after the other in an order."""
+    return gather_pieces(starts_of(sizes), order)[1]

@@ -6,14 +6,14 @@ their computation lost is charged at once, as an interval over the values that t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import TINY32, Arithmetic, Floats, Ints, gamma32
-from verifier.checker.atoms import Atom
+from verifier.checker.atoms import Atom, Pair
 from verifier.checker.errors import require_time
 from verifier.checker.groups import Product
 from verifier.checker.network import Network
@@ -42,6 +42,12 @@ class Lines:
     half: Floats
     rest: Floats
     gap: Floats
+
+    def in_parts(self, parts: int, where: tuple[Ints, Ints], own: Pair) -> Lines:
+        """Those of an only box for parts of it; some elements have their own slopes."""
+        below, above = (np.repeat(x, parts, 0) for x in (self.below, self.above))
+        below[where], above[where] = own
+        return replace(self, below=below, above=above)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +192,26 @@ class Enclosure:
             self.carried.add(source)
             reach = reach + charge
         self.slack[value] = number.tiny * (reach.sum(1) + reach.shape[1] + 8)
+
+    def cut(self, parts: int, sides: Iterable[tuple[int, Ints, Ints, Ints]]) -> Enclosure:
+        """The only box in parts: neurons of some values (part, neuron, upper) are cut at 0.
+
+        What the whole box gave still holds; slopes for multipliers are those of the parts.
+        """
+        result = replace(self, lower=[*self.lower], upper=[*self.upper], lines={**self.lines})
+        zero = self.arithmetic.zeros(1)
+        for value, part, neuron, upper in sides:
+            low, high = (np.repeat(x[value], parts, 0) for x in (self.lower, self.upper))
+            where = part, neuron
+            low[where] = np.where(upper, np.maximum(low[where], zero), low[where])
+            high[where] = np.where(upper, high[where], np.minimum(high[where], zero))
+            result.lower[value], result.upper[value] = low, high
+            for atom, lines in self.lines.items():
+                node = self.network.nodes[atom - 1]
+                if node.inputs == (value,) and isinstance(node.rule, Atom) and node.rule.arity == 1:
+                    own = node.rule.lines(low[where], high[where])
+                    result.lines[atom] = lines.in_parts(parts, where, own)
+        return result
 
     def unstable(self, value: int) -> Ints:
         """Where an atom that reads the value is not linear over the box: bool [batch, n]."""

@@ -22,6 +22,9 @@ MEMBERS = {
     "hidden_neuron": ("<u4", 1),
     "hidden_sign": ("|i1", 1),
     "hidden_alpha": ("|u1", 2),
+    "hidden_splits": ("<u4", 1),
+    "hidden_column": ("<u4", 1),
+    "hidden_beta": ("<f4", 1),
 }
 """Every array of a certificate: its type, and its number of axes."""
 

@@ -13,6 +13,7 @@ from verifier.checker.errors import Rejected
 from verifier.checker.groups import Product
 from verifier.checker.members import LENGTHS, MEMBERS
 from verifier.checker.network import Network
+from verifier.checker.parts import Parts, read_parts
 from verifier.checker.rows import Choice, Multipliers
 
 LEAF, INPUT, NEURON, CLAUSE = range(4)
@@ -32,7 +33,8 @@ class Proof:
     """Where lists start that lie one after the other: list k is entries starts[k] to starts[k + 1].
 
     Of each node the ``clause`` entries, its records in ``row_node`` (row) and ``hidden_node``
-    (hidden); of each record of a row its entries in ``row_beta`` (beta) and ``mix_row`` (mix).
+    (hidden); of each record of a row its entries in ``row_beta`` (beta) and ``mix_row`` (mix); of
+    each hidden record its entries in ``hidden_beta`` (part).
     """
     first_child: Ints
     """int64 [nodes]: its children are numbered from here on, in order"""
@@ -42,6 +44,8 @@ class Proof:
     """atom's value -> (columns, neurons)"""
     hidden_value: Ints
     """int64 [records]: the value that ``hidden_neuron`` is about"""
+    parts: Parts
+    """Of each hidden record"""
 
     def __getitem__(self, name: str) -> Ints:
         return self.arrays[name]
@@ -115,13 +119,17 @@ def read_proof(container: Container, network: Network) -> Proof:
     columns = _columns(arrays, values, network)
     split = np.unique(arrays["split_axis"][kind[splits] == NEURON])
     pairs = [isinstance(network.nodes[value - 1].rule, Product) for value in values]
-    split = arrays["column_atom"][split[split < len(arrays["column_atom"])]]
-    _require(not np.array(pairs, dtype=bool)[split].any(), "split_axis: a product is no neuron")
+    pair = np.array(pairs, dtype=bool)[arrays["column_atom"]]
+    _require(not pair[split[split < len(pair)]].any(), "split_axis: a product is no neuron")
     hidden = arrays["hidden_atom"]
     _require(not (hidden >= len(values)).any(), "hidden_atom: not the number of a named tensor")
-    sources = [network.nodes[value - 1].inputs[0] for value in values]
-    hidden_value = np.array(sources, dtype=np.int64)[hidden]
-    return Proof(arrays, starts, first, np.cumsum(splits) - 1, columns, hidden_value)
+    source = np.array([network.nodes[value - 1].inputs[0] for value in values], dtype=np.int64)
+    parts, hidden_value = read_parts(arrays), source[hidden]
+    starts["part"], split = parts.start, parts.column
+    _require((split < len(pair)).all(), "hidden_column: there is no such column")
+    before = source[arrays["column_atom"][split]] < np.repeat(hidden_value, np.diff(parts.start))
+    _require((before & ~pair[split]).all(), "hidden_column: not a neuron before the one bounded")
+    return Proof(arrays, starts, first, np.cumsum(splits) - 1, columns, hidden_value, parts)
 
 
 def _members(given: dict[str, Ints]) -> dict[str, Ints]:

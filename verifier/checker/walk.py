@@ -15,7 +15,7 @@ from verifier.checker.errors import Rejected, require_time
 from verifier.checker.network import Network
 from verifier.checker.nodes import Failure, Open
 from verifier.checker.proof import CLAUSE, CLIP, HIDDEN, INPUT, JOINTLY, LEAF, NEURON, ROWS, Proof
-from verifier.checker.rows import Rows
+from verifier.checker.rows import Multipliers, Rows
 from verifier.checker.statement import Group
 from verifier.checker.sums import Sums, recorded, single
 
@@ -45,9 +45,14 @@ class Walk:
         self.keeps_planes = proof.does(CLIP)
         self.slot = np.zeros(len(proof["column_atom"]), dtype=np.int64)
         """Where the neuron of each column is in ``Open.neurons``."""
+        self.source = self.slot.copy()
+        """Of which value the neuron of each column is."""
         for value, (columns, neurons) in proof.columns.items():
-            source = network.nodes[value - 1].inputs[0]
+            self.source[columns] = source = network.nodes[value - 1].inputs[0]
             self.slot[columns] = self.place[source].start + neurons
+        self.parted = np.zeros(proof.nodes, dtype=bool)
+        """Which nodes bound neurons in parts."""
+        self.parted[proof["hidden_node"][np.diff(proof.parts.start) > 0]] = True
 
     def roots(self, most: int) -> Iterator[Open]:
         """The roots of the group's cases, so many at a time."""
@@ -107,11 +112,12 @@ class Walk:
         actions = self.proof["node"][state.node] & (HIDDEN | ROWS)
         acts = (actions > 0) | (self.proof.count("row", state.node) > 0)
         some = np.flatnonzero(acts & np.any(state.live, (1, 2)))
-        if len(some):
-            part = state[some]
+        alone = self.parted[state.node[some]]
+        for each in filter(len, (some[~alone], *some[alone][:, None])):
+            part = state[each]
             self._rows(part, self._enclose(part))
             for f in fields(part):
-                getattr(state, f.name)[some] = getattr(part, f.name)
+                getattr(state, f.name)[each] = getattr(part, f.name)
 
     def _enclose(self, part: Open) -> Enclosure:
         """Boxes of all values, and the hidden bounds that the nodes are to pass on."""
@@ -183,23 +189,49 @@ class Walk:
         record: Ints | None = None,
     ) -> None:
         """Narrow boxes with the bounds of sign * neuron, with the slopes of records."""
-        most, number = max(1, PART_ELEMENTS // max(self.network.sizes)), self.arithmetic
-        lower, upper = enclosure.lower[value].copy(), enclosure.upper[value].copy()
+        most, least = max(1, PART_ELEMENTS // sum(self.network.sizes)), list[Floats]()
         for start in range(0, len(which[0]), most):
             require_time(self.deadline)
-            some, chosen = slice(start, start + most), None
+            some = slice(start, start + most)
             batch, neuron, sign = (x[some] for x in which)
+            rows = enclosure.unit_rows(value, batch, neuron, self.arithmetic.numbers(sign))
+            told = (enclosure, rows, None)
             if record is not None:
-                alpha = self.proof["hidden_alpha"][record[some]]
-                chosen = self.proof.multipliers(alpha, None, number)
-            rows = enclosure.unit_rows(value, batch, neuron, number.numbers(sign))
-            least = enclosure.least(rows, chosen)
-            # A bound that is no number is none; the comparisons say so.
-            up = (sign > 0) & (least > lower[batch, neuron])
-            down = (sign < 0) & (-least < upper[batch, neuron])
-            lower[batch[up], neuron[up]] = least[up]
-            upper[batch[down], neuron[down]] = -least[down]
-        enclosure.lower[value], enclosure.upper[value] = lower, upper
+                told = self._as_told(enclosure, rows, record[some])
+            least.append(told[0].least(*told[1:]))
+        if not least:
+            return
+        whole, (batch, neuron, sign) = np.concatenate(least), which
+        if record is not None:
+            first = np.flatnonzero(self.proof.parts.first[record])
+            whole = np.minimum.reduceat(whole, first)
+            batch, neuron, sign = batch[first], neuron[first], sign[first]
+        for boxes, way in ((enclosure.lower, 1), (enclosure.upper, -1)):
+            # A bound that is no number is none; the comparison says so.
+            up = (sign == way) & (whole > way * boxes[value][batch, neuron])
+            box = way * boxes[value]
+            np.maximum.at(box, (batch[up], neuron[up]), whole[up])
+            boxes[value] = way * box
+
+    def _as_told(
+        self, enclosure: Enclosure, rows: Rows, record: Ints
+    ) -> tuple[Enclosure, Rows, Multipliers]:
+        """Boxes for rows, cut to their parts of the region, and the multipliers of records."""
+        proof, parts = self.proof, self.proof.parts
+        alpha, beta, count = proof["hidden_alpha"][record], None, len(record)
+        part, entry = proof.entries("part", record)
+        if len(entry):
+            column, upper = parts.column[entry], parts.upper[entry]
+            beta = np.zeros(alpha.shape)
+            beta[part, column] = proof["hidden_beta"][entry]
+            sources, sides = self.source[column], list[tuple[int, Ints, Ints, Ints]]()
+            for value in np.unique(sources).tolist():
+                some = np.flatnonzero(sources == value)
+                neuron = proof["column_neuron"][column[some]]
+                sides.append((value, part[some], neuron, upper[some]))
+            enclosure = enclosure.cut(count, sides)
+            rows = replace(rows, owner=np.arange(count))
+        return enclosure, rows, proof.multipliers(alpha, beta, self.arithmetic)
 
     def _rows(self, part: Open, enclosure: Enclosure) -> None:
         """Bound the rows of live clauses, with the slopes of the certificate where it has some."""

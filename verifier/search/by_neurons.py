@@ -38,6 +38,7 @@ from verifier.search.product_root import (
     hidden_work,
     product_root,
 )
+from verifier.search.record import HiddenRecorder
 from verifier.search.settle import Settler
 from verifier.search.workers import Workers
 from verifier.sets import Box
@@ -49,7 +50,6 @@ log = logging.getLogger(__name__)
 
 SETTLED = "not certified: the sides of some neurons were found by searches of their own"
 UNSHARED = "unchecked: the checker sweeps all of the network for each neuron, the search a window"
-SEARCHED = "the bounds of some neurons were found by searches of their own"
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
 MOST_FIRST_WORK = 30_000_000_000
@@ -62,10 +62,6 @@ PARTS = 256, 2048
 """In how many parts hidden neurons are bounded at most, at first and if that does not do."""
 DEEPENING = 0.25
 """The share of the time left that these may take."""
-
-
-def _unrecorded(_value: int, _which: tuple[Array, Array], _tilts: dict[int, Array]) -> None:
-    """What is found is not written into the proof tree."""
 
 
 @dataclass(eq=False)
@@ -168,7 +164,7 @@ class NeuronSearch:
         self, tree: NeuronTree, problem: NeuronProblem, clauses: tuple[Array, Array]
     ) -> Violated | Unknown | None:
         """Split some clauses (with their nodes), and bound hidden neurons better where it lasts."""
-        settings = self.context.bounds
+        settings, mark = self.context.bounds, self.tree.mark()
         begin = Begin(problem.roots(*clauses), settings.objective_steps)
         if not self._deepens(problem):
             return decided(tree.run(problem, begin))
@@ -178,22 +174,24 @@ class NeuronSearch:
             if not isinstance(found, Paused):
                 return found
             patience, begin = 2 * patience, found.again(settings.split_steps)
+            tightened = list[Tightened]()
             try:
-                deeper = self._deepened(problem, parts)
+                deeper = self._deepened(problem, parts, tightened.append)
                 if deeper is None or not self._better(deeper, clauses, found.root_margin):
                     break
             except DeadlinePassed:
                 return found.late
+            # The proof begins anew, from what bounds the neurons now.
+            self.tree.restart(mark, tightened)
             problem = deeper
             begin = Begin(problem.roots(*clauses), settings.objective_steps)
         return decided(tree.run(problem, begin))
 
     def _deepens(self, problem: NeuronProblem) -> bool:
         """Is there a hidden layer whose neurons may be worth searches of their own?"""
-        graph, context = problem.root.graph, self.context
+        graph = problem.root.graph
         hidden = any(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
-        asked = context.thorough or problem.propagator is not None
-        return problem.reduced is not None and hidden and not asked
+        return problem.reduced is not None and hidden and problem.propagator is None
 
     def _better(self, problem: NeuronProblem, clauses: tuple[Array, Array], before: float) -> bool:
         """Do deeper bounds of hidden neurons raise the worst bound of a clause much?"""
@@ -201,12 +199,11 @@ class NeuronSearch:
         result = bound_neurons(problem, problem.roots(*clauses), steps, self.workers)
         worst = min(0.0, result.worst_margin)
         log.info("bounds of hidden neurons took the worst margin from %.4g to %.4g", before, worst)
-        better = worst > before * BETTER
-        if better:
-            self.tree.lacking = SEARCHED
-        return better
+        return worst > before * BETTER
 
-    def _deepened(self, problem: NeuronProblem, parts: int) -> NeuronProblem | None:
+    def _deepened(
+        self, problem: NeuronProblem, parts: int, tell: Callable[[Tightened], object]
+    ) -> NeuronProblem | None:
         """The problem anew, with hidden neurons bounded by searches of their own.
 
         None where these settled hardly any neuron.
@@ -215,8 +212,9 @@ class NeuronSearch:
         how = single_precision(graph.xp), self.workers.map
         hidden = sum(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
         until = time.monotonic() + DEEPENING * max(0.0, context.left)
-        deepen = Deepener(self.workers, context.bounds, until, hidden, parts)
-        reducer = refine_root(graph, context.bounds, plain, _unrecorded, how, deepen)
+        record = self._recorder(self.case, plain, tell)
+        deepen = Deepener(self.workers, context.bounds, until, hidden, parts, record)
+        reducer = refine_root(graph, context.bounds, plain, record, how, deepen)
         log.info("deepened by %d subproblems", deepen.subproblems)
         if deepen.hopeless:
             return None
@@ -282,7 +280,10 @@ class NeuronSearch:
         And the clauses that this left open.
         """
         context, graph, region = self.context, self.context.graph, plain.boxes[0]
-        record, settings = self._recorder(case, plain), (context.bounds, context.settings)
+        record, settings = (
+            self._recorder(case, plain, self.tree.tighten),
+            (context.bounds, context.settings),
+        )
         if is_reducible(plain):
             how = single_precision(graph.xp), self.workers.map
             reducer = refine_root(graph, context.bounds, plain, record, how)
@@ -305,23 +306,10 @@ class NeuronSearch:
         return NeuronProblem.of(root, self.objective, thresholds, settings), clauses
 
     def _recorder(
-        self, node: int, plain: Enclosure
-    ) -> Callable[[int, tuple[Array, Array], dict[int, Array]], None]:
-        """Writes the slopes of hidden neurons into the proof tree."""
-        graph, xp = self.context.graph, self.context.graph.xp
-        neurons = unstable_neurons(plain)
-
-        def record(value: int, which: tuple[Array, Array], tilts: dict[int, Array]) -> None:
-            # Values that only products or maxima read have no slopes for the checker.
-            atom = next((v for v in graph.nonlinear if graph.node(v).inputs == (value,)), None)
-            if atom is None:
-                return
-            before = {v: index for v, index in neurons.items() if v in tilts}
-            chosen = Tilts.of(tilts, before, which[0].shape[0], xp)
-            neuron, sign = xp.numpy(which[0]), np.sign(xp.numpy(which[1])).astype(np.int8)
-            self.tree.tighten(Tightened(node, atom, neuron, sign, chosen))
-
-        return record
+        self, node: int, plain: Enclosure, tell: Callable[[Tightened], object]
+    ) -> HiddenRecorder:
+        """Hands over what bounds hidden neurons, as the proof tree records it."""
+        return HiddenRecorder(self.context.graph, node, unstable_neurons(plain), tell)
 
     def _first_rows(self) -> dict[int, Array] | None:
         """The values whose neurons are bounded by rows at first; None: all.

@@ -13,12 +13,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
+
 from verifier.bounds import Enclosure
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.optimise import default_tilts, optimise, project, unit_rows
 from verifier.bounds.reduced import Reduced, Reducer, Tail
 from verifier.bounds.sweep import Ascent, Patterns, sweep_in_parts
 from verifier.search.neuron_split import Neurons, cut_to_sides
+from verifier.search.record import HiddenRecorder
 from verifier.search.workers import Workers
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Bool, Float, Int
@@ -83,6 +86,8 @@ class Deepener:
     """How many values are still to come."""
     most_parts: int
     """In how many parts of the region a neuron is bounded at most."""
+    record: HiddenRecorder | None = None
+    """Is told which parts made a box smaller."""
     settled: int = 0
     hopeless: bool = False
     """Were hardly any neurons of the first value settled? Those after it will fare no better."""
@@ -229,7 +234,16 @@ class Deepener:
         owner = xp.ints(reducer.xp.numpy(parts.row))
         worst = -xp.segment_max(-least[:, None], owner, neuron.shape[0])[:, 0]
         some = xp.nonzero(xp.function("isfinite", worst))[0]
-        narrow(root, value, (xp.ints(some * 0), neuron[some], sign[some]), worst[some])
+        which = xp.ints(some * 0), neuron[some], sign[some]
+        narrowed = narrow(root, value, which, worst[some])
+        if self.record is not None and bool(narrowed.any()):
+            told = xp.numpy(worst) * 0 > 0
+            told[xp.numpy(some[narrowed])] = True
+            numpy = reducer.xp.numpy
+            row, phase, tilt = (numpy(x) for x in (parts.row, parts.phase, parts.tilt))
+            kept = np.flatnonzero(told[row])
+            found = row[kept], phase[kept], tilt[kept]
+            self.record.in_parts(value, (neuron, sign), layers, found)
 
     def _bound(
         self,
