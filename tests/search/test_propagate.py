@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
@@ -143,6 +143,9 @@ def test_logic_is_propagated_as_a_sat_solver_does(seed):
 
 @settings(deadline=None)
 @given(SEEDS)
+@example(1142)
+@example(1316)
+@example(2194)
 def test_nothing_possible_is_refuted(seed):
     generator = np.random.default_rng(seed)
     case = case_of(seed)

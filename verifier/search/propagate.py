@@ -23,6 +23,8 @@ MOST_TERMS = 10_000
 ELEMENTS = 2_000_000
 """Elements of the rows that are looked at together."""
 ROUNDS = 30
+ROUNDING = 1e-6
+"""By how much of its terms' size a row may be off by rounding."""
 TOLERANCE = 1e-4
 """How far rows may be violated, for rounding."""
 PROGRESS = 1e-3
@@ -68,14 +70,20 @@ class _Boxes:
 
     def cut(self, above: Array, below: Array, xp: Backend) -> None:
         """Keep what is at most ``above`` and at least ``below`` of the variables."""
-        self.high = xp.minimum(self.high, above)
-        self.low = xp.maximum(self.low, below)
-        self.settle(self.low, self.high, xp)
+        high, low = xp.minimum(self.high, above), xp.maximum(self.low, below)
+        self.low, self.high = self._ordered(low, high, xp)
 
-    def settle(self, low: Array, high: Array, xp: Backend) -> None:
-        """Note which boxes are empty; rounding alone makes none so."""
+    def cut_inputs(self, above: Array, below: Array, xp: Backend) -> None:
+        """The same of the neurons' inputs."""
+        upper, lower = xp.minimum(self.upper, above), xp.maximum(self.lower, below)
+        self.lower, self.upper = self._ordered(lower, upper, xp)
+
+    def _ordered(self, low: Array, high: Array, xp: Backend) -> tuple[Array, Array]:
+        """Note which boxes are empty; ends that passed each other, if only by rounding, meet."""
         slack = TOLERANCE * (1 + xp.maximum(abs(low), abs(high)))
         self.empty = self.empty | (low > high + slack).any(1)
+        crossed, middle = low > high, low / 2 + high / 2
+        return xp.where(crossed, middle, low), xp.where(crossed, middle, high)
 
     @property
     def width(self) -> Float[Array, "batch _"]:
@@ -192,10 +200,10 @@ class Propagator:
         infinity = xp.full((1,), float("inf"))
         low, high = boxes.low[:, first:], boxes.high[:, first:]
         down = xp.where(leaky, high.clip(max=0) / slope, high * 0)
-        boxes.upper = xp.minimum(boxes.upper, xp.where(high > 0, high, down))
-        up = xp.where(leaky, low.clip(max=0) / slope, -infinity)
-        boxes.lower = xp.maximum(boxes.lower, xp.where(low > 0, low, up))
-        boxes.settle(boxes.lower, boxes.upper, xp)
+        above = xp.where(high > 0, high, down)
+        # An output that is positive by rounding alone does not make a neuron positive.
+        up = xp.where(leaky, (low - TOLERANCE).clip(max=0) / slope, -infinity)
+        boxes.cut_inputs(above, xp.where(low > TOLERANCE, low, up), xp)
         ends = [s.clip(min=0) + net.leak * s.clip(max=0) for s in (boxes.lower, boxes.upper)]
         rest = boxes.low[:, :first], boxes.high[:, :first]
         boxes.cut(xp.cat([rest[1], ends[1]], 1), xp.cat([rest[0], ends[0]], 1), xp)
@@ -208,9 +216,14 @@ class Propagator:
         total = least.sum(1) + constant
         slack = TOLERANCE * (1 + abs(constant) + abs(least).sum(1))
         boxes.empty = boxes.empty | (total > slack)
-        rest = (least - total[:, None]) / xp.where(terms == 0, terms + 1, terms)
+        total = total - ROUNDING * (abs(constant) + abs(least).sum(1))
+        # What cancels leaves coefficients that mean nothing.
+        given = abs(self.net.row_weights[row]).sum(1) + abs(self.net.row_links[row]).sum(1)
+        matters = abs(terms) > ROUNDING * given[:, None]
+        rest = (least - total[:, None]) / xp.where(matters, terms, terms * 0 + 1)
         infinity = xp.full((1,), float("inf"))
-        above, below = xp.where(terms > 0, rest, infinity), xp.where(terms < 0, rest, -infinity)
+        above = xp.where(matters & (terms > 0), rest, infinity)
+        below = xp.where(matters & (terms < 0), rest, -infinity)
         boxes.cut(above, below, xp)
 
     def _plane(self, boxes: _Boxes, row: Int[Array, " batch"]) -> tuple[Array, Array]:
@@ -251,12 +264,11 @@ class Propagator:
         """Every neuron's row bounds its input, and the other way round all variables in it."""
         xp, ends = self.net.xp, self._ends(boxes)
         c = ends.coefficient
-        boxes.lower = xp.maximum(boxes.lower, ends.low)
-        boxes.upper = xp.minimum(boxes.upper, ends.high)
-        boxes.settle(boxes.lower, boxes.upper, xp)
+        boxes.cut_inputs(ends.high, ends.low, xp)
         divisor = xp.where(c == 0, c + 1, c)
-        least = ((boxes.lower - ends.high)[:, :, None] + ends.most) / divisor
-        most = ((boxes.upper - ends.low)[:, :, None] + ends.least) / divisor
+        slack = ROUNDING * xp.maximum(abs(ends.least), abs(ends.most)).sum(-1)
+        least = ((boxes.lower - ends.high - slack)[:, :, None] + ends.most) / divisor
+        most = ((boxes.upper - ends.low + slack)[:, :, None] + ends.least) / divisor
         infinity = xp.full((1,), float("inf"))
         above = xp.where(c > 0, most, xp.where(c < 0, least, infinity))
         below = xp.where(c > 0, least, xp.where(c < 0, most, -infinity))
