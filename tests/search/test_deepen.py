@@ -150,11 +150,23 @@ def relu_of(column, row, source: int, box: Box, k: int) -> int:
 
 
 def test_without_time_nothing_is_searched_for():
-    graph, plain = case_of(3)
+    graph, plain = case_of(1)
     before, after = deepened(graph, plain, 0), deepened(graph, plain, 256, seconds=-1.0)
     for value in graph.relaxed_inputs:
         assert (before.boxes[value].lower <= after.boxes[value].lower).all()
         assert (before.boxes[value].upper >= after.boxes[value].upper).all()
+
+
+@pytest.mark.parametrize("trial", [True, False])
+def test_only_a_trial_is_left_where_little_is_settled(trial, monkeypatch):
+    monkeypatch.setattr(deepen, "PROMISING", 2.0)
+    graph, plain = case_of(1)
+    with Workers(XP) as workers:
+        search = Deepener(workers, SETTINGS, time.monotonic() + 60, 3, 16, trial=trial)
+        how = single_precision(XP), workers.map
+        refine_root(graph, SETTINGS, plain, lambda *_: None, how, search)
+    assert search.hopeless is trial
+    assert search.subproblems > 0
 
 
 def outputs_at_least(seed: int, share: float):

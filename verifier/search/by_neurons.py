@@ -60,7 +60,7 @@ BETTER = 0.8
 """The worst margin must get nearer to 0 by this factor, or the search goes on as it was."""
 PARTS = 256, 2048
 """In how many parts hidden neurons are bounded at most, at first and if that does not do."""
-DEEPENING = 0.25
+DEEPENING = 0.35
 """The share of the time left that these may take."""
 
 
@@ -214,6 +214,7 @@ class NeuronSearch:
         until = time.monotonic() + DEEPENING * max(0.0, context.left)
         record = self._recorder(self.case, plain, tell)
         deepen = Deepener(self.workers, context.bounds, until, hidden, parts, record)
+        deepen.trial = parts == PARTS[0]
         reducer = refine_root(graph, context.bounds, plain, record, how, deepen)
         log.info("deepened by %d subproblems", deepen.subproblems)
         if deepen.hopeless:

@@ -88,6 +88,8 @@ class Deepener:
     """In how many parts of the region a neuron is bounded at most."""
     record: HiddenRecorder | None = None
     """Is told which parts made a box smaller."""
+    trial: bool = True
+    """Is all to be left where hardly any neurons of the first value are settled?"""
     settled: int = 0
     hopeless: bool = False
     """Were hardly any neurons of the first value settled? Those after it will fare no better."""
@@ -101,23 +103,20 @@ class Deepener:
         xp, count = enclosure.graph.xp, neuron.shape[0]
         if self.hopeless or not reducer.layers:
             return
-        share = max(0.0, self.until - time.monotonic()) / max(1, self.layers_left)
+        begun = time.monotonic()
+        share = max(0.0, self.until - begun) / max(1, self.layers_left)
         self.layers_left -= 1
         box, one = enclosure.boxes[value], xp.full((count,), 1.0)
         sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
-        some = xp.arange(count)
-        for side in (sign, -sign):
-            end = min(self.until, time.monotonic() + share)
+        for side, end in ((sign, begun + share / 2), (-sign, begun + share)):
             left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
             if left.shape[0] == 0:
                 break
-            some, signs = left, side[left]
-            net = reducer.net(tail.signed(some, signs))
-            self._side(reducer, net, (value, neuron[some], signs), end)
+            net = reducer.net(tail.signed(left, side[left]))
+            self._side(reducer, net, (value, neuron[left], side[left]), end)
         unstable = int(unstable_mask(enclosure, value)[0, neuron].sum())
         self.settled += count - unstable
-        if self.settled < PROMISING * count:
-            self.hopeless = True
+        self.hopeless = self.trial and self.settled < PROMISING * count
         log.info("deepened: %d of %d neurons settled", count - unstable, count)
 
     def _side(
