@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from tests.checker.proofs import Net, Proof, falsified, prove, statement
+from tests.cli.made import save
+from verifier import Verified, verify
 from verifier.certify import Parts, ProofTree, Tightened, Tilts, write
+from verifier.search import by_neurons, deepen
 from verifier.tensors import numpy_backend
 
 OF_RECORDS = (
@@ -169,3 +174,40 @@ def test_what_was_recorded_since_a_restart_is_forgotten_but_for_neurons():
     assert (tree.count, tree.closed, len(tree.splits), len(tree.clauses)) == (4, 2, 0, 1)
     assert tree.by_clause(np.array([1]), np.arange(3)).tolist() == children.tolist()
     assert tree.hidden_bytes == 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_leaky_relus_are_certified_too(seed, patience, tmp_path, monkeypatch):
+    """255ths stand for the slopes between the leak and 1."""
+    monkeypatch.setattr(by_neurons, "PATIENCE", patience)
+    monkeypatch.setattr(deepen, "PROMISING", 0.0)
+    net, prop = leaky_problem(tmp_path, seed)
+    verdict = verify(net, prop, timeout=60.0).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.data is not None
+    assert verdict.certificate.semantics is not None
+
+
+def leaky_problem(folder: Path, seed: int) -> tuple[Path, Path]:
+    """An MLP of 16 inputs, and "its output is at least" more than any of many points gives."""
+    numbers = np.random.default_rng(seed)
+    sizes, nodes, stored, name = (16, 10, 10, 1), [], {}, "x"
+    points = numbers.uniform(-0.5, 0.5, size=(20000, 16))
+    points = value = np.concatenate([points, np.sign(points) / 2])
+    for k, (before, after) in enumerate(pairwise(sizes)):
+        weight = (numbers.normal(size=(before, after)) / np.sqrt(before)).astype(np.float32)
+        stored[f"w{k}"] = weight
+        nodes.append(helper.make_node("MatMul", [name, f"w{k}"], [f"s{k}"], name=f"m{k}"))
+        name, value = f"s{k}", value @ weight
+        if after > 1:
+            nodes.append(helper.make_node("LeakyRelu", [name], [f"r{k}"], name=f"l{k}", alpha=0.01))
+            name, value = f"r{k}", np.maximum(value, 0.01 * value)
+    nodes[-1].output[0] = "y"
+    net = save(folder / "net.onnx", nodes, stored, inputs={"x": [1, 16]}, outputs={"y": [1, 1]})
+    lines = [f"(declare-const X_{k} Real)" for k in range(16)] + ["(declare-const Y_0 Real)"]
+    lines += [f"(assert (>= X_{k} -0.5))\n(assert (<= X_{k} 0.5))" for k in range(16)]
+    lines.append(f"(assert (>= Y_0 {float(value.max()) * 1.6 + 0.05}))")
+    (folder / "p.vnnlib").write_text("\n".join(lines))
+    return net, folder / "p.vnnlib"

@@ -21,7 +21,8 @@ class Atom(ABC):
     arity: int = 1
     """How many numbers it reads for each of its own (``groups``)."""
     tilted: bool = False
-    """Whether there is a family of lower lines through a kink, slopes 0 to 1."""
+    """Whether there is a family of lower lines through a kink, slopes ``leak`` to 1."""
+    leak: float = 0.0
 
     @abstractmethod
     def interval(self, lower: Floats, upper: Floats) -> Pair:
@@ -49,7 +50,7 @@ def lowered(value: Floats, size: Floats) -> Floats:
     return value if value.dtype == object else value - (8 * UNIT * size + TINY)
 
 
-def _number(x: float, like: Floats) -> Any:
+def numeral(x: float, like: Floats) -> Any:
     return Fraction(x) if like.dtype == object else float(x)
 
 
@@ -66,7 +67,7 @@ class Relu(Atom):
 
     def interval(self, lower: Floats, upper: Floats) -> Pair:
         """Exact."""
-        return np.maximum(lower, _number(0.0, lower)), np.maximum(upper, _number(0.0, upper))
+        return np.maximum(lower, numeral(0.0, lower)), np.maximum(upper, numeral(0.0, upper))
 
     def lines(self, lower: Floats, upper: Floats) -> Pair:
         """Below: the larger side's slope. Above: the chord; its own slope where it is linear."""
@@ -77,7 +78,7 @@ class Relu(Atom):
 
     def intercept(self, nu: Floats, multiplier: Floats, lower: Floats, upper: Floats) -> Floats:
         """nu relu(x) - A x is linear on both sides of 0: its minimum is at an end or at 0."""
-        zero = _number(0.0, nu)
+        zero = numeral(0.0, nu)
         high = np.maximum(upper, zero)
         size = abs(multiplier) * np.maximum(-lower, high)
         at_upper = nu * high
@@ -99,7 +100,7 @@ class Piecewise(Atom):
 
     def _points(self, lower: Floats, upper: Floats) -> list[Floats]:
         """The ends and the kinks, moved into the box: pieces are least and greatest there."""
-        kinks = [_number(k, lower) for k in self.kinks]
+        kinks = [numeral(k, lower) for k in self.kinks]
         return [lower, *(np.minimum(np.maximum(lower, k), upper) for k in kinks), upper]
 
     def interval(self, lower: Floats, upper: Floats) -> Pair:
@@ -143,7 +144,9 @@ class Piecewise(Atom):
 
 def leaky_relu(slope: float) -> Piecewise:
     """phi(x) = x where x > 0, slope x elsewhere."""
-    return Piecewise(lambda x: np.where(x > 0, x, _number(slope, x) * x), [0.0], slope)
+    result = Piecewise(lambda x: np.where(x > 0, x, numeral(slope, x) * x), [0.0], slope)
+    result.leak = slope
+    return result
 
 
 def absolute() -> Piecewise:
@@ -155,7 +158,7 @@ def clip(low: float, high: float) -> Piecewise:
     """phi(x) = min(max(x, low), high), low <= high; either may be infinite."""
 
     def value(x: Floats) -> Floats:
-        x = np.maximum(x, _number(low, x)) if low > -np.inf else x
-        return np.minimum(x, _number(high, x)) if high < np.inf else x
+        x = np.maximum(x, numeral(low, x)) if low > -np.inf else x
+        return np.minimum(x, numeral(high, x)) if high < np.inf else x
 
     return Piecewise(value, [k for k in (low, high) if abs(k) < np.inf], 1.0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import TINY32, Arithmetic, Floats, Ints, gamma32
-from verifier.checker.atoms import Atom, Pair
+from verifier.checker.atoms import Atom, Pair, numeral
 from verifier.checker.errors import require_time
 from verifier.checker.groups import Product
 from verifier.checker.network import Network
@@ -363,7 +363,8 @@ class _Back:
         if value in chosen.slopes:
             columns, alpha = chosen.slopes[value]
             crossing = ((box[0] <= 0) & (box[1] >= 0))[:, columns]
-            below[:, columns] = np.where(crossing, alpha, below[:, columns])
+            leak = numeral(rule.leak, nu)
+            below[:, columns] = np.where(crossing, leak + (1 - leak) * alpha, below[:, columns])
         multiplier = positive * below + negative * self._owned(lines.above)
         if value in chosen.added:
             columns, beta = chosen.added[value]

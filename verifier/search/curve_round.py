@@ -124,7 +124,7 @@ def refine(problem: CurveProblem, one: Cuts, steps: int) -> Cuts | None:
     planes = planes_of(enclosure, rows, tilts)
     supposing = Supposing(planes, steps, problem.bounds, problem.relaxer(one))
     known = {layer.source: problem.box(one, layer) for layer in problem.layers}
-    found = supposing.tightened(graph, problem.root.boxes[0], known)
+    found = supposing.tightened(graph, enclosure.boxes[0], known)
     if found is None:
         return None
     boxes = [found.boxes[layer.source] for layer in problem.layers]

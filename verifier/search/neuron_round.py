@@ -129,6 +129,7 @@ def _programmed(
     phase = fast.numpy(batch.phase[refuted])
 
     def solve(i: int) -> Multipliers | None:
+        problem.bounds.check_time()
         return Program.of(net, rows[i], given).solve(rows[i], phase[i])
 
     solved = how[1].map(solve, range(rows.shape[0]))

@@ -22,6 +22,8 @@ from verifier.verdict import Reason, Unknown, Violated
 
 HUNT_SECONDS = 1.0
 HUNT_SHARE = 0.1
+ROUND_SHARE = 0.25
+"""The share of the time left that a round may take."""
 HALF_DONE = 0.5
 """A search goes on that has cut the share of the tree that is open so far in its time."""
 
@@ -100,9 +102,12 @@ class NeuronTree:
         pause, share, root_margin = time.monotonic() + patience, 1.0, -float("inf")
         frontier = Frontier(context.graph.xp, context.settings.frontier_bytes, SignPatterns.cat)
         frontier.push(begin.open)
-        size = problem.batch_size()
+        size, pace = problem.batch_size(), 0.0
         while len(frontier):
-            batch = frontier.take(size)
+            # No round may take much of what is left.
+            most = ROUND_SHARE * max(context.left, 0.0) / pace if pace > 0 else size
+            batch = frontier.take(max(1, int(min(size, most))))
+            begun = time.monotonic()
             try:
                 context.bounds.check_time()
                 result = bound_neurons(problem, batch, steps, self.workers)
@@ -111,7 +116,7 @@ class NeuronTree:
                 return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
             if self.bounded == 0 or steps != context.bounds.split_steps:
                 root_margin = result.worst_margin
-            steps = context.bounds.split_steps
+            steps, pace = context.bounds.split_steps, (time.monotonic() - begun) / len(batch)
             found = self._record(problem, result, len(batch))
             found = found or self._go_on(problem, result, frontier)
             if found is not None:
