@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from verifier.bounds.back import Trace, back_substitute
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.optimise import Rows, unit_rows
+from verifier.bounds.optimise import Rows, default_tilts, project, unit_rows
 from verifier.families import Planes
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings
@@ -208,6 +208,21 @@ class Reducer:
         self.tails.append(self.tail(units))
         self.lines.append(_lines(xp, planes, self.enclosure.boxes[source], index))
         self.layers[value] = (source, index)
+
+    def whole_tilts(
+        self, enclosure: Enclosure, rows: Rows, tilt: Float[Array, "rows neurons"]
+    ) -> dict[int, Array]:
+        """Tilts of the unstable neurons as those of whole layers, where the rows pass."""
+        xp, start = enclosure.graph.xp, 0
+        tilts = default_tilts(enclosure, rows.start, rows.owner)
+        for value, (_, index) in self.layers.items():
+            stop = start + index.shape[0]
+            if value in tilts:
+                whole = xp.copy(tilts[value])
+                whole[:, index] = xp.floats(tilt[:, start:stop])
+                tilts[value] = project(enclosure, value, whole)
+            start = stop
+        return tilts
 
     def net(self, rows: Tail) -> Reduced:
         """The reduced form that ends in some rows."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.optimise import default_tilts, optimise, project, unit_rows
+from verifier.bounds.optimise import default_tilts, optimise, unit_rows
 from verifier.bounds.reduced import Reducer, Tail
 from verifier.bounds.sweep import Ascent, Patterns, Spread, sweep_in_parts
 from verifier.families import Nonlinear
@@ -112,14 +112,7 @@ class _Root:
         xp, enclosure = self.enclosure.graph.xp, self.enclosure
         which = xp.ints(neuron * 0), neuron, sign
         rows = unit_rows(enclosure, value, which)
-        tilts, start = default_tilts(enclosure, rows.start, rows.owner), 0
-        for layer, (_, index) in self.reducer.layers.items():
-            stop = start + index.shape[0]
-            if layer in tilts:
-                whole = xp.copy(tilts[layer])
-                whole[:, index] = xp.floats(tilt[:, start:stop])
-                tilts[layer] = project(enclosure, layer, whole)
-            start = stop
+        tilts = self.reducer.whole_tilts(enclosure, rows, tilt)
         found = optimise(enclosure, rows, 1, self.settings, tilts)
         narrowed = xp.nonzero(narrow(enclosure, value, which, found.least))[0]
         if narrowed.shape[0]:

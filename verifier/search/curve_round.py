@@ -9,6 +9,7 @@ from verifier.bounds.optimise import Optimised, Rows, optimise, project
 from verifier.bounds.suppose import Supposing, planes_of
 from verifier.families import Elementwise
 from verifier.search.curve_split import CurveProblem, Cuts
+from verifier.search.neuron_round import best_rows
 from verifier.sets import Box, Owner
 from verifier.tensors import Array, Float, Int
 
@@ -36,11 +37,7 @@ def bound_cuts(problem: CurveProblem, batch: Cuts, steps: int) -> CurveRound:
     rows = problem.rows(batch, enclosure)
     tilts = problem.expand(batch, enclosure, rows)
     found = optimise(enclosure, rows, steps, problem.bounds, tilts)
-    least = found.least.reshape(len(batch), problem.width)
-    best = least.argmax(1)
-    margin = xp.maximum(least[xp.arange(len(batch)), best], batch.margin)
-    # A bound that is no number proves nothing.
-    margin = xp.where(xp.function("isnan", margin), batch.margin, margin)
+    best, margin = best_rows(found, problem.width, batch.margin, xp)
     chosen = xp.arange(len(batch)) * problem.width + best
     branch, point = _branch(problem, enclosure, found, chosen)
     packed = problem.pack(found.last, len(batch))

@@ -15,9 +15,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from verifier.bounds import Enclosure
 from verifier.bounds.crown import narrow, unstable_mask
-from verifier.bounds.optimise import default_tilts, optimise, project, unit_rows
+from verifier.bounds.optimise import optimise, unit_rows
 from verifier.bounds.reduced import Reduced, Reducer, Tail
 from verifier.bounds.sweep import Ascent, Patterns, sweep_in_parts
 from verifier.search.neuron_split import Neurons, cut_to_sides
@@ -225,7 +224,7 @@ class Deepener:
             place = reducer.xp.arange(min(each, len(parts) - start)) + start
             if time.monotonic() > end:
                 return xp.doubles(xp.zeros(place.shape[0])) - float("inf")
-            return self._bound(root, layers, which, parts[place])
+            return self._bound(reducer, layers, which, parts[place])
 
         begun = time.monotonic()
         least = xp.cat(self.workers.map(seal, range(0, len(parts), each)), 0)
@@ -246,23 +245,17 @@ class Deepener:
 
     def _bound(
         self,
-        root: Enclosure,
+        reducer: Reducer,
         layers: Sequence[Neurons],
         which: tuple[int, Array, Array],
         parts: _Parts,
     ) -> Float[Array, " parts"]:
         value, neuron, sign = which
-        xp, count = root.graph.xp, len(parts)
+        root, count = reducer.enclosure, len(parts)
+        xp = root.graph.xp
         # Of what later values need nothing is known yet.
         enclosure = cut_to_sides(root, layers, parts.phase)
         row = xp.ints(parts.row)
         rows = unit_rows(enclosure, value, (xp.arange(count), neuron[row], sign[row]))
-        tilts, start = default_tilts(enclosure, rows.start, rows.owner), 0
-        for layer in layers:
-            stop = start + layer.index.shape[0]
-            if layer.value in tilts:
-                whole = xp.copy(tilts[layer.value])
-                whole[:, layer.index] = xp.floats(parts.tilt[:, start:stop])
-                tilts[layer.value] = project(enclosure, layer.value, whole)
-            start = stop
+        tilts = reducer.whole_tilts(enclosure, rows, parts.tilt)
         return optimise(enclosure, rows, 1, self.bounds, tilts).least

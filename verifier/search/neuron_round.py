@@ -24,7 +24,7 @@ from verifier.search.neuron_split import NeuronProblem, SignPatterns
 from verifier.search.program import Multipliers, Program
 from verifier.search.propagate import Implied
 from verifier.search.workers import Workers
-from verifier.tensors import Array, Float, Int
+from verifier.tensors import Array, Backend, Float, Int
 
 SEALED_BYTES = 200_000_000
 """About the memory of the enclosures that are sealed at once."""
@@ -128,9 +128,11 @@ def _programmed(
     given = fast.numpy(problem.propagator.given)
     phase = fast.numpy(batch.phase[refuted])
 
+    programs = {tuple(some): Program.of(net, some, given) for some in np.unique(rows, axis=0)}
+
     def solve(i: int) -> Multipliers | None:
         problem.bounds.check_time()
-        return Program.of(net, rows[i], given).solve(rows[i], phase[i])
+        return programs[tuple(rows[i])].solve(rows[i], phase[i])
 
     solved = how[1].map(solve, range(rows.shape[0]))
     known = [i for i, found in enumerate(solved) if found is not None]
@@ -239,11 +241,7 @@ def _bound_graph(problem: NeuronProblem, batch: SignPatterns, steps: int) -> Neu
     rows = problem.rows(batch, enclosure)
     tilts = problem.expand(batch, enclosure, rows)
     found = optimise(enclosure, rows, steps, problem.bounds, tilts)
-    least = found.least.reshape(len(batch), problem.width)
-    best = least.argmax(1)
-    margin = xp.maximum(least[xp.arange(len(batch)), best], batch.margin)
-    # A bound that is no number proves nothing.
-    margin = xp.where(xp.function("isnan", margin), batch.margin, margin)
+    best, margin = best_rows(found, problem.width, batch.margin, xp)
     chosen = xp.arange(len(batch)) * problem.width + best
     branch = _branch(problem, batch, enclosure, found, chosen)
     batch = replace(batch, tilts=problem.pack(found.tilts, batch), margin=margin, branch=branch)
@@ -261,6 +259,18 @@ def _bound_graph(problem: NeuronProblem, batch: SignPatterns, steps: int) -> Neu
         [problem.choice(batch[done], tilts, row)],
         points[xp.nonzero(still)[0]],
     )
+
+
+def best_rows(
+    found: Optimised, width: int, before: Float[Array, " batch"], xp: Backend
+) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
+    """The best of each subproblem's ``width`` rows, and the margin by it or by what was known."""
+    count = before.shape[0]
+    least = found.least.reshape(count, width)
+    best = least.argmax(1)
+    margin = xp.maximum(least[xp.arange(count), best], before)
+    # A bound that is no number proves nothing.
+    return best, xp.where(xp.function("isnan", margin), before, margin)
 
 
 def _branch(
