@@ -72,6 +72,9 @@ class BoundSettings:
     """Whether bounds are to hold for every float32 execution of the network, not only for the real
     function; not a knob either."""
 
+    correlate: bool = False
+    """Whether rows draw the planes of products closer together; what pays is found out."""
+
     spread: Spread = ONE_BY_ONE
     """Who works on the chunks of rows; not a knob either."""
 

@@ -1,6 +1,7 @@
 """How far values can go: one method per file, each written once for all operators of a family."""
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substitute
+from verifier.bounds.correlate import Correlation
 from verifier.bounds.crown import CrownResult, HiddenOptimiser, HiddenRows, crown
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.first import by_forms, crown_some, first_bounds, forward_pays
@@ -18,6 +19,7 @@ from verifier.bounds.whole import whole_interval
 
 __all__ = [
     "DOUBLE_ROUNDOFF",
+    "Correlation",
     "CrownResult",
     "Enclosure",
     "HiddenOptimiser",

@@ -9,6 +9,7 @@ import numpy as np
 
 from verifier.bounds.back import LowerForm, Route, Trace, UnitStart, back_substitute
 from verifier.bounds.compose import compose
+from verifier.bounds.correlate import Correlation, correlate
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Optimised, optimise, unit_rows
 from verifier.bounds.tiles import Tile, Tiler
@@ -71,6 +72,8 @@ class CrownResult:
 
     enclosure: Enclosure
     hidden: list[HiddenRows] = field(default_factory=list)
+    correlations: list[Correlation] = field(default_factory=list[Correlation])
+    """The products whose planes came from how their factors move together."""
 
 
 def crown(
@@ -101,7 +104,7 @@ def crown(
 
     start = Enclosure.over(graph, region, single=settings.single)
     result = _sweep(start, inherited, bound, settings)
-    return result if keep_hidden else CrownResult(result.enclosure)
+    return result if keep_hidden else CrownResult(result.enclosure, [], result.correlations)
 
 
 def _sweep(
@@ -118,6 +121,8 @@ def _sweep(
         if isinstance(graph.node(value).operator, Nonlinear):
             enclosure.relax(value)
             compose(enclosure, value, settings.rows_at_once(graph, graph.xp))
+            if settings.correlate and isinstance(graph.node(value).operator, Product):
+                result.correlations += correlate(enclosure, value)
         if value in tight:
             rows = bound(enclosure, value)
             if rows is not None:

@@ -2,7 +2,7 @@
 
 from verifier.families.affine import Affine
 from verifier.families.band import Band
-from verifier.families.bilinear import Product
+from verifier.families.bilinear import Correlated, Product
 from verifier.families.elementwise import Elementwise
 from verifier.families.matrix_product import MatrixProduct
 from verifier.families.maximum import Maximum
@@ -16,6 +16,7 @@ __all__ = [
     "FLOAT32_RANGE",
     "Affine",
     "Band",
+    "Correlated",
     "Elementwise",
     "MatrixProduct",
     "Maximum",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 from verifier.families.nonlinear import Nonlinear
 from verifier.families.relaxation import Planes, Relaxation
 from verifier.sets import Box, Owner
-from verifier.tensors import Array, Bool, Float, gamma
+from verifier.tensors import Array, Backend, Bool, Float, gamma
 
 NEGLIGIBLE = 1024
 """A box of so many roundings' width is a point as far as the products of its values go."""
+
+
+TURN_NOISE = 4
+"""Terms of turned planes are at most so many times as large as those of the mean."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,11 +65,17 @@ class Product(Nonlinear):
         if not isinstance(relaxation, Planes):
             return relaxation
         x, y = boxes
-        return Corners(
-            relaxation,
-            tuple((b.lower + b.upper) / 2 for b in (x, y)),
-            tuple((b.upper - b.lower) / 2 for b in (x, y)),
-        )
+        centres = tuple((b.lower + b.upper) / 2 for b in (x, y))
+        rx, ry = ((b.upper - b.lower) / 2 for b in (x, y))
+        none = rx * 0
+        corners = (_Turn(ry, rx, none), _Turn(ry, -rx, none))
+        if isinstance(relaxation, Correlated):
+            below, above = (
+                corner.or_tangent(ratio, (sign, rx, ry), self.xp)
+                for corner, ratio, sign in zip(corners, relaxation.ratios, (1, -1), strict=True)
+            )
+            corners = (below, above)
+        return Turned(relaxation, centres, corners)
 
     def relax(self, *boxes: Box) -> Planes:
         x, y = boxes
@@ -78,20 +89,97 @@ class Product(Nonlinear):
         return Planes(xp, below, below, lower_offset, upper_offset, noise)
 
 
-@dataclass(frozen=True, eq=False)
-class Corners(Relaxation):
-    """McCormick's two planes on each side, which a tilt t mixes: 1/2 is their mean.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Correlated(Planes):
+    """The mean planes, closer together where factors are known to move with each other.
 
-    With s = 2 t - 1 the line of nu x y has nu s r_x (y - y') + |nu| s r_y (x - x') more than the
-    mean, r being half-widths and ' the centres.
+    With dx and dy the distances from the boxes' centres, and any ratio k > 0,
+
+        4 k dx dy = (dx + k dy)^2 - (dx - k dy)^2,
+
+    so that dx dy >= -g where g = max (dx - k dy)^2 / 4 k, and dx dy <= g with the other sign
+    inside. McCormick's g is r_x r_y, at k = r_x / r_y of factors that have nothing to do with each
+    other.
+    """
+
+    ratios: tuple[Float[Array, "batch m"], Float[Array, "batch m"]]
+    """k of the plane below and of the plane above; 0 where the plane is McCormick's."""
+
+    @staticmethod
+    def of(
+        mean: Planes, nearer: Sequence[Float[Array, "batch m"]], ratios: Sequence[Array]
+    ) -> Correlated:
+        """McCormick's mean planes, the lower and the upper one ``nearer`` by so much."""
+        return Correlated(
+            mean.xp,
+            mean.below,
+            mean.above,
+            mean.lower_offset + nearer[0],
+            mean.upper_offset - nearer[1],
+            # The difference of two gaps, each at most |x||y|, was rounded a few times more.
+            2 * mean.noise,
+            ratios=(ratios[0], ratios[1]),
+        )
+
+    def take(self, index: Array) -> Correlated:
+        planes = super().take(index)
+        parts = {f.name: getattr(planes, f.name) for f in fields(planes)}
+        return Correlated(**parts, ratios=(self.ratios[0][index], self.ratios[1][index]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Turn:
+    """What a turn s in [-1, 1] adds to a plane: s (first dx + second dy) - s^2 cost."""
+
+    first: Float[Array, "batch m"]
+    second: Float[Array, "batch m"]
+    cost: Float[Array, "batch m"]
+
+    def or_tangent(
+        self, ratio: Float[Array, "batch m"], radii: tuple[int, Array, Array], xp: Backend
+    ) -> _Turn:
+        """The tangents of (sign dx + k dy)^2 / 4 k where there is a ratio k."""
+        sign, rx, ry = radii
+        there, one = ratio > 0, xp.full((1,), 1.0)
+        k = xp.where(there, ratio, one)
+        reach = rx + k * ry
+        return _Turn(
+            xp.where(there, sign * reach / (2 * k), self.first),
+            xp.where(there, reach / 2, self.second),
+            xp.where(there, reach * reach / (4 * k), self.cost),
+        )
+
+    def take(self, index: Array) -> _Turn:
+        """The entries of some batch entries."""
+        return _Turn(self.first[index], self.second[index], self.cost[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Turned(Relaxation):
+    """Planes that a tilt t of each row turns by s = 2 t - 1: t = 1/2 is the mean plane.
+
+    McCormick's two planes on a side are at s = -1 and s = 1; between squares a turn moves the
+    point where the tangent touches.
     """
 
     mean: Planes
     centres: tuple[Float[Array, "batch m"], ...]
-    radii: tuple[Float[Array, "batch m"], ...]
+    turns: tuple[_Turn, _Turn]
+    """Of the plane below, and of the negated plane above."""
 
     def middle_tilt(self) -> Float[Array, "batch m"]:
         return self.centres[0] * 0 + 0.5
+
+    def _turns(self, rows: Array, owner: Owner) -> tuple[Array, Array, Array]:
+        """What a turn of 1 adds to the two coefficients, and what its square costs."""
+        positive = rows.clip(min=0)
+        negative = positive - rows
+        first, second, cost = (
+            positive * owner.spread(getattr(self.turns[0], name))
+            + negative * owner.spread(getattr(self.turns[1], name))
+            for name in ("first", "second", "cost")
+        )
+        return first, second, cost
 
     def pull_back(
         self, rows: Float[Array, "rows m"], owner: Owner, tilt: Float[Array, "rows m"] | None
@@ -100,20 +188,14 @@ class Corners(Relaxation):
         if tilt is None:
             return (left, right), constant
         turn = 2 * tilt - 1
-        first = abs(rows) * turn * owner.spread(self.radii[1])
-        second = rows * turn * owner.spread(self.radii[0])
+        first, second, cost = self._turns(rows, owner)
+        first, second = first * turn, second * turn
         constant = constant - xp.row_dot(first, owner.spread(self.centres[0]))
         constant = constant - xp.row_dot(second, owner.spread(self.centres[1]))
-        # What the two terms, and their products with the centres, are off by.
-        constant = constant - xp.row_dot(abs(rows), owner.spread(self.mean.noise))
+        constant = constant - xp.row_dot(cost, turn * turn)
+        # What the terms, and their products with the centres, are off by.
+        constant = constant - TURN_NOISE * xp.row_dot(abs(rows), owner.spread(self.mean.noise))
         return (left + first, right + second), constant
-
-    def _turned(self, rows: Array, owner: Owner, inputs: tuple[Array, ...]) -> Array:
-        """What a turn s of 1 adds to the line, times |nu|."""
-        dx, dy = (x - owner.spread(c) for x, c in zip(inputs, self.centres, strict=True))
-        return (
-            abs(rows) * owner.spread(self.radii[1]) * dx + rows * owner.spread(self.radii[0]) * dy
-        )
 
     def push_forward(
         self,
@@ -127,7 +209,10 @@ class Corners(Relaxation):
             return value
         one = self.mean.xp.full((1,), 1.0)
         sign = self.mean.xp.where(rows >= 0, one, -one)
-        return value + (2 * tilt - 1) * sign * self._turned(sign, owner, inputs)
+        first, second, cost = self._turns(sign, owner)
+        dx, dy = (x - owner.spread(c) for x, c in zip(inputs, self.centres, strict=True))
+        turn = 2 * tilt - 1
+        return value + sign * turn * (first * dx + second * dy - turn * cost)
 
     def steer(
         self,
@@ -136,8 +221,10 @@ class Corners(Relaxation):
         tilt: Float[Array, "rows m"],
         inputs: tuple[Float[Array, "rows n"], ...],
     ) -> Float[Array, "rows m"]:
-        return 2 * self._turned(rows, owner, inputs)
+        first, second, cost = self._turns(rows, owner)
+        dx, dy = (x - owner.spread(c) for x, c in zip(inputs, self.centres, strict=True))
+        return 2 * (first * dx + second * dy - 2 * (2 * tilt - 1) * cost)
 
-    def take(self, index: Array) -> Corners:
-        first, second = (tuple(x[index] for x in pair) for pair in (self.centres, self.radii))
-        return Corners(self.mean.take(index), first, second)
+    def take(self, index: Array) -> Turned:
+        below, above = (turn.take(index) for turn in self.turns)
+        return Turned(self.mean.take(index), tuple(x[index] for x in self.centres), (below, above))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +11,7 @@ import numpy as np
 from verifier.attack import Target
 from verifier.certify import Certificate, ProofTree, Sealed
 from verifier.search.context import Context
-from verifier.search.enclose import MANY_NEURONS, Efforts
+from verifier.search.enclose import MANY_NEURONS, Efforts, pay
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
 from verifier.search.input_problem import InputProblem
@@ -42,6 +41,9 @@ TRIAL_BOXES = 8
 """Boxes per worker of a round that finds out what rows of hidden neurons are worth."""
 TRIAL_ROUNDS = 8
 """After so many rounds an effort that did not pay is tried again."""
+PLAIN_BOXES = 512
+"""So many boxes are tried before rows for the planes of products, which no certificate records."""
+UNRECORDED = "not recorded: products were bounded by how their factors move together"
 WORTH_COUNTING = 0.5
 """Float32 errors are counted while they keep no larger share of the open boxes open."""
 LARGE_WORK = 1_000_000
@@ -87,6 +89,8 @@ class InputSearch:
     spared: int = 0
     """Multiply-adds of rows of hidden neurons, at most, that the checker would need and the search
     did not."""
+    products: bool = False
+    """Do rows draw the planes of products closer together?"""
     hidden: bool = True
     """Are hidden neurons bounded by rows, or by forward bounds only?"""
     hunt: Hunt | None = None
@@ -242,12 +246,15 @@ class InputSearch:
         if len(parts) > 1:
             # Workers must not wait for each other: one part each, or chunks of the only one.
             problem = replace(problem, bounds=replace(problem.bounds, spread=ONE_BY_ONE))
-        results = self.workers.map(lambda part: bound_round(problem, part, self.efforts), parts)
+        efforts = self.efforts
+        results = self.workers.map(lambda part: bound_round(problem, part, efforts), parts)
         if self.ahead:
             results = self._ahead(problem, parts, results)
         self._weigh(results)
         for result in results:
             result.log(self.tree)
+            if result.closed.shape[0] and (efforts.correlate or efforts.try_products):
+                self.tree.lacking = UNRECORDED
             self.closed += result.closed.shape[0]
             found = self._examine(result)
             if found is not None:
@@ -300,10 +307,18 @@ class InputSearch:
         if self.efforts.sharpen and before:
             share = sum(result.sharpened[1] for result in results) / before
             self.sharpening = (self.sharpening + share) / 2
-        self.hidden = self._hidden_pays(results)
+        pays = pay([result.worth for result in results])
+        if not self.efforts.trial or pays is None:
+            self.hidden = self.hidden or self.refining
+        else:
+            self.hidden = pays
+        if self.efforts.try_products and pays:
+            self.products = True
         self.spared += sum(result.spared for result in results) * self.problem.graph.work
         many = self.problem.hidden_neurons > MANY_NEURONS
-        try_rows = many and self.rounds & (self.rounds + 1) == 0
+        again = self.rounds & (self.rounds + 1) == 0
+        try_rows = many and again
+        late = self.boxes > PLAIN_BOXES and self.problem.products and not many
         trial = self.rounds % TRIAL_ROUNDS == 0
         self.efforts = Efforts(
             jointly=trial or self.clipping > WORTH_BISECTIONS,
@@ -311,20 +326,9 @@ class InputSearch:
             hidden=self.hidden or try_rows,
             trial=try_rows,
             forward=False,
+            correlate=self.products,
+            try_products=again and late and not self.products,
         )
-
-    def _hidden_pays(self, results: list[Round]) -> bool:
-        """Do rows of hidden neurons save more bisections than they cost?
-
-        So many bisections take 2^so many boxes, each of which costs forward bounds.
-        """
-        boxes = sum(r.worth.boxes for r in results)
-        if not self.efforts.trial or not boxes:
-            return self.hidden or self.refining
-        saved = sum(r.worth.bisections for r in results) / boxes
-        cost = sum(r.worth.rows for r in results) / boxes / max(r.worth.price for r in results)
-        log.debug("rows of hidden neurons save %.2f bisections at a price of %.1f", saved, cost)
-        return saved > math.log2(1.0 + cost)
 
     def _adapt(self, count: int, rows: int) -> None:
         """Choose the next batch so that a round has the number of rows wanted."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +26,8 @@ from verifier.search.subproblems import Subproblems
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float
 
+log = logging.getLogger(__name__)
+
 MOST_TRACED = 1024
 """Up to so many inputs it is kept what each hidden neuron gets from each of them."""
 MANY_NEURONS = 1000
@@ -32,6 +37,8 @@ LEAST_SHARE = 1e-7
 """What a neuron must cost for that, as a share of what all of them cost."""
 MOST_HALVED = 3
 """Rows of hidden neurons count as at most so many halvings of every input."""
+PLANE_ROWS = 3
+"""Rows that a plane of a product takes: two of its own, and half of two of the factors."""
 FORWARD_ROWS = 64
 """Forward bounds of a box cost as much as so many rows for each of its inputs, and two more."""
 
@@ -50,11 +57,15 @@ class Efforts:
     """Bound hidden neurons by rows; otherwise forward bounds are all there is."""
     trial: bool = False
     """Find out what the rows of hidden neurons are worth."""
+    correlate: bool = False
+    """Draw the planes of products closer together by rows."""
+    try_products: bool = False
+    """Find out what those rows are worth."""
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What the rows of hidden neurons did for some boxes that forward bounds left open."""
+    """What some rows did for boxes that are open without them."""
 
     boxes: int
     bisections: float
@@ -62,12 +73,26 @@ class Worth:
     rows: int
     """How many there were."""
     price: int
-    """How many rows one box's forward bounds are worth."""
+    """How many rows the bounds of a box without them are worth."""
 
     @staticmethod
     def none() -> Worth:
         """Nothing is known."""
         return Worth(0, 0.0, 0, 1)
+
+
+def pay(worths: Sequence[Worth]) -> bool | None:
+    """Do the rows on trial save more bisections than they cost? None: no box tells.
+
+    So many bisections take 2^so many boxes, each of which costs bounds without them.
+    """
+    boxes = sum(worth.boxes for worth in worths)
+    if not boxes:
+        return None
+    saved = sum(worth.bisections for worth in worths) / boxes
+    cost = sum(worth.rows for worth in worths) / boxes / max(worth.price for worth in worths)
+    log.debug("rows on trial save %.2f bisections at a price of %.1f", saved, cost)
+    return saved > math.log2(1.0 + cost)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +122,18 @@ def enclose(
     if usable and efforts.forward:
         inherited = first_bounds(graph, region, settings, inherited) or inherited
     keep = graph.input_size <= MOST_TRACED
+    settings = replace(settings, correlate=efforts.correlate)
     result = crown(graph, region, settings, inherited, keep_hidden=keep)
-    return Enclosed(result, _objective(problem, batch, result), _count(result), Worth.none())
+    found, rows = _objective(problem, batch, result), _count(result)
+    if not efforts.try_products:
+        return Enclosed(result, found, rows, Worth.none())
+    before, settings = _margins(problem, batch, found), replace(settings, correlate=True)
+    result = crown(graph, region, settings, inherited, keep_hidden=keep)
+    found = _objective(problem, batch, result)
+    extra, each = _product_rows(result), max(1, (rows + found.row.shape[0]) // max(1, len(batch)))
+    inputs = free_inputs(region)
+    worth = _worth(before, _margins(problem, batch, found), (extra, each), inputs)
+    return Enclosed(result, found, rows + extra, worth)
 
 
 def _from_forms(
@@ -119,7 +154,8 @@ def _from_forms(
     result = crown_some(graph, region, problem.bounds, boxes, wanted)
     rows, found = _count(result), _objective(problem, batch, result)
     after = _margins(problem, batch, found)
-    worth = _worth(before, after, rows, inputs) if efforts.trial else Worth.none()
+    price = FORWARD_ROWS * (inputs + 2)
+    worth = _worth(before, after, (rows, price), inputs) if efforts.trial else Worth.none()
     return Enclosed(result, found, rows, worth, spared)
 
 
@@ -131,6 +167,11 @@ def _objective(problem: InputProblem, batch: Subproblems, result: CrownResult) -
 def _count(result: CrownResult) -> int:
     """About how many rows of hidden neurons there were."""
     return 2 * sum(hidden.batch.shape[0] for hidden in result.hidden)
+
+
+def _product_rows(result: CrownResult) -> int:
+    """How many rows the planes of products took."""
+    return PLANE_ROWS * sum(made.batch.shape[0] for made in result.correlations)
 
 
 def _margins(
@@ -159,7 +200,10 @@ def _wanted(
 
 
 def _worth(
-    before: Float[np.ndarray, " batch"], after: Float[np.ndarray, " batch"], rows: int, inputs: int
+    before: Float[np.ndarray, " batch"],
+    after: Float[np.ndarray, " batch"],
+    paid: tuple[int, int],
+    inputs: int,
 ) -> Worth:
     """Compare margins with those of forward bounds: halving all inputs halves what is missing."""
     missing = ~(before > 0)
@@ -169,4 +213,4 @@ def _worth(
     ratio = np.minimum(before[missing], -1e-300) / np.minimum(after[missing], -1e-300)
     halved = np.where(after[missing] > 0, MOST_HALVED, np.log2(ratio))
     halved = np.where(np.isnan(halved), MOST_HALVED, halved).clip(0, MOST_HALVED)
-    return Worth(count, inputs * float(halved.sum()), rows, FORWARD_ROWS * (inputs + 2))
+    return Worth(count, inputs * float(halved.sum()), *paid)

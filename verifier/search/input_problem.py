@@ -7,6 +7,7 @@ from functools import cached_property
 
 from verifier.bounds import Objective
 from verifier.certify import Action
+from verifier.families import Product
 from verifier.graph import Graph
 from verifier.search.clip import JOINT_INPUTS
 from verifier.search.subproblems import Subproblems
@@ -42,6 +43,13 @@ class InputProblem:
         """How many neurons rows may bound."""
         graph = self.graph
         return sum(graph.size(v) for v in graph.relaxed_inputs if not graph.affine_of_input[v])
+
+    @cached_property
+    def products(self) -> bool:
+        """Are there products of two values?"""
+        graph = self.graph
+        nodes = (graph.node(v) for v in graph.ancestors[graph.output] if v)
+        return any(isinstance(node.operator, Product) for node in nodes)
 
     def clipping(self, *, jointly: bool) -> Action:
         """How boxes are clipped."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from verifier.bounds import CrownResult, ObjectiveBounds
-from verifier.families import Affine, Elementwise, Nonlinear, Planes
+from verifier.bounds import Correlation, CrownResult, Enclosure, ObjectiveBounds
+from verifier.families import Affine, Correlated, Elementwise, Nonlinear, Planes
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Float
 
@@ -27,6 +27,9 @@ def gap_smear(crown: CrownResult, objective: ObjectiveBounds) -> Float[Array, "b
         weight = weights[rows.value][rows.batch, rows.neuron]
         influence = weight[:, None] * rows.influence
         score = score + xp.segment_sum(influence, rows.batch, enclosure.batch)
+    for made in crown.correlations:
+        if made.value in objective.trace.rows:
+            score = score + _of_difference(made, objective, enclosure)
     for value, weight in weights.items():
         if value == 0:
             score = score + weight
@@ -35,6 +38,16 @@ def gap_smear(crown: CrownResult, objective: ObjectiveBounds) -> Float[Array, "b
             assert isinstance(operator, Affine)
             score = score + _through_first(operator, weight)
     return score * (region.upper - region.lower)
+
+
+def _of_difference(
+    made: Correlation, objective: ObjectiveBounds, enclosure: Enclosure
+) -> Float[Array, "batch n"]:
+    """What the planes of correlated factors cost the rows, for each input that moves them."""
+    xp, batch, rows = enclosure.graph.xp, enclosure.batch, objective.trace.rows[made.value]
+    weight = xp.segment_sum((made.sign * rows).clip(min=0), objective.batch, batch)
+    each = (weight[made.batch, made.index] * made.steep)[:, None] * made.influence
+    return xp.segment_sum(each, made.batch, batch)
 
 
 def costs(crown: CrownResult, objective: ObjectiveBounds) -> dict[int, Float[Array, "batch n"]]:
@@ -73,6 +86,10 @@ def _weights(crown: CrownResult, objective: ObjectiveBounds) -> dict[int, Array]
         if isinstance(operator, Elementwise) and not operator.tilted and isinstance(planes, Planes):
             parts = (_of_curve(planes, up + down, boxes[0], xp),)
         else:
+            if isinstance(planes, Correlated):
+                none = xp.zeros(1)
+                up = xp.where(planes.ratios[0] > 0, none, up)
+                down = xp.where(planes.ratios[1] > 0, none, down)
             parts = operator.sensitivity(up, down, *boxes)
         for i, part in zip(node.inputs, parts, strict=True):
             total[i] = total[i] + part if i in total else part
