@@ -17,6 +17,7 @@ from verifier.bounds.root import refine_root
 from verifier.bounds.sweep import (
     Ascent,
     Patterns,
+    Sides,
     _backward,
     _forward,
     _lines,
@@ -108,7 +109,7 @@ def test_a_reduced_network_computes_the_same(seed: int):
     )
 
 
-def cut(case: Case, phase: np.ndarray) -> Enclosure:
+def cut(case: Case, phase: np.ndarray, sides: Sides | None = None) -> Enclosure:
     """The root with neurons on their sides, and what is charged for it, as a search has them."""
     from verifier.bounds import Objective
     from verifier.search.neuron_split import NeuronProblem, SignPatterns
@@ -120,16 +121,31 @@ def cut(case: Case, phase: np.ndarray) -> Enclosure:
     problem = NeuronProblem.of(case.root, objective, np.zeros(ROWS), (SETTINGS, SearchSettings()))
     none = np.zeros(len(phase), dtype=int)
     one = np.ones((len(phase), 1))
-    batch = SignPatterns(none, phase, phase[:, None] * 0, none * 0.0, none, none, one)
+    sides = (phase[:, :0],) * 2 if sides is None else (sides.lower, sides.upper)
+    tilts, margin = phase[:, None] * 0, none * 0.0
+    batch = SignPatterns(none, phase, tilts, margin, none, none, one, margin, *sides)
     return problem.enclosure(batch)
 
 
+def within(case: Case, patterns: Patterns, seed: int) -> Sides:
+    """Boxes of free neurons inside those of the root, 0 among them; others end at 0."""
+    share = np.random.default_rng(seed).uniform(0.1, 1.0, (2, *patterns.phase.shape))
+    return Sides(
+        case.net.lower * share[0] * (patterns.phase <= 0),
+        case.net.upper * share[1] * (patterns.phase >= 0),
+    )
+
+
+@pytest.mark.parametrize("own", [False, True])
 @given(SEEDS)
-def test_sweeps_give_the_bounds_of_the_graph(seed: int):
+def test_sweeps_give_the_bounds_of_the_graph(own: bool, seed: int):
+    """Of the root's boxes, and of those that each subproblem has."""
     case = case_of(seed)
     patterns = patterns_of(case, seed)
-    sweep = _backward(case.net, patterns, _lines(case.net, patterns.phase))
-    enclosure = cut(case, patterns.phase)
+    sides = within(case, patterns, seed) if own else None
+    patterns = replace(patterns, sides=sides)
+    sweep = _backward(case.net, patterns, _lines(case.net, patterns))
+    enclosure = cut(case, patterns.phase, sides)
     row = patterns.rows[:, 0]
     start = {v: x[row] for v, x in case.rows.start.items()}
     owner = Owner.equal(len(row), 1, XP)
@@ -172,7 +188,7 @@ def test_gradients_are_those_of_the_bound(seed: int):
     given_, generator = patterns_of(case, seed), np.random.default_rng(seed)
     rows = (given_.rows + np.arange(2)) % ROWS
     patterns = replace(given_, rows=rows, weight=generator.uniform(0.2, 0.8, rows.shape))
-    lines = _lines(case.net, patterns.phase)
+    lines = _lines(case.net, patterns)
     sweep = _backward(case.net, patterns, lines)
     gradients = _forward(case.net, patterns, lines, sweep, -np.sign(sweep.rows_in))
     tilt, weight = (generator.normal(size=g.shape) for g in gradients)
@@ -201,9 +217,7 @@ def test_steps_raise_the_bounds(seed: int):
     once = sweep_patterns(case.net, patterns, Ascent(1, 0.35, 0.98, last=False))
     often = sweep_patterns(case.net, patterns, Ascent(12, 0.35, 0.98, last=False))
     assert (often.least >= once.least).all()
-    again = _backward(
-        case.net, replace(patterns, tilt=often.tilt), _lines(case.net, patterns.phase)
-    )
+    again = _backward(case.net, replace(patterns, tilt=often.tilt), _lines(case.net, patterns))
     np.testing.assert_allclose(again.least, often.least, rtol=1e-9, atol=1e-9)
 
 
@@ -213,9 +227,7 @@ def test_the_last_multipliers_come_back_where_nothing_is_proved(seed: int):
     case = case_of(seed)
     patterns = patterns_of(case, seed)
     found = sweep_patterns(case.net, patterns, Ascent(3, 0.35, 0.98))
-    again = _backward(
-        case.net, replace(patterns, tilt=found.tilt), _lines(case.net, patterns.phase)
-    )
+    again = _backward(case.net, replace(patterns, tilt=found.tilt), _lines(case.net, patterns))
     np.testing.assert_allclose(again.passed, found.passed, rtol=1e-9, atol=1e-9)
     done = found.proved > 0
     assert (again.least[done] > 0).all()

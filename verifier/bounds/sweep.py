@@ -29,6 +29,17 @@ Spread = Callable[[Callable[[int], "Swept"], range], list["Swept"]]
 
 
 @dataclass(frozen=True, eq=False)
+class Sides:
+    """The boxes of all neurons' inputs, pattern by pattern."""
+
+    lower: Float[Array, "batch neurons"]
+    upper: Float[Array, "batch neurons"]
+
+    def __getitem__(self, index: Array | slice) -> Sides:
+        return Sides(self.lower[index], self.upper[index])
+
+
+@dataclass(frozen=True, eq=False)
 class Patterns:
     """Sign patterns, and for each a sum of rows to bound under it.
 
@@ -41,9 +52,15 @@ class Patterns:
     weight: Float[Array, "batch width"]
     phase: Float[Array, "batch neurons"]
     tilt: Float[Array, "batch neurons"]
+    sides: Sides | None = None
+    """None: those of the whole region."""
+    unit: Float[Array, " batch"] | None = None
+    """Where given, the first row's weight stays what it is; the others are any numbers >= 0, which
+    move in steps of this unit."""
 
     def __getitem__(self, index: Array | slice) -> Patterns:
-        return Patterns(*(getattr(self, f.name)[index] for f in fields(self)))
+        parts = [getattr(self, f.name) for f in fields(self)]
+        return Patterns(*(None if part is None else part[index] for part in parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +79,9 @@ class Swept:
     """The minimiser, in [-1, 1]^n."""
     proved: Float[Array, " batch"]
     """1 where the bound is above the slack of single precision."""
+
+    def __getitem__(self, index: Array) -> Swept:
+        return Swept(*(getattr(self, f.name)[index] for f in fields(self)))
 
     @staticmethod
     def cat(parts: Sequence[Swept], xp: Backend) -> Swept:
@@ -86,17 +106,33 @@ class _Lines:
         return _Lines(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
-def _lines(net: Reduced, phase: Float[Array, "batch neurons"]) -> _Lines:
-    xp = net.xp
+def _lines(net: Reduced, patterns: Patterns) -> _Lines:
+    xp, phase, sides = net.xp, patterns.phase, patterns.sides
     free, active = xp.floats(phase == 0), xp.floats(phase > 0)
     stable = active + net.leak * (1 - active)
+    chord, offset = net.chord, net.offset
+    if sides is not None:
+        width = (sides.upper - sides.lower).clip(min=xp.tiny)
+        chord = ((sides.upper - net.leak * sides.lower) / width).clip(min=0, max=1)
+        offset = sides.upper * (1 - chord)
     return _Lines(
-        stable + free * (net.chord - stable),
-        net.offset * free,
+        stable + free * (chord - stable),
+        offset * free,
         stable + free * (net.leak - stable),
         free * (1 - net.leak),
         -phase,
     )
+
+
+def gaps(
+    net: Reduced, patterns: Patterns, passed: Float[Array, "batch neurons"]
+) -> tuple[Float[Array, "batch neurons"], Float[Array, "batch neurons"]]:
+    """What free neurons' chords cost rows with such coefficients, and their lower lines at most."""
+    xp, sides = net.xp, patterns.sides
+    free = xp.floats(patterns.phase == 0)
+    kink = net.kink if sides is None else xp.minimum(sides.upper, -sides.lower)
+    chords = -passed.clip(max=0) * _lines(net, patterns).offset
+    return chords, passed.clip(min=0) * kink * free
 
 
 @dataclass(eq=False)
@@ -289,8 +325,8 @@ def _begin(net: Reduced, patterns: Patterns) -> _State:
     columns = net.neurons + weight.shape[1]
     return _State(
         xp.arange(count),
-        Patterns(patterns.rows, weight, patterns.phase, tilt),
-        _lines(net, patterns.phase),
+        replace(patterns, weight=weight, tilt=tilt),
+        _lines(net, patterns),
         xp.where(patterns.phase == 0, xp.full((1,), 1.0), xp.full((1,), float("inf"))),
         xp.full((count, net.neurons), 1.0),
         xp.zeros(count, columns),
@@ -334,7 +370,8 @@ def _adam(
 ) -> None:
     rate = ascent.rate * ascent.decay ** (step - 1)
     patterns, neurons = state.patterns, state.limit.shape[1]
-    gradient = xp.cat([gradients[0] * state.scale, gradients[1]], 1)
+    of_weights = gradients[1] if patterns.unit is None else gradients[1] * patterns.unit[:, None]
+    gradient = xp.cat([gradients[0] * state.scale, of_weights], 1)
     state.mean *= ADAM_MEAN
     state.mean += (1 - ADAM_MEAN) * gradient
     gradient *= gradient
@@ -349,8 +386,11 @@ def _adam(
     tilt += move[:, :neurons] * state.scale
     tilt = tilt.clip(min=0)
     tilt -= (tilt - state.limit).clip(min=0)
-    weight = patterns.weight
-    if weight.shape[1] > 1:
+    weight, unit = patterns.weight, patterns.unit
+    if unit is not None:
+        others = weight[:, 1:] + WEIGHT_RATE * move[:, neurons + 1 :] * unit[:, None]
+        weight = xp.cat([weight[:, :1], others.clip(min=0)], 1)
+    elif weight.shape[1] > 1:
         weight = (weight + WEIGHT_RATE * move[:, neurons:]).clip(min=0)
         total = weight.sum(1)[:, None]
         weight = xp.where(

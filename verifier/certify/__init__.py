@@ -2,7 +2,7 @@
 
 from verifier.certify.certificate import Certificate, Leaf, Sealed, Sealer
 from verifier.certify.parts import Parts
-from verifier.certify.proof_tree import Action, Chosen, ProofTree, Tightened, Tilts
+from verifier.certify.proof_tree import Action, Chosen, Mark, ProofTree, Tightened, Tilts
 from verifier.certify.write import NoCertificateError, Subject, certificate
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Certificate",
     "Chosen",
     "Leaf",
+    "Mark",
     "NoCertificateError",
     "Parts",
     "ProofTree",

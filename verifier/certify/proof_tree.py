@@ -112,6 +112,16 @@ class Mark:
     lengths: tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """What was recorded since a mark, and the state it led to."""
+
+    count: int
+    bytes: int
+    lacking: str
+    entries: tuple[list[Any], ...]
+
+
 @dataclass(eq=False)
 class ProofTree:
     """An append-only log in blocks of arrays; nodes are numbered in the order of their making.
@@ -200,13 +210,23 @@ class ProofTree:
         """To come back to."""
         return Mark(self.count, self.bytes, tuple(map(len, self._lists)))
 
-    def restart(self, mark: Mark, tightened: Iterable[Tightened]) -> None:
-        """Forget what was recorded since, but for bounds of neurons; more of these are added."""
+    def restart(self, mark: Mark, tightened: Iterable[Tightened] = ()) -> Branch:
+        """Take out what was recorded since, but for bounds of neurons; more of these are added."""
+        taken = tuple(x[n:] for x, n in zip(self._lists, mark.lengths, strict=True))
+        branch = Branch(self.count, self.bytes, self.lacking, taken)
         self.count, self.bytes = mark.count, mark.bytes
         for entries, length in zip(self._lists, mark.lengths, strict=True):
             del entries[length:]
         for found in tightened:
             self.tighten(found)
+        return branch
+
+    def resume(self, mark: Mark, branch: Branch) -> None:
+        """Put back what was taken out, in place of what was recorded since."""
+        self.restart(mark)
+        self.count, self.bytes, self.lacking = branch.count, branch.bytes, branch.lacking
+        for entries, more in zip(self._lists, branch.entries, strict=True):
+            entries.extend(more)
 
     @property
     def _lists(self) -> tuple[list[Any], ...]:

@@ -22,14 +22,14 @@ from verifier.bounds import (
 )
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
-from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
+from verifier.certify import Action, Certificate, Chosen, Mark, ProofTree, Tightened, Tilts
 from verifier.search.by_curves import CurveSearch
 from verifier.search.context import Context
 from verifier.search.curve_split import is_curved
 from verifier.search.deepen import Deepener
 from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
-from verifier.search.neuron_split import NeuronProblem, unstable_neurons
+from verifier.search.neuron_split import NeuronProblem, Refreshing, unstable_neurons
 from verifier.search.neuron_tree import HUNT_SECONDS, Begin, NeuronTree, Paused, decided
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
@@ -60,6 +60,11 @@ BETTER = 0.8
 """The worst margin must get nearer to 0 by this factor, or the search goes on as it was."""
 PARTS = 256, 2048
 """In how many parts hidden neurons are bounded at most, at first and if that does not do."""
+OF_SHALLOW, OF_DEEP = Refreshing(64, 10), Refreshing(16, 5)
+"""How boxes are tightened in subproblems: of networks of one hidden layer, and of others."""
+UNTIL_SHALLOW, UNTIL_DEEP = 0.4, 5.0
+"""Seconds of a search before they are."""
+SUPPOSED = "boxes of neurons where the property fails are not in certificates yet"
 DEEPENING = 0.35
 """The share of the time left that these may take."""
 
@@ -166,10 +171,10 @@ class NeuronSearch:
         """Split some clauses (with their nodes), and bound hidden neurons better where it lasts."""
         settings, mark = self.context.bounds, self.tree.mark()
         begin = Begin(problem.roots(*clauses), settings.objective_steps)
-        if not self._deepens(problem):
+        if problem.reduced is None or problem.propagator is not None:
             return decided(tree.run(problem, begin))
         patience = PATIENCE
-        for parts in PARTS:
+        for parts in PARTS if self._deep(problem) else ():
             found = tree.run(problem, begin, patience)
             if not isinstance(found, Paused):
                 return found
@@ -185,13 +190,44 @@ class NeuronSearch:
             self.tree.restart(mark, tightened)
             problem = deeper
             begin = Begin(problem.roots(*clauses), settings.objective_steps)
-        return decided(tree.run(problem, begin))
+        return self._raced(tree, (problem, begin), clauses, mark)
 
-    def _deepens(self, problem: NeuronProblem) -> bool:
+    def _raced(
+        self,
+        tree: NeuronTree,
+        begun: tuple[NeuronProblem, Begin],
+        clauses: tuple[Array, Array],
+        mark: Mark,
+    ) -> Violated | Unknown | None:
+        """Go on; where that lasts, begin anew with boxes that are tightened in each subproblem.
+
+        With one hidden layer that is far better. Else, after as long a time, the search goes on
+        that has less left to do.
+        """
+        (problem, begin), steps, deep = (
+            begun,
+            self.context.bounds.objective_steps,
+            self._deep(begun[0]),
+        )
+        found = tree.run(problem, begin, UNTIL_DEEP if deep else UNTIL_SHALLOW)
+        if not isinstance(found, Paused):
+            return found
+        how, patience = (OF_DEEP, UNTIL_DEEP) if deep else (OF_SHALLOW, float("inf"))
+        tight, branch = replace(problem, refreshing=how), self.tree.restart(mark)
+        self.tree.lacking = SUPPOSED
+        again = tree.run(tight, Begin(tight.roots(*clauses), steps), patience)
+        if not isinstance(again, Paused):
+            return again
+        log.info("open: %.3g, with boxes tightened %.3g", found.share, again.share)
+        if again.share > found.share:
+            tight, again = problem, found
+            self.tree.resume(mark, branch)
+        return decided(tree.run(tight, again.again(self.context.bounds.split_steps)))
+
+    def _deep(self, problem: NeuronProblem) -> bool:
         """Is there a hidden layer whose neurons may be worth searches of their own?"""
         graph = problem.root.graph
-        hidden = any(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
-        return problem.reduced is not None and hidden and problem.propagator is None
+        return any(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
 
     def _better(self, problem: NeuronProblem, clauses: tuple[Array, Array], before: float) -> bool:
         """Do deeper bounds of hidden neurons raise the worst bound of a clause much?"""

@@ -19,7 +19,7 @@ from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.optimise import optimise, unit_rows
 from verifier.bounds.reduced import Reduced, Reducer, Tail
 from verifier.bounds.sweep import Ascent, Patterns, sweep_in_parts
-from verifier.search.neuron_split import Neurons, cut_to_sides
+from verifier.search.neuron_split import Neurons, cut_to_sides, sealed_at_once
 from verifier.search.record import HiddenRecorder
 from verifier.search.workers import Workers
 from verifier.settings import BoundSettings
@@ -33,8 +33,6 @@ TURNS = 20
 """Rounds of splits of a neuron at most."""
 WORTH = 0.02
 """By what share of a bound it must get better to be sealed."""
-SEALED_BYTES = 100_000_000
-"""About the memory of the enclosures that are sealed at once."""
 FEWEST_PARTS = 12
 """Where time does not suffice for so many parts of each neuron, none is searched for."""
 PROMISING = 0.1
@@ -216,9 +214,7 @@ class Deepener:
         value, neuron, sign = which
         root, xp = reducer.enclosure, reducer.enclosure.graph.xp
         layers = [Neurons(v, source, index) for v, (source, index) in reducer.layers.items()]
-        floats = sum(root.graph.size(v) for v in range(len(root.boxes)))
-        each = max(1, SEALED_BYTES // (8 * 16 * floats))
-        each = max(1, min(each, -(-len(parts) // self.workers.count)))
+        each = sealed_at_once(root.graph, len(parts), self.workers)
 
         def seal(start: int) -> Array:
             place = reducer.xp.arange(min(each, len(parts) - start)) + start

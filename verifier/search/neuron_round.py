@@ -13,21 +13,19 @@ from verifier.bounds.reduced import Reduced
 from verifier.bounds.sweep import (
     SLACK,
     Ascent,
-    Patterns,
     Swept,
+    gaps,
     sweep_in_parts,
     sweep_patterns,
 )
 from verifier.certify import Chosen
 from verifier.families import Planes
-from verifier.search.neuron_split import NeuronProblem, SignPatterns
+from verifier.search.neuron_split import NeuronProblem, SignPatterns, sealed_at_once
 from verifier.search.program import Multipliers, Program
 from verifier.search.propagate import Implied
+from verifier.search.refresh import Refresher
 from verifier.search.workers import Workers
-from verifier.tensors import Array, Backend, Float, Int
-
-SEALED_BYTES = 200_000_000
-"""About the memory of the enclosures that are sealed at once."""
+from verifier.tensors import Array, Backend, Bool, Float, Int
 
 SCALES = (255.0, 252.0, 240.0, 192.0, 128.0)
 """Scales that put fractions of small denominators on the grid of slopes."""
@@ -69,12 +67,15 @@ def _bound_reduced(
     """Sweep the reduced network in single precision; what it closes is sealed on the graph."""
     xp, fast, count = problem.root.graph.xp, net.xp, len(batch)
     batch, found = _swept(problem, net, batch, effort)
-    margin, proved = batch.margin, fast.nonzero(found.proved > 0)[0]
+    empty = fast.bools(fast.zeros(count))
+    if problem.refreshing is not None:
+        batch, found, empty = _refreshed(problem, net, (batch, found), effort)
+    margin, proved = batch.margin, fast.nonzero((found.proved > 0) & ~empty)[0]
     sealed, records = seal_patterns(problem, batch[proved], effort[1])
     # What single precision takes for closed, but the seal does not, stays open.
     margin = fast.where(margin > 0, margin * 0, margin)
-    closed = fast.bools(fast.zeros(count))
-    closed[proved] = sealed
+    closed = fast.copy(empty)
+    closed[proved] = fast.bools(sealed)
     batch = replace(batch, margin=margin)
     promising = ~closed & (found.margin <= SLACK * (1 + abs(found.least)))
     corner = found.corner[fast.nonzero(promising)[0]]
@@ -85,6 +86,28 @@ def _bound_reduced(
     )
     return NeuronRound(
         batch[keep], batch[stuck], batch.node[fast.nonzero(closed)[0]], records, points
+    )
+
+
+def _refreshed(
+    problem: NeuronProblem,
+    net: Reduced,
+    known: tuple[SignPatterns, Swept],
+    effort: tuple[int, Workers],
+) -> tuple[SignPatterns, Swept, Bool[Array, " batch"]]:
+    """A batch whose open part has tighter boxes and was swept again; which has no point left."""
+    fast, (batch, found), how = net.xp, known, problem.refreshing
+    assert how is not None
+    left, done = (fast.nonzero(side)[0] for side in (found.proved == 0, found.proved > 0))
+    if left.shape[0] == 0:
+        return batch, found, fast.bools(fast.zeros(len(batch)))
+    some, empty = Refresher(problem, net, how, effort[1]).run(batch[left], found.passed[left])
+    some, again = _swept(problem, net, some, (problem.bounds.split_steps, effort[1]))
+    none = fast.bools(fast.zeros(done.shape[0]))
+    return (
+        SignPatterns.cat([batch[done], some], fast),
+        Swept.cat([found[done], again], fast),
+        fast.cat([none, empty], 0),
     )
 
 
@@ -162,7 +185,7 @@ def _rounded(
     for scale in SCALES:
         on_grid = fast.function("round", tilt * scale) / TILT_STEPS
         tried = fast.where(free, on_grid, tilt)
-        patterns = Patterns(rows, batch.weight, batch.phase, tried)
+        patterns = replace(batch.patterns(rows), tilt=tried)
         value = sweep_patterns(net, patterns, Ascent(1, 0.0, 1.0)).least
         best = fast.where((value > least)[:, None], tried, best)
         least = fast.maximum(least, value)
@@ -174,7 +197,7 @@ def _sweep(
 ) -> Swept:
     """The clauses' sums of rows, raised by some steps."""
     bounds, rows = problem.bounds, problem.members[batch.clause]
-    patterns = Patterns(rows, batch.weight, batch.phase, batch.tilts[:, 0])
+    patterns = batch.patterns(rows)
     ascent = Ascent(effort[0], bounds.split_rate, bounds.learning_rate_decay)
     return sweep_in_parts(net, patterns, ascent, effort[1].map)
 
@@ -185,9 +208,7 @@ def seal_patterns(
     """Which subproblems are closed for certain, and the multipliers that do it."""
     graph = problem.root.graph
     xp = graph.xp
-    floats = sum(graph.size(v) for v in range(len(graph.nodes) + 1))
-    each = max(1, SEALED_BYTES // (8 * 16 * floats))
-    each = max(1, min(each, -(-len(batch) // workers.count)))
+    each = sealed_at_once(graph, len(batch), workers)
 
     def seal(start: int) -> tuple[Array, list[Chosen]]:
         part = batch[start : start + each]
@@ -221,8 +242,7 @@ def _branch_reduced(
     """
     fast = net.xp
     free = fast.floats(batch.phase == 0)
-    score = -passed.clip(max=0) * net.offset * free
-    other = passed.clip(min=0) * net.kink * free
+    score, other = gaps(net, batch.patterns(problem.members[batch.clause]), passed)
     least = fast.floats(abs(batch.margin))
     weak = ((score + other).sum(1) < WEAK * least)[:, None]
     if problem.width > 1:

@@ -16,13 +16,20 @@ import numpy as np
 from verifier.bounds import DOUBLE_ROUNDOFF, Enclosure, Objective
 from verifier.bounds.optimise import TILT_STEPS, Rows, default_tilts
 from verifier.bounds.reduced import Reduced, Reducer
-from verifier.bounds.sweep import Ascent, Patterns, sweep_patterns
+from verifier.bounds.sweep import Ascent, Patterns, Sides, sweep_patterns
 from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
+from verifier.graph import Graph
 from verifier.search.propagate import Propagator
+from verifier.search.workers import Workers
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings, SearchSettings
 from verifier.tensors import Array, Backend, Float, Int, gamma
+
+REFRESHED_BYTES, ARRAYS = 1_000_000_000, 10
+"""About the memory of a round's rows, and how many arrays of them there are."""
+SEALED_BYTES = 200_000_000
+"""About the memory of the enclosures that are sealed at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,22 +53,28 @@ def unstable_neurons(enclosure: Enclosure) -> dict[int, Int[np.ndarray, " neuron
 
 
 def cut_to_sides(
-    root: Enclosure, layers: Sequence[Neurons], phase: Float[Array, "batch neurons"]
+    root: Enclosure,
+    layers: Sequence[Neurons],
+    phase: Float[Array, "batch neurons"],
+    sides: Sides | None = None,
 ) -> Enclosure:
-    """The bounds of a root of batch 1 with split neurons cut to their sides."""
+    """The bounds of a root of batch 1, or others, with split neurons cut to their sides."""
     xp, count = root.graph.xp, phase.shape[0]
     result = root.take(xp.ints(xp.zeros(count)))
     start = 0
     for layer in layers:
         stop = start + layer.index.shape[0]
         side = xp.floats(phase[:, start:stop])
-        start = stop
         box = result.boxes[layer.source]
         lower, upper = xp.copy(box.lower), xp.copy(box.upper)
+        if sides is not None:
+            lower[:, layer.index] = xp.floats(sides.lower[:, start:stop])
+            upper[:, layer.index] = xp.floats(sides.upper[:, start:stop])
         zero = xp.zeros(1)
         lower[:, layer.index] = xp.where(side > 0, zero, lower[:, layer.index])
         upper[:, layer.index] = xp.where(side < 0, zero, upper[:, layer.index])
         result.boxes[layer.source] = Box(lower, upper)
+        start = stop
         result.relax(layer.value)
         _cut(root, result, layer, side)
     return result
@@ -99,6 +112,20 @@ class SignPatterns:
     node: Int[Array, " batch"]
     weight: Float[Array, "batch width"]
     """The sum of the clause's rows that is bounded; where the graph is swept, each row is."""
+    depth: Float[Array, " batch"]
+    """How many splits it took."""
+    lower: Float[Array, "batch boxed"]
+    """The boxes of the neurons' inputs; of no neuron where they are the root's."""
+    upper: Float[Array, "batch boxed"]
+
+    @property
+    def sides(self) -> Sides | None:
+        """The boxes of the neurons' inputs; None: the root's."""
+        return Sides(self.lower, self.upper) if self.lower.shape[1] else None
+
+    def patterns(self, rows: Int[Array, "batch width"]) -> Patterns:
+        """What a reduced network sweeps: the one sum of rows."""
+        return Patterns(rows, self.weight, self.phase, self.tilts[:, 0], self.sides)
 
     def __len__(self) -> int:
         return self.clause.shape[0]
@@ -117,7 +144,17 @@ class SignPatterns:
     @property
     def bytes_each(self) -> int:
         """About how much memory a row takes."""
-        return 8 * (self.phase.shape[1] * (1 + self.tilts.shape[1]) + 4)
+        return 8 * (self.phase.shape[1] * (1 + self.tilts.shape[1]) + 2 * self.lower.shape[1] + 5)
+
+
+@dataclass(frozen=True)
+class Refreshing:
+    """How boxes of neurons are tightened in a subproblem."""
+
+    neurons: int
+    """So many are bounded: those whose chords cost its rows most."""
+    steps: int
+    """Sweeps for each bound."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +173,8 @@ class NeuronProblem:
     """The network with only these neurons left, where it pays to sweep that."""
     propagator: Propagator | None = None
     """Finds what signs imply, where that pays."""
+    refreshing: Refreshing | None = None
+    """How boxes of neurons are tightened in each subproblem, where they are."""
     start: Mapping[int, Float[Array, "rows _"]] = field(default_factory=dict)
     """Tilts for each of the property's rows to begin with, of what is no neuron to be split."""
 
@@ -217,8 +256,12 @@ class NeuronProblem:
             cpu = (
                 self.settings.swept_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu
             )
-            work = self.reduced.work * 2 * self.bounds.split_steps
-            return max(16, cpu // work)
+            sweeps, rows, least = self.bounds.split_steps, 1, 16
+            if self.refreshing is not None:
+                rows, least = 2 * self.refreshing.neurons, 4
+                sweeps = 2 * sweeps + rows * self.refreshing.steps
+            held = REFRESHED_BYTES // (4 * ARRAYS * rows * (self.neurons + self.reduced.inputs))
+            return max(least, min(cpu // (self.reduced.work * 2 * sweeps), held))
         rows = self.settings.rows_in_round(graph, xp)
         sweeps = 2 * self.bounds.split_steps
         work = self.settings.batch_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu
@@ -246,7 +289,23 @@ class NeuronProblem:
             xp.ints(xp.zeros(batch)) - 1,
             node,
             self._weights(clauses, tilts),
+            xp.zeros(batch),
+            *self._boxes(batch),
         )
+
+    def _boxes(self, batch: int) -> tuple[Array, Array]:
+        """The neurons' boxes at the root, where subproblems have their own."""
+        xp, graph = self.xp, self.root.graph
+        none = xp.zeros(batch, 0 if self.refreshing is None else self.neurons)
+        if self.refreshing is None:
+            return none, none
+        boxes = [(self.root.boxes[n.source], n.index) for n in self.layers]
+        sides = [
+            xp.doubles(graph.xp.numpy(graph.xp.cat([x[0, index] for x, index in side], 0)))
+            for side in ([(b.lower, i) for b, i in boxes], [(b.upper, i) for b, i in boxes])
+        ]
+        lower, upper = xp.outward_cast(sides[0], sides[1])
+        return none + lower, none + upper
 
     def _weights(
         self, clauses: Int[Array, " batch"], tilts: Float[Array, "batch _ neurons"]
@@ -265,7 +324,7 @@ class NeuronProblem:
 
     def enclosure(self, batch: SignPatterns) -> Enclosure:
         """The root's bounds with the split neurons cut to their sides."""
-        return cut_to_sides(self.root, self.layers, batch.phase)
+        return cut_to_sides(self.root, self.layers, batch.phase, batch.sides)
 
     def rows(self, batch: SignPatterns, enclosure: Enclosure) -> Rows:
         """The property's rows of a batch, ``width`` for each subproblem."""
@@ -278,7 +337,7 @@ class NeuronProblem:
     def sums(self, batch: SignPatterns, enclosure: Enclosure) -> Rows:
         """The weighted sum of each subproblem's rows, rounding included."""
         rows = self.rows(batch, enclosure)
-        if self.width == 1:
+        if self.width == 1 and bool((batch.weight == 1).all()):
             return rows
         xp, count, width = self.root.graph.xp, len(batch), self.width
         weight = xp.floats(batch.weight)
@@ -346,6 +405,12 @@ class NeuronProblem:
         return flat.reshape(batch.tilts.shape)
 
 
+def sealed_at_once(graph: Graph, count: int, workers: Workers) -> int:
+    """How many subproblems, of so many, to enclose together."""
+    floats = sum(graph.size(v) for v in range(len(graph.nodes) + 1))
+    return max(1, min(SEALED_BYTES // (8 * 16 * floats), -(-count // workers.count)))
+
+
 def split_neurons(problem: NeuronProblem, batch: SignPatterns, tree: ProofTree) -> SignPatterns:
     """Both children of each subproblem; they inherit all multipliers but the split neuron's."""
     xp = problem.root.graph.xp
@@ -354,9 +419,12 @@ def split_neurons(problem: NeuronProblem, batch: SignPatterns, tree: ProofTree) 
     children = tree.split(batch.node, neuron, xp.zeros(count), of_neurons=True)
     tilts = xp.copy(batch.tilts)
     tilts[place, :, batch.branch] = 0.0
-    parts = []
+    batch, parts = replace(batch, tilts=tilts, depth=batch.depth + 1), []
     for sign, node in ((-1.0, children[:count]), (1.0, children[count:])):
-        phase = xp.copy(batch.phase)
+        phase, side = xp.copy(batch.phase), "upper" if sign < 0 else "lower"
         phase[place, batch.branch] = sign
-        parts.append(replace(batch, phase=phase, tilts=tilts, node=node))
+        box = xp.copy(getattr(batch, side))
+        if box.shape[1]:
+            box[place, batch.branch] = 0.0
+        parts.append(replace(batch, phase=phase, node=node, **{side: box}))
     return SignPatterns.cat(parts, xp)

@@ -47,6 +47,8 @@ class Paused:
     exhausted: tuple[float, ...]
     root_margin: float
     """The worst margin of the clauses, before any split."""
+    share: float
+    """The share of the tree that is open."""
 
     def again(self, steps: int) -> Begin:
         """Where the search goes on."""
@@ -126,7 +128,7 @@ class NeuronTree:
                 before, share = share, _open_share(frontier, roots)
                 if share > HALF_DONE * before:
                     rest = frontier.take(len(frontier))
-                    return Paused(rest, tuple(self._exhausted), root_margin)
+                    return Paused(rest, tuple(self._exhausted), root_margin, share)
                 pause = time.monotonic() + patience
         if self._exhausted:
             return Unknown(Reason.NO_SPLIT, min(self._exhausted), len(self._exhausted))
@@ -216,5 +218,4 @@ def _open_share(frontier: Frontier[SignPatterns], roots: int) -> float:
     """The share of the tree that is open: the sum of 2^-depth (Knuth 1975)."""
     some = frontier.take(len(frontier))
     frontier.push(some)
-    depth = frontier.xp.floats(some.phase != 0).sum(1)
-    return float((2.0**-depth).sum()) / roots
+    return float((2.0**-some.depth).sum()) / roots

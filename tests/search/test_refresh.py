@@ -1,0 +1,194 @@
+"""Boxes of subproblems where the clause's rows are low: no such point is lost, and they help."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.bounds.checks import SETTINGS
+from tests.bounds.graphs import boxes, mlp, placed
+from tests.soundness.queries import Clause, network_of, problem_of, text_of
+from verifier.bounds import Objective, crown
+from verifier.bounds.root import refine_root
+from verifier.certify import ProofTree
+from verifier.search import by_neurons
+from verifier.search.by_neurons import SUPPOSED
+from verifier.search.context import Network
+from verifier.search.neuron_round import bound_neurons
+from verifier.search.neuron_split import NeuronProblem, Refreshing, SignPatterns, split_neurons
+from verifier.search.refresh import Refresher
+from verifier.search.strategy import Strategy, decide
+from verifier.search.workers import Workers
+from verifier.settings import SearchSettings
+from verifier.tensors import Backend, numpy_backend, single_precision, torch_backend
+from verifier.verdict import Verified, Violated
+
+SEEDS = st.integers(0, 10**6)
+NEURONS = Strategy("neurons", "numpy", "float64", "cpu", "")
+EVERY = Refreshing(64, 8)
+POINTS = 1000
+
+
+def problem_in(
+    seed: int, sizes: tuple[int, ...], xp: Backend, workers: Workers, rows: int = 1, leak: float = 0
+) -> NeuronProblem:
+    """Unsafe where some rows of the outputs are all low, as few sampled points have them."""
+    numbers, graph = np.random.default_rng(seed), mlp(seed, sizes, leak).on(xp)
+    box = placed(xp, *boxes("normal", [seed], 1, sizes[0]))
+    outputs = numbers.normal(size=(rows, sizes[-1])).astype(np.float32).astype(float)
+    points = points_of(box, xp, seed)
+    values = xp.numpy(graph.evaluate(xp.floats(points))) @ outputs.T
+    thresholds = np.quantile(values, 0.3 + 0.2 * (rows > 1), axis=0)
+    objective = Objective.of(outputs, None, np.zeros(rows, int), xp)
+    plain = crown(graph, box, SETTINGS).enclosure
+    how = single_precision(xp), workers.map
+    reducer = refine_root(graph, SETTINGS, plain, lambda *_: None, how)
+    made = (SETTINGS, SearchSettings())
+    found = NeuronProblem.of(reducer.enclosure, objective, xp.doubles(thresholds), made, reducer)
+    assert found.reduced is not None
+    return replace(found, refreshing=EVERY)
+
+
+def points_of(box, xp: Backend, seed: int) -> np.ndarray:
+    low, high = xp.numpy(box.lower)[0], xp.numpy(box.upper)[0]
+    share = np.random.default_rng(seed).random((POINTS, len(low)))
+    share[: POINTS // 4] = np.round(share[: POINTS // 4])
+    return (low + share * (high - low)).astype(np.float32).astype(float)
+
+
+def inputs_at(problem: NeuronProblem, points: np.ndarray) -> np.ndarray:
+    """The inputs of the problem's neurons, in their order: [points, neurons]."""
+    graph = problem.root.graph
+    values = graph.values(graph.xp.floats(points))
+    found = [graph.xp.numpy(values[n.source])[:, graph.xp.numpy(n.index)] for n in problem.layers]
+    return np.concatenate(found, 1).astype(float)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    seed=SEEDS,
+    make=st.sampled_from([numpy_backend, torch_backend]),
+    sizes=st.sampled_from([(4, 12, 2), (3, 6, 5, 4, 2)]),
+    rows=st.sampled_from([1, 2]),
+    leak=st.sampled_from([0.0, 0.1]),
+)
+def test_no_point_is_lost_that_has_the_signs_and_low_rows(seed, make, sizes, rows, leak):
+    xp = make("float64")
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with quiet, Workers(xp) as workers:
+        problem = problem_in(seed, sizes, xp, workers, rows, leak)
+        graph, tree, fast = problem.root.graph, ProofTree(xp, 1), problem.xp
+        points = points_of(problem.root.boxes[0], xp, seed)
+        inputs = inputs_at(problem, points)
+        outputs = (
+            xp.numpy(graph.evaluate(xp.floats(points))) @ xp.numpy(problem.objective.outputs).T
+        )
+        low = (outputs <= xp.numpy(problem.thresholds)).all(1)
+        assert low.any() or rows > 1
+        batch, stuck = problem.roots(xp.ints([0]), xp.ints([0])), []
+        for _ in range(4):
+            found = bound_neurons(problem, batch, 8, workers)
+            batch = found.open
+            stuck += list(fast.numpy(found.exhausted.phase))
+            if not len(batch):
+                break
+            for i in range(len(batch)):
+                phase = fast.numpy(batch.phase)[i]
+                # A sign that is implied holds for the points in question, whatever was split.
+                mine = low & kept(inputs, phase)
+                box = fast.numpy(batch.lower)[i], fast.numpy(batch.upper)[i]
+                assert (inputs[mine] >= box[0] - 1e-8).all()
+                assert (inputs[mine] <= box[1] + 1e-8).all()
+            batch = split_neurons(problem, batch, tree)
+        # All low points are in some open subproblem.
+        sides = [kept(inputs, phase) for phase in [*fast.numpy(batch.phase), *stuck]]
+        assert (np.any([low & False, *sides], 0) | ~low).all()
+
+
+def kept(inputs: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """Which points have the signs of a subproblem."""
+    return ((phase == 0) | (phase * inputs >= -1e-9)).all(1)
+
+
+@pytest.mark.parametrize("sizes", [(4, 12, 2), (3, 6, 5, 4, 2)])
+def test_boxes_get_tighter_and_never_looser(sizes):
+    xp = numpy_backend()
+    with Workers(xp) as workers:
+        gained = 0.0
+        for seed in range(6):
+            problem = problem_in(seed, sizes, xp, workers)
+            batch = problem.roots(xp.ints([0]), xp.ints([0]))
+            assert problem.reduced is not None
+            passed = -np.ones((1, problem.neurons))
+            tight, _ = Refresher(problem, problem.reduced, EVERY, workers).run(
+                _with_margin(batch), passed
+            )
+            assert (tight.lower >= batch.lower).all()
+            assert (tight.upper <= batch.upper).all()
+            gained += 1 - ((tight.upper - tight.lower).sum() / (batch.upper - batch.lower).sum())
+    assert gained / 6 > 0.1
+
+
+def _with_margin(batch: SignPatterns) -> SignPatterns:
+    batch.margin[:] = -1.0
+    return batch
+
+
+def outputs_at_least(seed: int, sizes: tuple[int, ...], share: float):
+    """A network, and "output 0 is at least" a share of the way from what is reached."""
+    graph = mlp(seed, sizes)
+    low, high = -np.ones(sizes[0]), np.ones(sizes[0])
+    points = np.random.default_rng(seed).uniform(low, high, size=(4000, sizes[0]))
+    points = np.concatenate([points, np.sign(points)])
+    reached = graph.values(points)[graph.output].max()
+    clause = Clause(-np.ones((1, 1)), np.array([-(reached + share * abs(reached))]))
+    return problem_of(graph, text_of([(low, high)], [clause])), network_of(graph)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("share", [-0.02, 0.2, 0.6])
+@pytest.mark.parametrize("sizes", [(40, 24, 1), (40, 8, 6, 5, 1)])
+def test_the_verdict_is_the_same_whether_boxes_are_tightened_or_not(
+    seed, share, sizes, monkeypatch
+):
+    problem, network = outputs_at_least(seed, sizes, share)
+    plain = decide(problem, network, 60.0, NEURONS)
+    for name in ("UNTIL_SHALLOW", "UNTIL_DEEP"):
+        monkeypatch.setattr(by_neurons, name, 0.0)
+    tight = decide(problem, network, 60.0, NEURONS)
+    assert isinstance(plain, Verified | Violated)
+    assert type(plain) is type(tight)
+
+
+def hard(seed: int) -> tuple[object, Network]:
+    """One hidden layer, and a bound that plain splitting takes thousands of subproblems for."""
+    return outputs_at_least(seed, (40, 60, 1), 0.35)
+
+
+def test_one_hidden_layer_takes_far_fewer_subproblems(monkeypatch):
+    counts = []
+    for until in (float("inf"), 0.0):
+        monkeypatch.setattr(by_neurons, "UNTIL_SHALLOW", until)
+        problem, network = hard(1)
+        verdict = decide(problem, network, 120.0, NEURONS)
+        assert isinstance(verdict, Verified)
+        counts.append(verdict.tree.count)
+        assert (verdict.tree.lacking == SUPPOSED) is (until == 0.0)
+    assert counts[1] * 5 < counts[0]
+
+
+def test_what_was_taken_out_comes_back():
+    xp = numpy_backend()
+    tree = ProofTree(xp, 1)
+    mark = tree.mark()
+    first = tree.split(np.zeros(1, int), np.zeros(1, int), np.zeros(1), of_neurons=True)
+    tree.close(first[:1])
+    branch = tree.restart(mark)
+    assert (tree.count, tree.closed) == (1, 0)
+    tree.lacking = SUPPOSED
+    tree.close(tree.split(np.zeros(1, int), np.ones(1, int), np.zeros(1), of_neurons=True))
+    tree.resume(mark, branch)
+    assert (tree.count, tree.closed, tree.lacking) == (3, 1, "")
+    assert [s.coordinate.tolist() for s in tree.splits] == [[0]]
