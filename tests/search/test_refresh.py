@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.bounds.checks import SETTINGS
@@ -23,6 +23,7 @@ from verifier.search.strategy import Strategy, decide
 from verifier.search.workers import Workers
 from verifier.settings import SearchSettings
 from verifier.tensors import Backend, numpy_backend, single_precision, torch_backend
+from verifier.sets import Box
 from verifier.verdict import Verified, Violated
 
 SEEDS = st.integers(0, 10**6)
@@ -32,7 +33,7 @@ POINTS = 1000
 
 
 def problem_in(
-    seed: int, sizes: tuple[int, ...], xp: Backend, workers: Workers, rows: int = 1, leak: float = 0
+    seed: int, sizes: tuple[int, ...], xp: Backend, workers: Workers, rows: int = 1, leak: float = 0.0
 ) -> NeuronProblem:
     """Unsafe where some rows of the outputs are all low, as few sampled points have them."""
     numbers, graph = np.random.default_rng(seed), mlp(seed, sizes, leak).on(xp)
@@ -47,7 +48,6 @@ def problem_in(
     reducer = refine_root(graph, SETTINGS, plain, lambda *_: None, how)
     made = (SETTINGS, SearchSettings())
     found = NeuronProblem.of(reducer.enclosure, objective, xp.doubles(thresholds), made, reducer)
-    assert found.reduced is not None
     return replace(found, refreshing=EVERY)
 
 
@@ -55,7 +55,7 @@ def points_of(box, xp: Backend, seed: int) -> np.ndarray:
     low, high = xp.numpy(box.lower)[0], xp.numpy(box.upper)[0]
     share = np.random.default_rng(seed).random((POINTS, len(low)))
     share[: POINTS // 4] = np.round(share[: POINTS // 4])
-    return (low + share * (high - low)).astype(np.float32).astype(float)
+    return low + share * (high - low)
 
 
 def inputs_at(problem: NeuronProblem, points: np.ndarray) -> np.ndarray:
@@ -79,6 +79,7 @@ def test_no_point_is_lost_that_has_the_signs_and_low_rows(seed, make, sizes, row
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
     with quiet, Workers(xp) as workers:
         problem = problem_in(seed, sizes, xp, workers, rows, leak)
+        assume(problem.reduced is not None)
         graph, tree, fast = problem.root.graph, ProofTree(xp, 1), problem.xp
         points = points_of(problem.root.boxes[0], xp, seed)
         inputs = inputs_at(problem, points)
@@ -137,13 +138,16 @@ def _with_margin(batch: SignPatterns) -> SignPatterns:
 
 
 def outputs_at_least(seed: int, sizes: tuple[int, ...], share: float):
-    """A network, and "output 0 is at least" a share of the way from what is reached."""
+    """A network, and "output 0 is at least" a share of the way from what is reached to CROWN's."""
     graph = mlp(seed, sizes)
     low, high = -np.ones(sizes[0]), np.ones(sizes[0])
     points = np.random.default_rng(seed).uniform(low, high, size=(4000, sizes[0]))
     points = np.concatenate([points, np.sign(points)])
     reached = graph.values(points)[graph.output].max()
-    clause = Clause(-np.ones((1, 1)), np.array([-(reached + share * abs(reached))]))
+    box = Box(low[None], high[None])
+    bounds = crown(graph.on(numpy_backend("float64")), box, SETTINGS).enclosure
+    most = bounds.boxes[graph.output].upper.max()
+    clause = Clause(-np.ones((1, 1)), np.array([-(reached + share * (most - reached))]))
     return problem_of(graph, text_of([(low, high)], [clause])), network_of(graph)
 
 

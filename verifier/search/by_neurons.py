@@ -201,18 +201,14 @@ class NeuronSearch:
     ) -> Violated | Unknown | None:
         """Go on; where that lasts, begin anew with boxes that are tightened in each subproblem.
 
-        With one hidden layer that is far better. Else, after as long a time, the search goes on
-        that has less left to do.
+        After as long a time, the search goes on that has less left to do.
         """
-        (problem, begin), steps, deep = (
-            begun,
-            self.context.bounds.objective_steps,
-            self._deep(begun[0]),
-        )
-        found = tree.run(problem, begin, UNTIL_DEEP if deep else UNTIL_SHALLOW)
+        (problem, begin), steps = begun, self.context.bounds.objective_steps
+        deep = self._deep(problem)
+        how, patience = (OF_DEEP, UNTIL_DEEP) if deep else (OF_SHALLOW, UNTIL_SHALLOW)
+        found = tree.run(problem, begin, patience)
         if not isinstance(found, Paused):
             return found
-        how, patience = (OF_DEEP, UNTIL_DEEP) if deep else (OF_SHALLOW, float("inf"))
         tight, branch = replace(problem, refreshing=how), self.tree.restart(mark)
         self.tree.lacking = SUPPOSED
         again = tree.run(tight, Begin(tight.roots(*clauses), steps), patience)
