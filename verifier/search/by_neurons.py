@@ -64,6 +64,8 @@ OF_SHALLOW, OF_DEEP = Refreshing(64, 10), Refreshing(16, 5)
 """How boxes are tightened in subproblems: of networks of one hidden layer, and of others."""
 UNTIL_SHALLOW, UNTIL_DEEP = 0.4, 5.0
 """Seconds of a search before they are."""
+TURN = 2.0
+"""Turns are so many times as long as the one before."""
 SUPPOSED = "boxes of neurons where the property fails are not in certificates yet"
 DEEPENING = 0.35
 """The share of the time left that these may take."""
@@ -199,26 +201,32 @@ class NeuronSearch:
         clauses: tuple[Array, Array],
         mark: Mark,
     ) -> Violated | Unknown | None:
-        """Go on; where that lasts, begin anew with boxes that are tightened in each subproblem.
+        """Go on, by turns as it was and with boxes that are tightened in each subproblem.
 
-        After as long a time, the search goes on that has less left to do.
+        With one hidden layer either may be better by far, and what is open says little of
+        what is left to do: turns get longer and longer. Else the one goes on, after a turn of
+        each, that has less open.
         """
-        (problem, begin), steps = begun, self.context.bounds.objective_steps
+        (problem, begin), steps = begun, self.context.bounds
         deep = self._deep(problem)
         how, patience = (OF_DEEP, UNTIL_DEEP) if deep else (OF_SHALLOW, UNTIL_SHALLOW)
-        found = tree.run(problem, begin, patience)
-        if not isinstance(found, Paused):
-            return found
-        tight, branch = replace(problem, refreshing=how), self.tree.restart(mark)
-        self.tree.lacking = SUPPOSED
-        again = tree.run(tight, Begin(tight.roots(*clauses), steps), patience)
-        if not isinstance(again, Paused):
-            return again
-        log.info("open: %.3g, with boxes tightened %.3g", found.share, again.share)
-        if again.share > found.share:
-            tight, again = problem, found
-            self.tree.resume(mark, branch)
-        return decided(tree.run(tight, again.again(self.context.bounds.split_steps)))
+        problems = problem, replace(problem, refreshing=how)
+        begins = [begin, Begin(problems[1].roots(*clauses), steps.objective_steps)]
+        branch = self.tree.restart(mark)
+        branches, shares = [branch, replace(branch, lacking=SUPPOSED)], [1.0, 1.0]
+        side = turn = 0
+        while True:
+            found = tree.run(problems[side], begins[side], patience)
+            if not isinstance(found, Paused):
+                return found
+            log.info("%.3g of the tree of search %d is open", found.share, side)
+            branches[side] = self.tree.restart(mark)
+            begins[side], shares[side] = found.again(steps.split_steps), found.share
+            side, turn = 1 - side, turn + 1
+            patience *= 1 if deep else TURN
+            if deep and turn > 1:
+                side, patience = int(shares[1] < shares[0]), float("inf")
+            self.tree.resume(mark, branches[side])
 
     def _deep(self, problem: NeuronProblem) -> bool:
         """Is there a hidden layer whose neurons may be worth searches of their own?"""
