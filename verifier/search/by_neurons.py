@@ -29,7 +29,7 @@ from verifier.search.curve_split import is_curved
 from verifier.search.deepen import Deepener
 from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
-from verifier.search.neuron_split import NeuronProblem, Refreshing, unstable_neurons
+from verifier.search.neuron_split import NeuronProblem, Refreshing
 from verifier.search.neuron_tree import HUNT_SECONDS, Begin, NeuronTree, Paused, decided
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
@@ -40,6 +40,7 @@ from verifier.search.product_root import (
 )
 from verifier.search.record import HiddenRecorder
 from verifier.search.settle import Settler
+from verifier.search.sign_patterns import unstable_neurons
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import DeadlinePassed

@@ -19,8 +19,9 @@ from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.optimise import optimise, unit_rows
 from verifier.bounds.reduced import Reduced, Reducer, Tail
 from verifier.bounds.sweep import Ascent, Patterns, sweep_in_parts
-from verifier.search.neuron_split import Neurons, cut_to_sides, sealed_at_once
+from verifier.search.neuron_split import sealed_at_once
 from verifier.search.record import HiddenRecorder
+from verifier.search.sign_patterns import Neurons, cut_to_sides
 from verifier.search.workers import Workers
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Bool, Float, Int

@@ -14,7 +14,8 @@ from verifier.bounds import DOUBLE_ROUNDOFF, Enclosure, LowerForm, back_substitu
 from verifier.bounds.crown import unit_rows
 from verifier.bounds.optimise import Rows
 from verifier.certify import Chosen
-from verifier.search.neuron_split import NeuronProblem, SignPatterns
+from verifier.search.neuron_split import NeuronProblem
+from verifier.search.sign_patterns import SignPatterns
 from verifier.sets import Owner
 from verifier.tensors import Array, Float, gamma
 

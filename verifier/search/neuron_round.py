@@ -20,10 +20,11 @@ from verifier.bounds.sweep import (
 )
 from verifier.certify import Chosen
 from verifier.families import Planes
-from verifier.search.neuron_split import NeuronProblem, SignPatterns, sealed_at_once
+from verifier.search.neuron_split import NeuronProblem, sealed_at_once
 from verifier.search.program import Multipliers, Program
 from verifier.search.propagate import Implied
 from verifier.search.refresh import Refresher
+from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
 from verifier.tensors import Array, Backend, Bool, Float, Int
 

@@ -14,7 +14,8 @@ from verifier.search.frontier import Frontier
 from verifier.search.hunt import Hunt
 from verifier.search.leaf import finish
 from verifier.search.neuron_round import NeuronRound, bound_neurons
-from verifier.search.neuron_split import NeuronProblem, SignPatterns, split_neurons
+from verifier.search.neuron_split import NeuronProblem, split_neurons
+from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
 from verifier.settings import DeadlinePassed
 from verifier.tensors import Array

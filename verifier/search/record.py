@@ -9,7 +9,7 @@ import numpy as np
 from verifier.bounds.optimise import TILT_STEPS
 from verifier.certify import Parts, Tightened, Tilts
 from verifier.graph import Graph
-from verifier.search.neuron_split import Neurons
+from verifier.search.sign_patterns import Neurons
 from verifier.tensors import Array
 
 

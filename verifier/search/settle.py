@@ -20,7 +20,8 @@ from verifier.bounds.reduced import Reducer, is_reducible
 from verifier.certify import ProofTree
 from verifier.families import Nonlinear
 from verifier.search.neuron_round import propose, seal_patterns
-from verifier.search.neuron_split import NeuronProblem, SignPatterns, split_neurons
+from verifier.search.neuron_split import NeuronProblem, split_neurons
+from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
