@@ -214,7 +214,8 @@ class NeuronSearch:
         problems = problem, replace(problem, refreshing=how)
         begins = [begin, Begin(problems[1].roots(*clauses), steps.objective_steps)]
         branch = self.tree.restart(mark)
-        branches, shares = [branch, replace(branch, lacking=SUPPOSED)], [1.0, 1.0]
+        branches, shares = [branch, replace(self.tree.restart(mark), lacking=SUPPOSED)], [1.0, 1.0]
+        self.tree.resume(mark, branch)
         side = turn = 0
         while True:
             found = tree.run(problems[side], begins[side], patience)
