@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.bounds.checks import SETTINGS
 from tests.bounds.graphs import boxes, mlp, placed
-from tests.soundness.queries import Clause, network_of, problem_of, text_of
+from tests.soundness.queries import outputs_at_least
 from verifier.bounds import Objective, crown
 from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
@@ -21,7 +21,6 @@ from verifier.search.refresh import Refresher
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.strategy import Strategy, decide
 from verifier.search.workers import Workers
-from verifier.sets import Box
 from verifier.settings import SearchSettings
 from verifier.tensors import Backend, numpy_backend, single_precision, torch_backend
 from verifier.verdict import Verified, Violated
@@ -144,27 +143,13 @@ def _with_margin(batch: SignPatterns) -> SignPatterns:
     return batch
 
 
-def outputs_at_least(seed: int, sizes: tuple[int, ...], share: float):
-    """A network, and "output 0 is at least" a share of the way from what is reached to CROWN's."""
-    graph = mlp(seed, sizes)
-    low, high = -np.ones(sizes[0]), np.ones(sizes[0])
-    points = np.random.default_rng(seed).uniform(low, high, size=(4000, sizes[0]))
-    points = np.concatenate([points, np.sign(points)])
-    reached = graph.values(points)[graph.output].max()
-    box = Box(low[None], high[None])
-    bounds = crown(graph.on(numpy_backend("float64")), box, SETTINGS).enclosure
-    most = bounds.boxes[graph.output].upper.max()
-    clause = Clause(-np.ones((1, 1)), np.array([-(reached + share * (most - reached))]))
-    return problem_of(graph, text_of([(low, high)], [clause])), network_of(graph)
-
-
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("share", [-0.02, 0.15, 0.3])
 @pytest.mark.parametrize("sizes", [(40, 24, 1), (40, 8, 6, 5, 1)])
 def test_the_verdict_is_the_same_whether_boxes_are_tightened_or_not(
     seed, share, sizes, monkeypatch
 ):
-    problem, network = outputs_at_least(seed, sizes, share)
+    problem, network = outputs_at_least(mlp(seed, sizes), seed, share)
     plain = decide(problem, network, 60.0, NEURONS)
     for name in ("UNTIL_SHALLOW", "UNTIL_DEEP"):
         monkeypatch.setattr(by_neurons, name, 1e-4)
@@ -178,7 +163,7 @@ def test_one_hidden_layer_takes_far_fewer_subproblems(monkeypatch):
     for until in (float("inf"), 1e-6):
         monkeypatch.setattr(by_neurons, "UNTIL_SHALLOW", until)
         monkeypatch.setattr(by_neurons, "TURN", 1e9)
-        problem, network = outputs_at_least(0, (40, 60, 1), 0.15)
+        problem, network = outputs_at_least(mlp(0, (40, 60, 1)), 0, 0.15)
         verdict = decide(problem, network, 120.0, NEURONS)
         assert isinstance(verdict, Verified)
         assert verdict.proof is not None

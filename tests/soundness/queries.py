@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tests.bounds.checks import SETTINGS
+from verifier.bounds import crown
 from verifier.graph import Graph
 from verifier.load.vnnlib import parse_query
 from verifier.search.context import Network
 from verifier.search.strategy import Strategy, decide
+from verifier.sets import Box
 from verifier.spec import Problem
 from verifier.tensors import numpy_backend
 from verifier.verdict import Verdict
@@ -70,3 +73,20 @@ def settle(
     """The verdict of one search."""
     strategy = Strategy(search, *how, "cpu", "a test")
     return decide(problem_of(graph, text), network_of(graph), seconds, strategy)
+
+
+def outputs_at_least(graph: Graph, seed: int, share: float) -> tuple[Problem, Network]:
+    """Is output 0 a share of the way from what samples reach to CROWN's bound, or more?
+
+    The inputs are in [-1, 1].
+    """
+    low, high = -np.ones(graph.input_size), np.ones(graph.input_size)
+    points = np.random.default_rng(seed).uniform(low, high, size=(4000, graph.input_size))
+    plain = graph.on(numpy_backend("float64"))
+    points = np.concatenate([points, np.sign(points)])
+    reached = plain.values(points)[graph.output][:, 0].max()
+    bounds = crown(plain, Box(low[None], high[None]), SETTINGS).enclosure
+    most = bounds.boxes[graph.output].upper[0, 0]
+    row = -np.eye(graph.output_size)[:1]
+    clause = Clause(row, np.array([-(reached + share * (most - reached))]))
+    return problem_of(graph, text_of([(low, high)], [clause])), network_of(graph)
