@@ -36,7 +36,7 @@ def tree_of(name: str) -> ProofTree:
     problem, network = outputs_at_least(make(), 1, share)
     until = SOON if tightened else NEVER
     clock = {"PATIENCE": NEVER, "UNTIL_SHALLOW": until, "UNTIL_DEEP": until, "TURN": 1e12}
-    with patch.multiple(by_neurons, **clock):
+    with patch.dict(vars(by_neurons), clock):
         verdict = decide(problem, network, 60.0, NEURONS)
     assert isinstance(verdict, Verified)
     assert verdict.proof is not None
