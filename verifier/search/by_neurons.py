@@ -49,6 +49,7 @@ from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 log = logging.getLogger(__name__)
 
 SETTLED = "not certified: the sides of some neurons were found by searches of their own"
+BY_BOXES = "the outputs' own ranges were used, which certificates do not hold"
 UNSHARED = "unchecked: the checker sweeps all of the network for each neuron, the search a window"
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
@@ -261,17 +262,21 @@ class NeuronSearch:
 
     def _unclear(self, enclosure: Enclosure, thresholds: Array) -> bool:
         """Is there a clause that the boxes of the outputs do not refute?"""
-        objective, xp = self.objective, enclosure.graph.xp
-        if objective.inputs is not None:
+        if self.objective.inputs is not None:
             return True
+        margin = self._by_boxes(enclosure, thresholds)
+        return bool((~(self.objective.best_of_clauses(margin) > 0)).any())
+
+    def _by_boxes(self, enclosure: Enclosure, thresholds: Array) -> Array:
+        """What the boxes of the outputs say of rows that read no input: [1, rows]."""
+        objective, xp = self.objective, enclosure.graph.xp
         box, rows = enclosure.boxes[enclosure.graph.output], xp.astype_double(objective.outputs)
         low, high = xp.astype_double(box.lower), xp.astype_double(box.upper)
         least = low @ rows.clip(min=0).T + high @ rows.clip(max=0).T
         size = box.magnitude(xp) @ abs(rows).T + abs(thresholds)
         margin = least - thresholds - gamma(rows.shape[1] + 8, 2 * xp.unit_roundoff) * size
         absent = thresholds == -float("inf")
-        margin = xp.where(absent, abs(thresholds), margin)
-        return bool((~(objective.best_of_clauses(margin) > 0)).any())
+        return xp.where(absent, abs(thresholds), margin)
 
     def _root(
         self, case: int, plain: Enclosure, thresholds: Array, clauses: Array
@@ -338,8 +343,14 @@ class NeuronSearch:
                 tilts = Tilts.of(better.tilts, neurons, better.batch.shape[0], xp)
                 node = np.full(better.batch.shape[0], case)
                 self.tree.choose(Chosen(node, xp.numpy(better.row), tilts))
-        best = self.objective.best_of_clauses(found.least)
-        return xp.nonzero(~(best[0] > 0))[0]
+        refuted = self.objective.best_of_clauses(found.least)[0] > 0
+        if self.objective.inputs is None and not is_reducible(enclosure):
+            # A function's own range may say more than lines do.
+            boxes = self.objective.best_of_clauses(self._by_boxes(enclosure, thresholds))[0] > 0
+            if bool((boxes & ~refuted).any()):
+                self.tree.lacking = BY_BOXES
+            refuted = refuted | boxes
+        return xp.nonzero(~refuted)[0]
 
 
 def search_neurons(context: Context) -> Verdict:
