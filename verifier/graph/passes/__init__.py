@@ -7,11 +7,13 @@ from verifier.graph.passes.fold_tables import fold_tables
 from verifier.graph.passes.merge_affine import merge_affine
 from verifier.graph.passes.recentre import Recentred, recentre
 from verifier.graph.passes.restrict_inputs import restrict_inputs
+from verifier.graph.passes.sever import Severed, sever
 from verifier.graph.passes.simplify import simplify
 
 __all__ = [
     "Crop",
     "Recentred",
+    "Severed",
     "crop",
     "drop_identities",
     "fold_integers",
@@ -19,5 +21,6 @@ __all__ = [
     "merge_affine",
     "recentre",
     "restrict_inputs",
+    "sever",
     "simplify",
 ]
