@@ -27,6 +27,7 @@ from verifier.search.by_curves import CurveSearch
 from verifier.search.context import Context
 from verifier.search.curve_split import is_curved
 from verifier.search.deepen import Deepener
+from verifier.search.fringe import Fringe
 from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem, unstable_neurons
@@ -34,6 +35,7 @@ from verifier.search.neuron_tree import HUNT_SECONDS, Begin, NeuronTree, Paused,
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
     UNRECORDED,
+    ProductRoot,
     has_products,
     hidden_work,
     product_root,
@@ -42,7 +44,7 @@ from verifier.search.record import HiddenRecorder
 from verifier.search.settle import Settler
 from verifier.search.workers import Workers
 from verifier.sets import Box
-from verifier.settings import DeadlinePassed
+from verifier.settings import BoundSettings, DeadlinePassed
 from verifier.tensors import Array, gamma, single_precision
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
@@ -61,6 +63,8 @@ BETTER = 0.8
 """The worst margin must get nearer to 0 by this factor, or the search goes on as it was."""
 PARTS = 256, 2048
 """In how many parts hidden neurons are bounded at most, at first and if that does not do."""
+FRINGE = 0.35
+"""The share of the time left for bounds of the numbers that products and curves read."""
 DEEPENING = 0.35
 """The share of the time left that these may take."""
 
@@ -300,6 +304,7 @@ class NeuronSearch:
             self.tree.lacking = UNRECORDED
             bounds = replace(context.bounds, spread=self.workers)
             found = product_root(plain, self.objective, thresholds, clauses, bounds)
+            found = self._before_fringe(found, thresholds, bounds)
             bounds = replace(context.bounds, learning_rate=bounds.product_rate)
             settings = (bounds, context.settings)
             made = NeuronProblem.of(found.enclosure, self.objective, thresholds, settings)
@@ -310,6 +315,21 @@ class NeuronSearch:
         optimiser = HiddenOptimiser(context.bounds.hidden_steps, record)
         root = crown(graph, region, context.bounds, inherited, optimiser=optimiser).enclosure
         return NeuronProblem.of(root, self.objective, thresholds, settings), clauses
+
+    def _before_fringe(
+        self, found: ProductRoot, thresholds: Array, bounds: BoundSettings
+    ) -> ProductRoot:
+        """A root whose open clauses are fewer, by searches of the numbers before its products."""
+        problem, settings = self.context.problem, (bounds, self.context.settings)
+        if not len(found.clauses) or self.objective.inputs is not None or self.tiler is None:
+            return found
+        fringe = Fringe.of(problem.graph, found.enclosure, self.tiler, settings, self.workers)
+        if fringe is None:
+            return found
+        until = time.monotonic() + FRINGE * max(0.0, self.context.left)
+        clauses = fringe.run(self.objective, thresholds, found.clauses, until)
+        self.settled += fringe.narrowed
+        return replace(found, clauses=clauses)
 
     def _recorder(
         self, node: int, plain: Enclosure, tell: Callable[[Tightened], object]
