@@ -35,7 +35,6 @@ from verifier.search.neuron_tree import HUNT_SECONDS, Begin, NeuronTree, Paused,
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
     UNRECORDED,
-    ProductRoot,
     has_products,
     hidden_work,
     product_root,
@@ -44,8 +43,8 @@ from verifier.search.record import HiddenRecorder
 from verifier.search.settle import Settler
 from verifier.search.workers import Workers
 from verifier.sets import Box
-from verifier.settings import BoundSettings, DeadlinePassed
-from verifier.tensors import Array, gamma, single_precision
+from verifier.settings import DeadlinePassed
+from verifier.tensors import Array, single_precision
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
@@ -172,7 +171,7 @@ class NeuronSearch:
         settings, mark = self.context.bounds, self.tree.mark()
         begin = Begin(problem.roots(*clauses), settings.objective_steps)
         if not self._deepens(problem):
-            return decided(tree.run(problem, begin))
+            return self._behind_fringe(tree, problem, begin, clauses)
         patience = PATIENCE
         for parts in PARTS:
             found = tree.run(problem, begin, patience)
@@ -191,6 +190,43 @@ class NeuronSearch:
             problem = deeper
             begin = Begin(problem.roots(*clauses), settings.objective_steps)
         return decided(tree.run(problem, begin))
+
+    def _behind_fringe(
+        self, tree: NeuronTree, problem: NeuronProblem, begin: Begin, clauses: tuple[Array, Array]
+    ) -> Violated | Unknown | None:
+        """Split, and narrow the few numbers that products read where that closes little."""
+        settings, mark = problem.bounds, self.tree.mark()
+        fringe, xp = self._fringe(problem), problem.xp
+        if fringe is None:
+            return decided(tree.run(problem, begin))
+        found = tree.run(problem, begin, PATIENCE)
+        if not isinstance(found, Paused):
+            return found
+        until = time.monotonic() + FRINGE * max(0.0, self.context.left)
+        try:
+            left = fringe.run(self.objective, problem.thresholds, clauses[0], until)
+        except DeadlinePassed:
+            return found.late
+        if left.shape[0] == clauses[0].shape[0]:
+            return decided(tree.run(problem, found.again(settings.split_steps)))
+        self.settled += fringe.narrowed
+        self.tree.restart(mark, ())
+        still = (clauses[0][:, None] == left[None, :]).any(1)
+        proved, rest = xp.nonzero(~still)[0], xp.nonzero(still)[0]
+        self.tree.close(clauses[1][proved])
+        self.closed += proved.shape[0]
+        if rest.shape[0] == 0:
+            return None
+        roots = problem.roots(clauses[0][rest], clauses[1][rest])
+        return decided(tree.run(problem, Begin(roots, settings.objective_steps)))
+
+    def _fringe(self, problem: NeuronProblem) -> Fringe | None:
+        """The numbers between the network's ReLUs and its products, if there are few."""
+        if self.tiler is None or self.objective.inputs is not None:
+            return None
+        settings = problem.bounds, problem.settings
+        graph = self.context.problem.graph
+        return Fringe.of(graph, problem.root, self.tiler, settings, self.workers)
 
     def _deepens(self, problem: NeuronProblem) -> bool:
         """Is there a hidden layer whose neurons may be worth searches of their own?"""
@@ -266,21 +302,7 @@ class NeuronSearch:
 
     def _unclear(self, enclosure: Enclosure, thresholds: Array) -> bool:
         """Is there a clause that the boxes of the outputs do not refute?"""
-        if self.objective.inputs is not None:
-            return True
-        margin = self._by_boxes(enclosure, thresholds)
-        return bool((~(self.objective.best_of_clauses(margin) > 0)).any())
-
-    def _by_boxes(self, enclosure: Enclosure, thresholds: Array) -> Array:
-        """What the boxes of the outputs say of rows that read no input: [1, rows]."""
-        objective, xp = self.objective, enclosure.graph.xp
-        box, rows = enclosure.boxes[enclosure.graph.output], xp.astype_double(objective.outputs)
-        low, high = xp.astype_double(box.lower), xp.astype_double(box.upper)
-        least = low @ rows.clip(min=0).T + high @ rows.clip(max=0).T
-        size = box.magnitude(xp) @ abs(rows).T + abs(thresholds)
-        margin = least - thresholds - gamma(rows.shape[1] + 8, 2 * xp.unit_roundoff) * size
-        absent = thresholds == -float("inf")
-        return xp.where(absent, abs(thresholds), margin)
+        return bool((~(self.objective.by_boxes(enclosure, thresholds)[0] > 0)).any())
 
     def _root(
         self, case: int, plain: Enclosure, thresholds: Array, clauses: Array
@@ -304,7 +326,6 @@ class NeuronSearch:
             self.tree.lacking = UNRECORDED
             bounds = replace(context.bounds, spread=self.workers)
             found = product_root(plain, self.objective, thresholds, clauses, bounds)
-            found = self._before_fringe(found, thresholds, bounds)
             bounds = replace(context.bounds, learning_rate=bounds.product_rate)
             settings = (bounds, context.settings)
             made = NeuronProblem.of(found.enclosure, self.objective, thresholds, settings)
@@ -315,21 +336,6 @@ class NeuronSearch:
         optimiser = HiddenOptimiser(context.bounds.hidden_steps, record)
         root = crown(graph, region, context.bounds, inherited, optimiser=optimiser).enclosure
         return NeuronProblem.of(root, self.objective, thresholds, settings), clauses
-
-    def _before_fringe(
-        self, found: ProductRoot, thresholds: Array, bounds: BoundSettings
-    ) -> ProductRoot:
-        """A root whose open clauses are fewer, by searches of the numbers before its products."""
-        problem, settings = self.context.problem, (bounds, self.context.settings)
-        if not len(found.clauses) or self.objective.inputs is not None or self.tiler is None:
-            return found
-        fringe = Fringe.of(problem.graph, found.enclosure, self.tiler, settings, self.workers)
-        if fringe is None:
-            return found
-        until = time.monotonic() + FRINGE * max(0.0, self.context.left)
-        clauses = fringe.run(self.objective, thresholds, found.clauses, until)
-        self.settled += fringe.narrowed
-        return replace(found, clauses=clauses)
 
     def _recorder(
         self, node: int, plain: Enclosure, tell: Callable[[Tightened], object]
@@ -364,9 +370,9 @@ class NeuronSearch:
                 node = np.full(better.batch.shape[0], case)
                 self.tree.choose(Chosen(node, xp.numpy(better.row), tilts))
         refuted = self.objective.best_of_clauses(found.least)[0] > 0
-        if self.objective.inputs is None and not is_reducible(enclosure):
+        if not is_reducible(enclosure):
             # A function's own range may say more than lines do.
-            boxes = self.objective.best_of_clauses(self._by_boxes(enclosure, thresholds))[0] > 0
+            boxes = self.objective.by_boxes(enclosure, thresholds)[0] > 0
             if bool((boxes & ~refuted).any()):
                 self.tree.lacking = BY_BOXES
             refuted = refuted | boxes
