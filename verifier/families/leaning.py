@@ -33,9 +33,10 @@ class Fan:
 class Leaning(Relaxation):
     """nu phi(x) >= nu (s x + c): a tilt t chooses the line t of the way along a fan.
 
-    Between two lines it is their mean with weights 1 - w and w, which is as sound as they are: the
-    lines about a corner of the envelope are those between its two edges. The fan is that of lines
-    below for nu >= 0, of lines above for nu < 0. The middle line of each is the plain one.
+    Between two lines it is their mean with weights 1 - w and w, which is as sound as they are, and
+    where both pass through one corner of the envelope is a line that supports it there, too. The
+    fan is that of lines below for nu >= 0, of lines above for nu < 0. The middle line of each is
+    the plain one.
     """
 
     plain: Planes

@@ -106,24 +106,21 @@ class Table(Elementwise):
         return Box(lower, upper)
 
     def gap(self, slope: Array, box: Box) -> tuple[Array, Array]:
-        return self._gaps(self._points(box), slope[:, :, None], box)
+        return self._gap(self._points(box), slope, box)
 
-    def _gaps(
-        self, points: tuple[Array, Array], slope: Float[Array, "batch n lines"], box: Box
-    ) -> tuple[Array, Array]:
-        """The extremes of f(x) - slope x for one slope: see ``gap``."""
+    def _gap(self, points: tuple[Array, Array], slope: Array, box: Box) -> tuple[Array, Array]:
+        """As ``gap``, of the function at all points where its extremes can be."""
         xp, (place, value) = self.xp, points
-        rest = value - times_finite(slope, place, xp)
-        size = box.magnitude(xp)
-        doubt = self.doubtful + ROUNDINGS * xp.unit_roundoff
-        bulk, steep = self.bulk[:, 0], self.steep[:, 0]
-        error = doubt * (bulk + times_finite(steep, size, xp)) + 64 * xp.least_normal
-        error = error + ROUNDINGS * xp.unit_roundoff * times_finite(abs(slope[:, :, 0]), size, xp)
+        rest = value - times_finite(slope[:, :, None], place, xp)
+        size, unit = box.magnitude(xp), ROUNDINGS * xp.unit_roundoff
+        reach = self.bulk[:, 0] + times_finite(self.steep[:, 0], size, xp)
+        error = (self.doubtful + unit) * reach + 64 * xp.least_normal
+        error = error + unit * times_finite(abs(slope), size, xp)
         least, greatest = xp.amin(rest, 2) - error, xp.amax(rest, 2) + error
-        infinity, known = xp.full((1,), float("inf")), (least == least) & (greatest == greatest)
+        known = xp.function("isfinite", least) & xp.function("isfinite", greatest)
         nan = xp.function("isnan", box.lower) | xp.function("isnan", box.upper)
-        unknown = xp.where(nan, infinity * 0, infinity)
-        return xp.where(known, least, -unknown), xp.where(known, greatest, unknown)
+        nothing = xp.where(nan, xp.full((1,), float("nan")), xp.full((1,), float("inf")))
+        return xp.where(known, least, -nothing), xp.where(known, greatest, nothing)
 
     def _points(self, box: Box) -> tuple[Array, Array]:
         """The ends of the box with the kinks between them, and f there: [batch, n, kinks + 2]."""
@@ -190,7 +187,7 @@ class Table(Elementwise):
                 if line != LINES // 2:
                     share = line / (LINES - 1)
                     slope = sign * self._support(points[0], sign * points[1], share)
-                    offset = self._gaps(points, slope[:, :, None], box)[sign < 0]
+                    offset = self._gap(points, slope, box)[sign < 0]
                 slopes.append(slope[:, :, None])
                 offsets.append(offset[:, :, None])
             fans.append(Fan(xp.cat(slopes, 2), xp.cat(offsets, 2)))
