@@ -34,8 +34,13 @@ def sever(graph: Graph) -> Severed | None:
         before.append(plain and all(before[i] for i in node.inputs))
     if before[graph.output]:
         return None
+    fringe = _fringe(graph, before)
+    # What only moves numbers of the fringe about is behind it.
+    while moved := [v for v in fringe if v and _moves(graph.node(v)) in fringe]:
+        for v in moved:
+            before[v] = False
+        fringe = _fringe(graph, before)
     behind = [v for v in range(len(before)) if not before[v]]
-    fringe = sorted({i for v in behind for i in graph.node(v).inputs if before[i]})
     total = sum(graph.size(v) for v in fringe)
     nodes, numbers, start = list[Node](), dict[int, int](), 0
     for v in fringe:
@@ -48,3 +53,15 @@ def sever(graph: Graph) -> Severed | None:
         nodes.append(Node(node.name, node.operator, inputs))
         numbers[v] = len(nodes)
     return Severed(tuple(fringe), Graph(total, tuple(nodes), numbers[graph.output]))
+
+
+def _fringe(graph: Graph, before: list[bool]) -> list[int]:
+    """The values before the cut that are read behind it."""
+    read = {i for v, node in enumerate(graph.nodes, start=1) if not before[v] for i in node.inputs}
+    return sorted(i for i in read if before[i])
+
+
+def _moves(node: Node) -> int:
+    """The value whose elements a node gives in another order; -1: it is no such node."""
+    operator = node.operator
+    return node.inputs[0] if isinstance(operator, Rearrange) and operator.kept is None else -1
