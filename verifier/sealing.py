@@ -108,7 +108,8 @@ class Seal:
                 subject = replace(self.subject, semantics="real")
                 data, _ = certificate(tree, self.problem, subject)
                 return Sealed(Certificate(data, note=self.unread))
-            return self._check(tree, self.subject, self.read[0])
+            check = self._try if self.problem.folded else self._check
+            return check(tree, self.subject, self.read[0])
         except (Unsupported, NoCertificateError) as error:
             return _none(f"not certified: {error}")
         except Unreadable as error:
@@ -137,15 +138,11 @@ class Seal:
         except MemoryError:
             return Sealed(Certificate(data, note="unchecked: the check does not fit into memory"))
         except Rejected as error:
-            if self.problem.folded:
-                return _none(FOLDED)
             # A bug of ours: nothing is said that rests on it.
             log.warning("our own certificate is rejected: %s", error)
             return replace(_none(f"our own certificate is rejected: {error}"), refused=True)
         if report.semantics == asked:
             return Sealed(Certificate(data, asked, leaves=report.leaves))
-        if self.problem.folded:
-            return self._of_tables(tree, subject, report)
         count = len(report.failures)
         required = not single or self.options.semantics == "float32"
         found = Certificate(data, note=f"{count} leaves are not proved for the semantics {asked}")
@@ -161,12 +158,20 @@ class Seal:
         leaves = tuple(_leaf(failure, int(numbers[failure.node])) for failure in report.failures)
         return Sealed(found, leaves, single=single, required=required)
 
-    def _of_tables(self, tree: ProofTree | None, subject: Subject, report: Report) -> Sealed:
-        """What is left of a proof that the checker does not follow, since it knows no tables."""
+    def _try(self, tree: ProofTree | None, subject: Subject, network: Network) -> Sealed:
+        """As ``_check``, of a proof with tables, which the checker may or may not do without."""
+        asked = "float32" if self.single and network.single_precision else "real"
+        data, _ = certificate(tree, self.problem, replace(subject, semantics=asked))
+        try:
+            report = self._run(data, asked)
+        except (OutOfTimeError, MemoryError, Rejected):
+            return _none(FOLDED)
+        if report.semantics == asked:
+            return Sealed(Certificate(data, asked, leaves=report.leaves))
         if report.semantics != "real":
             return _none(FOLDED)
-        data, _ = certificate(tree, self.problem, replace(subject, semantics="real"))
         note = f"{len(report.failures)} leaves are not proved for float32 execution"
+        data, _ = certificate(tree, self.problem, replace(subject, semantics="real"))
         return Sealed(Certificate(data, "real", note, report.leaves))
 
     def _run(self, data: bytes, semantics: str) -> Report:

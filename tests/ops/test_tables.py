@@ -238,9 +238,7 @@ def test_a_part_is_the_table_there_and_equal_rows_are_kept_once():
     assert same.kinks.shape[0] == 1
     smaller = same.part(np.array([2]))
     assert smaller is not None
-    np.testing.assert_array_equal(
-        smaller.operator.on(xp).evaluate(x)[:, 0], whole[:, 1]
-    )
+    np.testing.assert_array_equal(smaller.operator.on(xp).evaluate(x)[:, 0], whole[:, 1])
 
 
 @over_seeds
@@ -250,10 +248,10 @@ def test_boxes_are_cut_at_a_kink_until_none_is_inside(seed: int):
     low, high = box_of("ordinary", "float64")
     for _ in range(20):
         box = Box(low, high)
-        point, open_ = table.split_point(box), table.unstable(0, box)
-        assert ((point > low) & (point < high))[open_].all()
-        high = np.where(open_, point, high)
-    assert not open_.any()
+        point, crossed = table.split_point(box), table.unstable(0, box)
+        assert ((point > low) & (point < high))[crossed].all()
+        high = np.where(crossed, point, high)
+    assert not table.unstable(0, Box(low, high)).any()
     planes = table.relax(Box(low, high))
     width = (planes.above[0] - planes.below[0]) * low + planes.upper_offset - planes.lower_offset
     assert (abs(width) <= 1e-10).all()

@@ -32,7 +32,7 @@ NEURONS = Strategy("neurons", "numpy", "float64", "cpu", "")
 
 
 def deep(seed: int, *, curved: bool) -> Graph:
-    """Two layers of ReLUs, three numbers, curves of these perhaps, and products of what there is."""
+    """Two layers of ReLUs, three numbers, curves of these perhaps, and products."""
     generator = np.random.default_rng(seed)
     builder, value = Builder(INPUTS), Value(0, (INPUTS,))
     for _ in range(2):

@@ -24,7 +24,8 @@ def network(path: Path, inputs: int, *, products: bool, numbers: int = 4) -> Pat
     """A layer of ReLUs, numbers, a sum of hinges of each one, products of neighbours perhaps."""
     generator = np.random.default_rng(inputs)
     weights = {
-        "w1": generator.normal(size=(10, inputs)) / np.sqrt(inputs), "b1": generator.normal(size=10) / 4,
+        "w1": generator.normal(size=(10, inputs)) / np.sqrt(inputs),
+        "b1": generator.normal(size=10) / 4,
         "w2": generator.normal(size=(numbers, 10)) / 2, "b2": generator.normal(size=numbers) / 4,
         "shift": np.linspace(-3, 3, HINGES), "slope": generator.normal(size=HINGES) / 2,
         "base": np.array(0.25), "w3": generator.normal(size=(2, numbers)),
@@ -95,7 +96,7 @@ def test_verdicts_agree_with_samples(tmp_path: Path, inputs: int, radius: float,
         else:
             assert isinstance(verdict, Verified)
             assert verdict.certificate is not None
-            # The checker reads the file: it follows what needs no line of a table, or nothing is said.
+            # The checker reads the file, and follows what needs no line of a table.
             assert verdict.certificate.checked or "not certified" in verdict.certificate.note
 
 

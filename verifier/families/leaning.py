@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from verifier.families.relaxation import Planes, Relaxation
 from verifier.sets import Owner
@@ -59,9 +59,7 @@ class Leaning(Relaxation):
             for shift in range(2):
                 part = rows * 0
                 for line in range(last):
-                    chosen = xp.where(
-                        positive, low[:, :, line + shift], high[:, :, line + shift]
-                    )
+                    chosen = xp.where(positive, low[:, :, line + shift], high[:, :, line + shift])
                     part = xp.where(first == line, chosen, part)
                 parts.append(part)
         return place - first, tuple(parts)
@@ -108,5 +106,5 @@ class Leaning(Relaxation):
         return rows * turn * (self.below.lines - 1)
 
     def take(self, index: Array) -> Leaning:
-        parts = [getattr(self, f.name) for f in fields(self)[:3]]
-        return Leaning(*(part.take(index) for part in parts), self.noise[index])
+        below, above = self.below.take(index), self.above.take(index)
+        return Leaning(self.plain.take(index), below, above, self.noise[index])

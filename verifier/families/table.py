@@ -94,7 +94,10 @@ class Table(Elementwise):
         row, last = self._row(), self.kinks.shape[1] - 1
         piece, best = self._piece(middle), middle
         distance = xp.full((1,), float("inf"))
-        for kink in (self.kinks[row, (piece - 1).clip(min=0)], self.kinks[row, piece.clip(max=last)]):
+        for kink in (
+            self.kinks[row, (piece - 1).clip(min=0)],
+            self.kinks[row, piece.clip(max=last)],
+        ):
             inside = (box.lower < kink) & (kink < box.upper) & (abs(kink - middle) < distance)
             best = xp.where(inside, kink, best)
             distance = xp.where(inside, abs(kink - middle), distance)
@@ -102,7 +105,7 @@ class Table(Elementwise):
 
     def interval(self, *boxes: Box) -> Box:
         box = boxes[0]
-        lower, upper = self.gap(0 * self.xp.floats(box.lower == box.lower), box)  # noqa: PLR0124
+        lower, upper = self.gap(0 * self.xp.floats(box.lower == box.lower), box)
         return Box(lower, upper)
 
     def gap(self, slope: Array, box: Box) -> tuple[Array, Array]:
@@ -195,7 +198,7 @@ class Table(Elementwise):
             reach = times_finite(size, box.magnitude(xp), xp)
             size = reach + xp.amax(abs(fans[-1].offset), 2)
             noise = noise + WEIGHED * self.rounding * size
-        return Leaning(relaxation, *fans, noise)
+        return Leaning(relaxation, fans[0], fans[1], noise)
 
 
 @dataclass(frozen=True, eq=False)

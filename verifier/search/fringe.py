@@ -112,9 +112,7 @@ class Fringe:
             self.enclosure.boxes[value] = Box(lower, upper)
         return self.narrowed - before
 
-    def _better(
-        self, value: int, here: Array, most: int, asked: tuple[int, float]
-    ) -> float | None:
+    def _better(self, value: int, here: Array, most: int, asked: tuple[int, float]) -> float | None:
         """A better lower bound of ``sign * neuron``, if a search finds one."""
         neuron, sign = asked
         box, lemmas = (

@@ -29,9 +29,9 @@ class Lemmas:
     settings: SearchSettings
 
     def prove(self, value: int, asked: tuple[int, float], least: float, most: int) -> bool:
-        """Is ``sign * neuron`` more than ``least`` in all of the region, for asked = (neuron, sign)?
+        """Is ``sign * neuron`` more than ``least`` in all of the region?
 
-        False where that takes more than ``most`` subproblems.
+        ``asked`` is (neuron, sign). False where that takes more than ``most`` subproblems.
         """
         neuron, sign = asked
         fine, fast = self.enclosure.graph.xp, self.tiler.xp
@@ -89,4 +89,3 @@ class Lemmas:
 def _same_neurons(one: NeuronProblem, other: NeuronProblem) -> bool:
     """Are the same neurons unstable in both?"""
     return np.array_equal(one.columns, other.columns)
-

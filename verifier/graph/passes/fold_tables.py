@@ -45,9 +45,9 @@ def fold_tables(graph: Graph) -> Graph:
 
 
 def _folded(graph: Graph, place: int) -> tuple[int, np.ndarray, Table] | None:
-    """A value, and the table that makes value ``place`` of those elements of it; None: there is none.
+    """A value, its elements (int64 [size]), and the table that makes value ``place`` of them.
 
-    The elements are int64 [size].
+    None: there is none.
     """
     node = graph.node(place)
     summing, hinge = node.operator, node.inputs[0]
@@ -71,7 +71,9 @@ def _folded(graph: Graph, place: int) -> tuple[int, np.ndarray, Table] | None:
     base, size = _bias(summing)
     hinges = Hinges(
         weight,
-        *(x[column] for x in (arguments.scale, arguments.shift, arguments.shift_size)),
+        arguments.scale[column],
+        arguments.shift[column],
+        arguments.shift_size[column],
         base,
         size,
         leak,
@@ -158,9 +160,7 @@ def _singles(operator: Affine) -> tuple[np.ndarray, np.ndarray] | None:
     return index, factor
 
 
-def _sums(
-    operator: Affine, source: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _sums(operator: Affine, source: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """The ReLUs that each output sums up, their weights, and the number that they all read.
 
     ``source``: which number each ReLU reads. int64 and float64 [outputs, most], 0 where there are
@@ -185,5 +185,3 @@ def _sums(
     column, weights = np.zeros(shape, dtype=np.int64), np.zeros(shape)
     column[output, place], weights[output, place] = hidden, weight
     return column, weights, index
-
-
