@@ -203,10 +203,7 @@ class NeuronSearch:
         if not isinstance(found, Paused):
             return found
         until = time.monotonic() + FRINGE * max(0.0, self.context.left)
-        try:
-            left = fringe.run(self.objective, problem.thresholds, clauses[0], until)
-        except DeadlinePassed:
-            return found.late
+        left = fringe.run(self.objective, problem.thresholds, clauses[0], until)
         if left.shape[0] == clauses[0].shape[0]:
             return decided(tree.run(problem, found.again(settings.split_steps)))
         self.settled += fringe.narrowed

@@ -10,18 +10,17 @@ network, by itself a small network with the fringe for its input, may prove the 
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from verifier.bounds import Enclosure, Objective, Tiler, crown
 from verifier.graph import Graph
 from verifier.graph.passes import Severed, sever
-from verifier.search.lemma import Lemmas
+from verifier.search.lemma import Lemmas, representable
 from verifier.search.product_root import ProductRoot, product_root
 from verifier.search.workers import Workers
 from verifier.sets import Box
-from verifier.settings import BoundSettings, SearchSettings
+from verifier.settings import BoundSettings, DeadlinePassed, SearchSettings
 from verifier.tensors import Array, Float, Int
 
 log = logging.getLogger(__name__)
@@ -70,16 +69,17 @@ class Fringe:
         until: float,
     ) -> Int[Array, " open"]:
         """Those of some clauses that stay open, when bounds gain no more or at a time."""
+        self.bounds = replace(self.bounds, deadline=min(self.bounds.deadline, until))
         point = (self.enclosure.boxes[0].lower + self.enclosure.boxes[0].upper) / 2
         here = self.enclosure.graph.values(point)
         for most in (0, *MOST_SUBPROBLEMS):
-            if time.monotonic() > until:
-                break
             if most and not self._narrow(here, most):
                 continue
-            root = self._behind(objective, thresholds, clauses)
-            log.info("%d clauses left behind a fringe, %d better", len(root.clauses), self.narrowed)
-            clauses = root.clauses
+            try:
+                clauses = self._behind(objective, thresholds, clauses).clauses
+            except DeadlinePassed:
+                break
+            log.info("%d clauses left behind a fringe, %d better", len(clauses), self.narrowed)
             if clauses.shape[0] == 0:
                 break
         return clauses
@@ -114,15 +114,15 @@ class Fringe:
 
     def _better(self, value: int, here: Array, most: int, asked: tuple[int, float]) -> float | None:
         """A better lower bound of ``sign * neuron``, if a search finds one."""
-        neuron, sign = asked
-        box, lemmas = (
-            self.enclosure.boxes[value],
-            Lemmas(self.enclosure, self.tiler, self.bounds, self.settings),
-        )
+        (neuron, sign), box = asked, self.enclosure.boxes[value]
+        lemmas = Lemmas(self.enclosure, self.tiler, self.bounds, self.settings)
         end = float(box.lower[0, neuron]) if sign > 0 else -float(box.upper[0, neuron])
         way = sign * float(here[0, neuron]) - end
         for share in SHARES:
-            least = end + share * way
-            if least > end and lemmas.prove(value, asked, least, most):
-                return least
+            least = representable(end + share * way, self.enclosure.graph.xp)
+            try:
+                if least > end and lemmas.prove(value, asked, least, most):
+                    return least
+            except DeadlinePassed:
+                break
         return None

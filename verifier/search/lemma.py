@@ -13,6 +13,7 @@ from verifier.search.neuron_round import propose, seal_patterns
 from verifier.search.neuron_split import NeuronProblem, SignPatterns, split_neurons
 from verifier.search.workers import Workers
 from verifier.settings import BoundSettings, SearchSettings
+from verifier.tensors import Backend
 
 STEPS = 5
 """Of the slope optimisation for a subproblem: there are few at a time, and many in all."""
@@ -84,6 +85,11 @@ class Lemmas:
         # Sealed all at once: many small sweeps of the graph cost more than the search.
         sealed, _ = seal_patterns(problem, SignPatterns.cat(closed, problem.xp), alone)
         return bool(sealed.all())
+
+
+def representable(x: float, xp: Backend) -> float:
+    """The number of the working precision that is nearest to one: what boxes can hold."""
+    return float(xp.numpy(xp.floats(np.array([x])))[0])
 
 
 def _same_neurons(one: NeuronProblem, other: NeuronProblem) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from verifier.bounds import Enclosure, Tiler
 from verifier.bounds.crown import unstable_mask
 from verifier.families import Nonlinear
-from verifier.search.lemma import Lemmas
+from verifier.search.lemma import Lemmas, representable
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
@@ -90,7 +90,7 @@ class Settler:
         """A positive lower bound of ``sign * neuron``, or 0, by at most so many subproblems."""
         xp = self.enclosure.graph.xp
         size = float(self.enclosure.boxes[value].magnitude(xp)[0, asked[0]])
-        least = SLIGHT * size
+        least = representable(SLIGHT * size, xp)
         lemmas = Lemmas(self.enclosure, self.tiler, self.bounds, self.settings)
         return least if least > 0 and lemmas.prove(value, asked, least, most) else 0.0
 
