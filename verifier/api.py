@@ -84,7 +84,7 @@ def verify(
     if model.cells:
         return _in_cells(model, query, timeout, clock, report)
     lowered = lower(query, model.graph)
-    problem = Problem.of(lowered.graph, lowered.query)
+    problem = Problem.of(lowered.graph, lowered.query, tables=not options.thorough)
     if len(problem.cases):
         first = problem.cases.take(0, 1, nearest=True)
         verify_import(model, *lowered.inputs(np.stack([first.lower[0], first.upper[0]])))

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from tests.bounds.graphs import mlp, residual
 from tests.soundness.queries import outputs_at_least
 from verifier.certify import ProofTree
-from verifier.search import by_neurons
+from verifier.search import by_neurons, race
 from verifier.search.strategy import Strategy, decide
 from verifier.verdict import Verified
 
@@ -35,8 +35,8 @@ def tree_of(name: str) -> ProofTree:
     make, share, tightened = PROBLEMS[name]
     problem, network = outputs_at_least(make(), 1, share)
     until = SOON if tightened else NEVER
-    clock = {"PATIENCE": NEVER, "UNTIL_SHALLOW": until, "UNTIL_DEEP": until, "TURN": 1e12}
-    with patch.dict(vars(by_neurons), clock):
+    turns = {"UNTIL_SHALLOW": until, "UNTIL_DEEP": until, "TURN": 1e12}
+    with patch.dict(vars(by_neurons), PATIENCE=NEVER), patch.dict(vars(race), turns):
         verdict = decide(problem, network, 60.0, NEURONS)
     assert isinstance(verdict, Verified)
     assert verdict.proof is not None

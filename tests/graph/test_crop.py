@@ -13,7 +13,7 @@ from verifier.ops.relu import Relu
 from verifier.ops.sum import Concat, Sum
 from verifier.tensors import torch_backend
 
-XP = torch_backend()
+XP = torch_backend("float64")
 
 
 def convolution(generator, shape, channels, kernel=3, stride=1, pad=1):

@@ -13,10 +13,10 @@ from tests.soundness.queries import outputs_at_least
 from verifier.bounds import Objective, crown
 from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
-from verifier.search import by_neurons
-from verifier.search.by_neurons import SUPPOSED
+from verifier.search import race
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem, Refreshing, split_neurons
+from verifier.search.race import SUPPOSED
 from verifier.search.refresh import Refresher
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.strategy import Strategy, decide
@@ -152,7 +152,7 @@ def test_the_verdict_is_the_same_whether_boxes_are_tightened_or_not(
     problem, network = outputs_at_least(mlp(seed, sizes), seed, share)
     plain = decide(problem, network, 60.0, NEURONS)
     for name in ("UNTIL_SHALLOW", "UNTIL_DEEP"):
-        monkeypatch.setattr(by_neurons, name, 1e-4)
+        monkeypatch.setattr(race, name, 1e-4)
     tight = decide(problem, network, 60.0, NEURONS)
     assert isinstance(plain, Verified | Violated)
     assert type(plain) is type(tight)
@@ -161,8 +161,8 @@ def test_the_verdict_is_the_same_whether_boxes_are_tightened_or_not(
 def test_one_hidden_layer_takes_far_fewer_subproblems(monkeypatch):
     counts = []
     for until in (float("inf"), 1e-6):
-        monkeypatch.setattr(by_neurons, "UNTIL_SHALLOW", until)
-        monkeypatch.setattr(by_neurons, "TURN", 1e9)
+        monkeypatch.setattr(race, "UNTIL_SHALLOW", until)
+        monkeypatch.setattr(race, "TURN", 1e9)
         problem, network = outputs_at_least(mlp(0, (40, 60, 1)), 0, 0.15)
         verdict = decide(problem, network, 120.0, NEURONS)
         assert isinstance(verdict, Verified)

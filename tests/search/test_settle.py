@@ -11,7 +11,7 @@ import verifier
 from verifier.load.onnx import load_model
 from verifier.load.onnx.runtime import run
 from verifier.load.vnnlib import parse_query
-from verifier.search import settle
+from verifier.search import lemma
 from verifier.search.by_neurons import SETTLED
 from verifier.verdict import Verified, Violated
 
@@ -112,7 +112,7 @@ def test_pixels_that_lines_leave_open_are_settled(tmp_path: Path):
 def test_searches_in_double_precision_do_where_the_neurons_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(settle, "_same_neurons", lambda *_: False)
+    monkeypatch.setattr(lemma, "_same_neurons", lambda *_: False)
     model = load_model(counting(tmp_path / "count.onnx", 2))
     x = points(model, 2, 2000)
     verdict = verifier.verify(model, at_most(x, PIXELS - 4), timeout=60.0).verdict

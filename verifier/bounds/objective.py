@@ -12,7 +12,7 @@ from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Rows, optimise
 from verifier.sets import Owner
 from verifier.settings import BoundSettings
-from verifier.tensors import Array, Backend, Bool, Float, Int
+from verifier.tensors import Array, Backend, Bool, Float, Int, gamma
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,23 @@ class Objective:
         if self.clauses == self.size:
             return x
         return self.xp.segment_max(x.T, self.clause, self.clauses).T
+
+    def by_boxes(
+        self, enclosure: Enclosure, thresholds: Float[Array, "batch rows"]
+    ) -> Float[Array, "batch clauses"]:
+        """What the outputs' boxes say of the best row of each clause: above 0, it is not met."""
+        xp, output = self.xp, enclosure.graph.output
+        parts = [(output, self.outputs)] + ([] if self.inputs is None else [(0, self.inputs)])
+        margin, size, terms = -thresholds, abs(thresholds), 8
+        for value, coefficients in parts:
+            box, rows = enclosure.boxes[value], xp.astype_double(coefficients)
+            low, high = xp.astype_double(box.lower), xp.astype_double(box.upper)
+            margin = margin + low @ rows.clip(min=0).T + high @ rows.clip(max=0).T
+            size = size + xp.astype_double(box.magnitude(xp)) @ abs(rows).T
+            terms += rows.shape[1]
+        margin = margin - gamma(terms, 2 * xp.unit_roundoff) * size
+        absent = thresholds == -float("inf")
+        return self.best_of_clauses(xp.where(absent, abs(thresholds), margin))
 
     def rounding(
         self, row: Int[Array, " asked"], owner: Owner, enclosure: Enclosure

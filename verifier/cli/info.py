@@ -142,7 +142,7 @@ def _strategy(model: Model, query: Query) -> str:
     if model.cells:
         return f"cells of {len(model.cells.inputs)} inputs that are truncated to integers"
     lowered = lower(query, model.graph)
-    problem = Problem.of(lowered.graph, lowered.query)
+    problem = Problem.of(lowered.graph, lowered.query, tables=True)
     if not len(problem.cases):
         return "none: every box is empty, so the verdict is unsat"
     chosen = choose(problem)

@@ -11,6 +11,7 @@ from verifier.families.operator import FLOAT32_RANGE, Operator, Part
 from verifier.families.rearrange import Rearrange
 from verifier.families.relaxation import Planes, Relaxation
 from verifier.families.sided import Sided
+from verifier.families.table import Hinges, Table
 
 __all__ = [
     "FLOAT32_RANGE",
@@ -18,6 +19,7 @@ __all__ = [
     "Band",
     "Correlated",
     "Elementwise",
+    "Hinges",
     "MatrixProduct",
     "Maximum",
     "Nonlinear",
@@ -28,4 +30,5 @@ __all__ = [
     "Rearrange",
     "Relaxation",
     "Sided",
+    "Table",
 ]

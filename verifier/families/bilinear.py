@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
+
 from verifier.families.nonlinear import Nonlinear
+from verifier.families.operator import Part
 from verifier.families.relaxation import Planes, Relaxation
 from verifier.sets import Box, Owner
 from verifier.tensors import Array, Backend, Bool, Float, gamma
@@ -31,6 +34,9 @@ class Product(Nonlinear):
     def of(size: int) -> Product:
         """Over two vectors of the given length."""
         return Product(sizes=(size, size), size=size)
+
+    def part(self, index: np.ndarray) -> Part | None:
+        return Part(Product.of(len(index)), index, (index, index))
 
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         return inputs[0] * inputs[1]

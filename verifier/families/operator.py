@@ -21,7 +21,8 @@ class Part:
     """An operator that computes some elements of another one's output from what that takes.
 
     All indices are of the whole operator's elements, ascending: ``index[j]`` is element j of the
-    part's output, ``inputs[i][k]`` is element k of its input i.
+    part's output, ``inputs[i][k]`` is element k of its input i. Where nothing is read of an input,
+    the part does not have it.
     """
 
     operator: Operator

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from verifier.families.affine import Affine, plus, times
+from verifier.families.affine import Affine, plus, some, times
+from verifier.families.operator import Part
 from verifier.families.rearrange import Rearrange
 from verifier.ops.scale import Scale
 from verifier.tensors import Array, Backend, Float, Int
@@ -82,6 +83,23 @@ class Linear(Affine):
         if isinstance(self.weight, np.ndarray) and Entries.pay(self.weight):
             return int(np.count_nonzero(self.weight) * self.positions)
         return int(m * n * self.positions)
+
+    def part(self, index: np.ndarray) -> Part | None:
+        """Some rows of the matrix, and the columns that are not 0 there."""
+        if self.positions != 1:
+            return None
+        rows = self.weight[index]
+        needed = np.flatnonzero((rows != 0).any(axis=0))
+        needed = needed if len(needed) else np.zeros(1, dtype=np.int64)
+        smaller = replace(
+            self,
+            sizes=(len(needed),),
+            size=len(index),
+            bias=some(self.bias, index),
+            bias_magnitude=some(self.bias_magnitude, index),
+            weight=np.ascontiguousarray(rows[:, needed]),
+        )
+        return Part(smaller, index, (needed,))
 
     def on(self, backend: Backend) -> Self:
         placed = super().on(backend)

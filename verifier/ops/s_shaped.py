@@ -24,6 +24,9 @@ SHORT = 2.0**-20
 REACH_STEPS = 24
 """The same where the point bounds those that rows may choose."""
 
+MOST_ERROR = 2.0**-10
+"""Where rounding may cost a tangent more, there are none to choose from."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SShaped(Elementwise, Touching):
@@ -105,21 +108,23 @@ class SShaped(Elementwise, Touching):
             return relaxation
         xp, (box,) = self.xp, boxes
         zero, low, high = xp.zeros(1), box.lower, box.upper
+        # No tangent further out than the curve's reach says anything.
+        first_touch, last_touch = low.clip(min=-self.reach), high.clip(max=self.reach)
         # Below: from the lower end on, while the function is convex and the upper end is missed.
-        mixed = self._reach(high.clip(min=0), low.clip(max=0))
-        below = xp.where(high <= 0, high, xp.where(low < 0, mixed, low)) - low
-        mixed = self._reach(low.clip(max=0), high.clip(min=0))
+        mixed = self._reach(high.clip(min=0), first_touch.clip(max=0))
+        below = xp.where(high <= 0, high, xp.where(low < 0, mixed, low)) - first_touch
+        mixed = self._reach(low.clip(max=0), last_touch.clip(min=0))
         start = xp.where(low >= 0, low, xp.where(high > 0, mixed, high))
-        above = high - start
-        far = box.magnitude(xp) > self.reach
-        below, above = (xp.where(far, zero, x.clip(min=0)) for x in (below, above))
+        above = last_touch - start
         error = 8 * self.value_error * (1 + (high - low) + box.magnitude(xp))
+        known = error <= MOST_ERROR
+        below, above = (xp.where(known, x.clip(min=0), zero) for x in (below, above))
         steepest = self.derivative(xp.minimum(xp.maximum(low, zero), high))
         noise = self.rounding * (2 + 3 * times_finite(steepest, box.magnitude(xp), xp))
         (first,), (second,) = relaxation.below, relaxation.above
         middle = (low + high) / 2
         tilts = []
-        for arc, begin in ((below, low), (above, start)):
+        for arc, begin in ((below, first_touch), (above, start)):
             safe = xp.where(arc > 0, arc, xp.full((1,), 1.0))
             tilts.append(((middle - begin) / safe).clip(min=0, max=1))
         tilt = xp.where(below > 0, tilts[0], tilts[1])
@@ -127,7 +132,7 @@ class SShaped(Elementwise, Touching):
         return Tangents(
             relaxation,
             self,
-            Arc(low, below, first + low * 0, relaxation.lower_offset, error),
+            Arc(first_touch, below, first + low * 0, relaxation.lower_offset, error),
             Arc(start, above, second + low * 0, relaxation.upper_offset, error),
             tilt,
             relaxation.noise + noise,

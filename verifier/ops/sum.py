@@ -88,17 +88,19 @@ class Concat(Affine):
         return np.concatenate(known) if same else None
 
     def part(self, index: np.ndarray) -> Part | None:
-        # Of every input one element at least.
         starts = np.cumsum([0, *self.sizes])
-        missing = np.searchsorted(index, starts[:-1]) == np.searchsorted(index, starts[1:])
-        index = np.union1d(index, starts[:-1][missing])
         cuts = np.searchsorted(index, starts[1:-1])
         inputs = [part - start for part, start in zip(np.split(index, cuts), starts, strict=False)]
-        return Part(Concat.of(tuple(map(len, inputs))), index, tuple(inputs))
+        left = Concat.of(tuple(len(x) for x in inputs if len(x)))
+        return Part(left, index, tuple(inputs))
 
     @property
     def moves(self) -> bool:
         return True
+
+    @property
+    def is_identity(self) -> bool:
+        return len(self.sizes) == 1
 
     def evaluate(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch m"]:
         return self.xp.cat(inputs, 1)

@@ -22,14 +22,15 @@ from verifier.bounds import (
 )
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
-from verifier.certify import Action, Certificate, Chosen, Mark, ProofTree, Tightened, Tilts
+from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
 from verifier.search.by_curves import CurveSearch
 from verifier.search.context import Context
 from verifier.search.curve_split import is_curved
 from verifier.search.deepen import Deepener
+from verifier.search.fringe import Fringe
 from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
-from verifier.search.neuron_split import NeuronProblem, Refreshing
+from verifier.search.neuron_split import NeuronProblem
 from verifier.search.neuron_tree import HUNT_SECONDS, Begin, NeuronTree, Paused, decided
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
@@ -38,18 +39,20 @@ from verifier.search.product_root import (
     hidden_work,
     product_root,
 )
+from verifier.search.race import race
 from verifier.search.record import HiddenRecorder
 from verifier.search.settle import Settler
 from verifier.search.sign_patterns import unstable_neurons
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import DeadlinePassed
-from verifier.tensors import Array, gamma, single_precision
+from verifier.tensors import Array, single_precision
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
 
 SETTLED = "not certified: the sides of some neurons were found by searches of their own"
+BY_BOXES = "the outputs' own ranges were used, which certificates do not hold"
 UNSHARED = "unchecked: the checker sweeps all of the network for each neuron, the search a window"
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
@@ -61,13 +64,8 @@ BETTER = 0.8
 """The worst margin must get nearer to 0 by this factor, or the search goes on as it was."""
 PARTS = 256, 2048
 """In how many parts hidden neurons are bounded at most, at first and if that does not do."""
-OF_SHALLOW, OF_DEEP = Refreshing(64, 10), Refreshing(16, 5)
-"""How boxes are tightened in subproblems: of networks of one hidden layer, and of others."""
-UNTIL_SHALLOW, UNTIL_DEEP = 0.4, 5.0
-"""Seconds of a search before they are."""
-TURN = 2.0
-"""Turns are so many times as long as the one before."""
-SUPPOSED = "boxes of neurons where the property fails are not in certificates yet"
+FRINGE = 0.35
+"""The share of the time left for bounds of the numbers that products and curves read."""
 DEEPENING = 0.35
 """The share of the time left that these may take."""
 
@@ -175,7 +173,7 @@ class NeuronSearch:
         settings, mark = self.context.bounds, self.tree.mark()
         begin = Begin(problem.roots(*clauses), settings.objective_steps)
         if problem.reduced is None or problem.propagator is not None:
-            return decided(tree.run(problem, begin))
+            return self._behind_fringe(tree, problem, begin, clauses)
         patience = PATIENCE
         for parts in PARTS if self._deep(problem) else ():
             found = tree.run(problem, begin, patience)
@@ -193,44 +191,43 @@ class NeuronSearch:
             self.tree.restart(mark, tightened)
             problem = deeper
             begin = Begin(problem.roots(*clauses), settings.objective_steps)
-        return self._raced(tree, (problem, begin), clauses, mark)
+        return race(tree, (problem, begin), clauses, mark, deep=self._deep(problem))
 
-    def _raced(
-        self,
-        tree: NeuronTree,
-        begun: tuple[NeuronProblem, Begin],
-        clauses: tuple[Array, Array],
-        mark: Mark,
+    def _behind_fringe(
+        self, tree: NeuronTree, problem: NeuronProblem, begin: Begin, clauses: tuple[Array, Array]
     ) -> Violated | Unknown | None:
-        """Go on, by turns as it was and with boxes that are tightened in each subproblem.
+        """Split, and narrow the few numbers that products read where that closes little."""
+        settings, mark = problem.bounds, self.tree.mark()
+        fringe, xp = self._fringe(problem), problem.xp
+        if fringe is None:
+            return decided(tree.run(problem, begin))
+        found = tree.run(problem, begin, PATIENCE)
+        if not isinstance(found, Paused):
+            return found
+        until = time.monotonic() + FRINGE * max(0.0, self.context.left)
+        left = fringe.run(self.objective, problem.thresholds, clauses[0], until)
+        if left.shape[0] == clauses[0].shape[0]:
+            return decided(tree.run(problem, found.again(settings.split_steps)))
+        self.settled += fringe.narrowed
+        self.tree.restart(mark, ())
+        still = (clauses[0][:, None] == left[None, :]).any(1)
+        proved, rest = xp.nonzero(~still)[0], xp.nonzero(still)[0]
+        self.tree.close(clauses[1][proved])
+        self.closed += proved.shape[0]
+        if rest.shape[0] == 0:
+            return None
+        roots = problem.roots(clauses[0][rest], clauses[1][rest])
+        return decided(tree.run(problem, Begin(roots, settings.objective_steps)))
 
-        With one hidden layer either may be better by far, and what is open says little of
-        what is left to do: turns get longer and longer. Else the one goes on, after a turn of
-        each, that has less open.
-        """
-        (problem, begin), steps = begun, self.context.bounds
-        deep = self._deep(problem)
-        how, patience = (OF_DEEP, UNTIL_DEEP) if deep else (OF_SHALLOW, UNTIL_SHALLOW)
-        problems = problem, replace(problem, refreshing=how)
-        begins = [begin, Begin(problems[1].roots(*clauses), steps.objective_steps)]
-        branch = self.tree.restart(mark)
-        branches, shares = [branch, replace(self.tree.restart(mark), lacking=SUPPOSED)], [1.0, 1.0]
-        self.tree.resume(mark, branch)
-        side = turn = 0
-        while True:
-            found = tree.run(problems[side], begins[side], patience)
-            if not isinstance(found, Paused):
-                return found
-            log.info("%.3g of the tree of search %d is open", found.share, side)
-            branches[side] = self.tree.restart(mark)
-            begins[side], shares[side] = found.again(steps.split_steps), found.share
-            side, turn = 1 - side, turn + 1
-            patience *= 1 if deep else TURN
-            if deep and turn > 1:
-                side, patience = int(shares[1] < shares[0]), float("inf")
-            self.tree.resume(mark, branches[side])
+    def _fringe(self, problem: NeuronProblem) -> Fringe | None:
+        """The numbers between the network's ReLUs and its products, if there are few."""
+        if self.tiler is None or self.objective.inputs is not None:
+            return None
+        settings = problem.bounds, problem.settings
+        graph = self.context.problem.graph
+        return Fringe.of(graph, problem.root, self.tiler, settings, self.workers)
 
-    def _deep(self, problem: NeuronProblem) -> bool:
+    def _deepens(self, problem: NeuronProblem) -> bool:
         """Is there a hidden layer whose neurons may be worth searches of their own?"""
         graph = problem.root.graph
         return any(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
@@ -303,17 +300,7 @@ class NeuronSearch:
 
     def _unclear(self, enclosure: Enclosure, thresholds: Array) -> bool:
         """Is there a clause that the boxes of the outputs do not refute?"""
-        objective, xp = self.objective, enclosure.graph.xp
-        if objective.inputs is not None:
-            return True
-        box, rows = enclosure.boxes[enclosure.graph.output], xp.astype_double(objective.outputs)
-        low, high = xp.astype_double(box.lower), xp.astype_double(box.upper)
-        least = low @ rows.clip(min=0).T + high @ rows.clip(max=0).T
-        size = box.magnitude(xp) @ abs(rows).T + abs(thresholds)
-        margin = least - thresholds - gamma(rows.shape[1] + 8, 2 * xp.unit_roundoff) * size
-        absent = thresholds == -float("inf")
-        margin = xp.where(absent, abs(thresholds), margin)
-        return bool((~(objective.best_of_clauses(margin) > 0)).any())
+        return bool((~(self.objective.by_boxes(enclosure, thresholds)[0] > 0)).any())
 
     def _root(
         self, case: int, plain: Enclosure, thresholds: Array, clauses: Array
@@ -380,8 +367,14 @@ class NeuronSearch:
                 tilts = Tilts.of(better.tilts, neurons, better.batch.shape[0], xp)
                 node = np.full(better.batch.shape[0], case)
                 self.tree.choose(Chosen(node, xp.numpy(better.row), tilts))
-        best = self.objective.best_of_clauses(found.least)
-        return xp.nonzero(~(best[0] > 0))[0]
+        refuted = self.objective.best_of_clauses(found.least)[0] > 0
+        if not is_reducible(enclosure):
+            # A function's own range may say more than lines do.
+            boxes = self.objective.by_boxes(enclosure, thresholds)[0] > 0
+            if bool((boxes & ~refuted).any()):
+                self.tree.lacking = BY_BOXES
+            refuted = refuted | boxes
+        return xp.nonzero(~refuted)[0]
 
 
 def search_neurons(context: Context) -> Verdict:

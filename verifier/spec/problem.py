@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from verifier.errors import PropertyError
 from verifier.graph import Graph
-from verifier.graph.passes import Crop, crop, fold_integers, restrict_inputs
+from verifier.graph.passes import Crop, crop, fold_integers, fold_tables, restrict_inputs
 from verifier.spec.cases import CaseBatch, Cases, cases_of
 from verifier.spec.query import Query
 from verifier.spec.unsafe import UnsafeRows
 
 COMPARED_ELEMENTS = 4_000_000
 LEAST_FIXED = 1e-60
-CROPPED_WORK = 0.8
-"""A network is cropped to what the property reads if that leaves at most this share of its work."""
+CROPPED = 0.8
+"""A network is cropped to what the property reads if that leaves at most this share of its work, or
+of the numbers that nonlinear operators read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +41,14 @@ class Problem:
     """The network that the graph is part of, where the property does not need all of it."""
     crop: Crop | None = None
     """And which part it is."""
+    folded: bool = False
+    """Do tables stand for sums of ReLUs that are in the file?"""
 
     @staticmethod
-    def of(graph: Graph, query: Query) -> Problem:
+    def of(graph: Graph, query: Query, *, tables: bool = False) -> Problem:
         """Fit a query to the graph of its network.
+
+        ``tables``: may functions that are sums of many ReLUs be searched as such?
 
         Raises:
             PropertyError: the query's variables are not the network's, or a case is unbounded.
@@ -73,10 +78,12 @@ class Problem:
             restricted = restrict_inputs(graph, free, fixed)
             if _exact(cases, ~free & (fixed == np.round(fixed))):
                 restricted = fold_integers(restricted)
+        whole = fold_tables(restricted) if tables else restricted
         if rows.input_coefficients is not None:
             inputs = np.ascontiguousarray(rows.input_coefficients[:, places])
             rows = UnsafeRows(rows.output_coefficients, inputs, rows.clause, rows.strict)
-        return Problem(query, cases, restricted, places, rows)._cropped()
+        folded = whole is not restricted
+        return Problem(query, cases, whole, places, rows, folded=folded)._cropped()
 
     def _cropped(self) -> Problem:
         """The same over the part of the network that the rows depend on, where it is smaller."""
@@ -85,12 +92,12 @@ class Problem:
         if rows.input_coefficients is not None or not 0 < len(outputs) < graph.output_size:
             return self
         part = crop(graph, graph.output, outputs)
-        if part.graph.work > CROPPED_WORK * graph.work:
+        if all(size(part.graph) > CROPPED * size(graph) for size in (_work, _relaxed)):
             return self
         read = np.ascontiguousarray(rows.output_coefficients[:, outputs])
         rows = UnsafeRows(read, None, rows.clause, rows.strict)
         free = self.free[part.places[0]]
-        return Problem(self.query, self.cases, part.graph, free, rows, graph, part)
+        return replace(self, graph=part.graph, free=free, rows=rows, whole=graph, crop=part)
 
     def named(self, value: int) -> tuple[str, int, np.ndarray | None]:
         """Which tensor of the file a value is (empty: none), its size, and the elements of it.
@@ -120,6 +127,15 @@ class Problem:
             batch = self.cases.take(start, min(start + step, len(self.cases)))
             most = max(most, int((batch.upper > batch.lower)[:, self.free].sum(1).max()))
         return most
+
+
+def _work(graph: Graph) -> int:
+    return graph.work
+
+
+def _relaxed(graph: Graph) -> int:
+    """How many numbers nonlinear operators read."""
+    return sum(graph.size(v) for v in graph.relaxed_inputs)
 
 
 def _exact(cases: Cases, which: np.ndarray) -> bool:

@@ -38,7 +38,8 @@ def crop(graph: Graph, value: int, index: np.ndarray) -> Crop:
         part = _part(node, need)
         parts[v] = part
         for i, needed in zip(node.inputs, part.inputs, strict=True):
-            wanted.setdefault(i, []).append(needed)
+            if len(needed):
+                wanted.setdefault(i, []).append(needed)
     inputs = _union(wanted.get(0, [np.zeros(1, dtype=np.int64)]))
     builder = _Cropped(graph, [], {0: 0}, {0: inputs})
     for v in sorted(parts):
@@ -72,7 +73,9 @@ class _Cropped:
     def add(self, value: int, part: Part) -> None:
         node = self.graph.node(value)
         inputs = tuple(
-            self.taking(i, needed) for i, needed in zip(node.inputs, part.inputs, strict=True)
+            self.taking(i, needed)
+            for i, needed in zip(node.inputs, part.inputs, strict=True)
+            if len(needed)
         )
         self.nodes.append(replace(node, operator=part.operator, inputs=inputs))
         self.numbers[value], self.places[value] = len(self.nodes), part.index

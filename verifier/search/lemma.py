@@ -1,0 +1,98 @@
+"""Bounds of single neurons by complete searches over the part of the network that they see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from verifier.bounds import Enclosure, Objective, Tiler
+from verifier.bounds.reduced import Reducer, is_reducible
+from verifier.certify import ProofTree
+from verifier.search.neuron_round import propose, seal_patterns
+from verifier.search.neuron_split import NeuronProblem, split_neurons
+from verifier.search.sign_patterns import SignPatterns
+from verifier.search.workers import Workers
+from verifier.settings import BoundSettings, SearchSettings
+from verifier.tensors import Backend
+
+STEPS = 5
+"""Of the slope optimisation for a subproblem: there are few at a time, and many in all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lemmas:
+    """Proves that neurons of a network are at least, or at most, so much."""
+
+    enclosure: Enclosure
+    """Of batch 1."""
+    tiler: Tiler
+    bounds: BoundSettings
+    settings: SearchSettings
+
+    def prove(self, value: int, asked: tuple[int, float], least: float, most: int) -> bool:
+        """Is ``sign * neuron`` more than ``least`` in all of the region?
+
+        ``asked`` is (neuron, sign). False where that takes more than ``most`` subproblems.
+        """
+        neuron, sign = asked
+        fine, fast = self.enclosure.graph.xp, self.tiler.xp
+        root, other = (
+            self.tiler.tile(self.enclosure, value, np.array([neuron]), xp).enclosure
+            for xp in (fine, fast)
+        )
+        if not is_reducible(root):
+            return False
+        problem = self._problem(root, sign, least)
+        # What is searched is only a proposal: single precision will do, whose sweeps cost less.
+        quick = self._problem(other, sign, least, self._reducer(other))
+        if _same_neurons(problem, quick):
+            problem = replace(problem, reduced=quick.reduced)
+        else:
+            problem = self._problem(root, sign, least, self._reducer(root))
+        return self._search(problem, most)
+
+    def _reducer(self, root: Enclosure) -> Reducer:
+        reducer = Reducer.of(root, self.tiler.xp, self.bounds)
+        for v in root.graph.nonlinear:
+            reducer.add(v)
+        return reducer
+
+    def _problem(
+        self, root: Enclosure, sign: float, least: float, reducer: Reducer | None = None
+    ) -> NeuronProblem:
+        """To show that ``sign`` times the root's output is more than so much."""
+        xp = root.graph.xp
+        objective = Objective.of(np.full((1, 1), sign), None, np.zeros(1, dtype=np.int64), xp)
+        thresholds = xp.doubles(xp.zeros(1)) + least
+        return NeuronProblem.of(root, objective, thresholds, (self.bounds, self.settings), reducer)
+
+    def _search(self, problem: NeuronProblem, most: int) -> bool:
+        """Is the problem's one row positive everywhere?"""
+        xp, net = problem.root.graph.xp, problem.reduced
+        if net is None:
+            return False
+        tree, none = ProofTree(xp, 1), xp.ints(xp.zeros(1))
+        batch, steps, done = problem.roots(none, none), self.bounds.objective_steps, 0
+        alone, closed = Workers(xp), list[SignPatterns]()
+        while len(batch):
+            self.bounds.check_time()
+            done += len(batch)
+            proved, left = propose(problem, net, batch, (steps, alone))
+            closed.append(proved)
+            if done > most or bool((left.branch < 0).any()):
+                return False
+            batch, steps = split_neurons(problem, left, tree), STEPS
+        # Sealed all at once: many small sweeps of the graph cost more than the search.
+        sealed, _ = seal_patterns(problem, SignPatterns.cat(closed, problem.xp), alone)
+        return bool(sealed.all())
+
+
+def representable(x: float, xp: Backend) -> float:
+    """The number of the working precision that is nearest to one: what boxes can hold."""
+    return float(xp.numpy(xp.floats(np.array([x])))[0])
+
+
+def _same_neurons(one: NeuronProblem, other: NeuronProblem) -> bool:
+    """Are the same neurons unstable in both?"""
+    return np.array_equal(one.columns, other.columns)
