@@ -245,7 +245,7 @@ class NeuronSearch:
         None where these settled hardly any neuron.
         """
         context, graph, plain = self.context, self.context.graph, problem.root
-        how = single_precision(graph.xp), self.workers.map
+        how = single_precision(graph.xp), self.workers
         hidden = sum(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
         until = time.monotonic() + DEEPENING * max(0.0, context.left)
         record = self._recorder(self.case, plain, tell)
@@ -322,7 +322,7 @@ class NeuronSearch:
             (context.bounds, context.settings),
         )
         if is_reducible(plain):
-            how = single_precision(graph.xp), self.workers.map
+            how = single_precision(graph.xp), self.workers
             reducer = refine_root(graph, context.bounds, plain, record, how)
             root = reducer.enclosure
             made = NeuronProblem.of(root, self.objective, thresholds, settings, reducer)

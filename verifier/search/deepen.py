@@ -194,7 +194,7 @@ class Deepener:
         """Parts (row, phase, tilt, bound so far) with the bounds and next splits of sweeps."""
         fast, (row, phase, tilt, known) = net.xp, which
         patterns = Patterns(row[:, None], fast.full((row.shape[0], 1), 1.0), phase, tilt)
-        found = sweep_in_parts(net, patterns, ascent, self.workers.map)
+        found = sweep_in_parts(net, patterns, ascent, self.workers)
         self.subproblems += row.shape[0]
         least = fast.where(found.least > known, found.least, known)
         # Too small to be sure of.

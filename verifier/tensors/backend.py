@@ -176,6 +176,10 @@ class Backend(ABC):
         """``[rows, n] -> [rows, m]``: column ``index[j]`` for each j."""
 
     @abstractmethod
+    def turned(self, x: Array) -> Array:
+        """The transpose of a matrix, in rows of its own."""
+
+    @abstractmethod
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
         """``[rows, m] -> [rows, plan.size]``: column j is added to column ``plan.index[j]``."""
 

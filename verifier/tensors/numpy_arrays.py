@@ -166,6 +166,9 @@ class NumpyBackend(Backend):
     def columns(self, x: Array, index: Array) -> Array:
         return x[:, index]
 
+    def turned(self, x: Array) -> Array:
+        return np.ascontiguousarray(x.T)
+
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
         result = np.zeros((source.shape[0], plan.size), dtype=source.dtype)
         if plan.unique:

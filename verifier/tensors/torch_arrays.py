@@ -152,6 +152,9 @@ class TorchBackend(Backend):
     def columns(self, x: Array, index: Array) -> Array:
         return x.index_select(1, index)
 
+    def turned(self, x: Array) -> Array:
+        return x.T.contiguous()
+
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
         result = torch.zeros(source.shape[0], plan.size, dtype=source.dtype, device=source.device)
         if plan.unique:
