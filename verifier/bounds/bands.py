@@ -59,16 +59,20 @@ class Product:
     xp: Backend | None = None
 
     def __call__(self, x: Float[Array, "read batch"]) -> Float[Array, "made batch"]:
-        if self.xp is None:
+        xp, batch = self.xp, x.shape[1]
+        if xp is None:
             return self.matrix @ x
-        batch, parts = x.shape[1], []
+        made = xp.empty(sum(b.weights.shape[0] * b.weights.shape[1] for b in self.buckets), batch)
+        start = 0
         for bucket in self.buckets:
+            groups, rows, _ = bucket.weights.shape
             read = x[None]
             if bucket.index is not None:
-                read = x[bucket.index].reshape(bucket.weights.shape[0], -1, batch)
-            parts.append((bucket.weights @ read).reshape(-1, batch))
-        made = parts[0] if len(parts) == 1 else self.xp.cat(parts, 0)
-        return made[self.place]
+                read = xp.rows(x, bucket.index).reshape(groups, -1, batch)
+            stop = start + groups * rows
+            xp.product_into(bucket.weights, read, made[start:stop].reshape(groups, rows, batch))
+            start = stop
+        return xp.rows(made, self.place)
 
     @staticmethod
     def of(

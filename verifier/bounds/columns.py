@@ -198,9 +198,8 @@ class Bounded:
     """That of its terms."""
     passed: Float[Array, "neurons batch"]
     rows_in: Float[Array, "n batch"]
-    slope: Float[Array, "neurons batch"]
-    """The lines that the rows chose."""
-    shift: Float[Array, "neurons batch"]
+    lines: tuple[Array, Array, Array]
+    """1 where a lower line was chosen, and the chosen lines' slopes and offsets: as ``passed``."""
 
 
 @dataclass(eq=False)
@@ -216,6 +215,7 @@ class Columns:
     weight: Float[Array, "others batch"]
     unit: Float[Array, " batch"] | None
     scale: Float[Array, "neurons batch"]
+    zero: Float[Array, "neurons batch"]
     of_tilt: Moments
     of_weight: Moments
 
@@ -234,6 +234,7 @@ class Columns:
             weight,
             patterns.unit,
             tilt * 0 + 1,
+            tilt * 0,
             Moments(tilt * 0, tilt * 0),
             Moments(weight * 0, weight * 0),
         )
@@ -242,7 +243,7 @@ class Columns:
         """Drop the other patterns."""
         xp = self.net.xp
         self.ends = self.ends.of_columns(index)
-        for name in ("place", "tilt", "weight", "unit", "scale"):
+        for name in ("place", "tilt", "weight", "unit", "scale", "zero"):
             setattr(self, name, _of_columns(getattr(self, name), index, xp))
         for name in ("lines", "of_tilt", "of_weight"):
             parts = getattr(self, name)
@@ -255,39 +256,43 @@ class Columns:
         slope = lines.gain * self.tilt
         slope += lines.rise
         multiplier = lines.cut * self.tilt
-        shift = net.xp.copy(lines.offset)
+        positive = net.xp.empty(*self.tilt.shape)
         pending, rows_in, constant = self.ends.start(self.weight)
         for part, product in zip(reversed(net.layers), reversed(links.back), strict=True):
             nu = pending[part]
-            positive = net.xp.floats(nu > 0)
-            slope[part] *= positive
+            positive[part] = nu > 0
+            slope[part] *= positive[part]
             slope[part] += lines.above[part]
-            shift[part] *= 1 - positive
-            constant += (nu * shift[part]).sum(0)
             multiplier[part] += nu * slope[part]
             if product is not None:
                 pending[: part.start] += product(multiplier[part])
-        rows_in = links.to_inputs(multiplier) + rows_in
-        constant += net.bias @ multiplier
-        reach = abs(rows_in).sum(0)
-        return Bounded(constant - reach, abs(constant) + reach, pending, rows_in, slope, shift)
+        shift = lines.offset * positive
+        shift = lines.offset - shift
+        made = links.to_inputs(multiplier)
+        made += rows_in
+        constant += net.ones @ (pending * shift) + net.bias @ multiplier
+        reach = net.input_ones @ abs(made)
+        size = abs(constant) + reach
+        return Bounded(constant - reach, size, pending, made, (positive, slope, shift))
 
     def rescale(self, bounded: Bounded) -> None:
         """Multipliers of splits move in units of the row's mean coefficient on their layer."""
         for part in self.net.layers:
-            size, split = abs(bounded.passed[part]).mean(0), self.lines.limit[part] > 1
-            self.scale[part] = self.net.xp.where(split, size, self.scale[part])
+            size = abs(bounded.passed[part]).mean(0)
+            split = self.net.xp.floats(self.lines.limit[part] > 1)
+            self.scale[part] = split * size + (1 - split)
 
     def climb(
         self, bounded: Bounded, corner: Float[Array, "n batch"], step: int, rate: float
     ) -> None:
         """Move the multipliers by Adam, up the gradient of the bound."""
+        xp = self.net.xp
         of_tilt, of_weight = self.gradients(bounded, corner)
         move = self.of_tilt.move(of_tilt, step, rate)
         move *= self.scale
         move += self.tilt
         # A new array: what was noted of the old one stays.
-        self.tilt = self.net.xp.minimum(move.clip(min=0), self.lines.limit)
+        self.tilt = xp.minimum(xp.maximum(move, self.zero), self.lines.limit)
         if of_weight is not None:
             self._weigh(of_weight, step, WEIGHT_RATE * rate)
 
@@ -300,13 +305,15 @@ class Columns:
         weight's derivative.
         """
 
+        positive, slope, shift = bounded.lines
+
         def chosen(part: slice, s: Array) -> Array:
-            value = s * bounded.slope[part]
-            value += bounded.shift[part]
+            value = s * slope[part]
+            value += shift[part]
             return value
 
         source, value = pushed(self.net, corner, chosen)
-        gradient = bounded.passed.clip(min=0)
+        gradient = bounded.passed * positive
         gradient *= self.lines.gain
         gradient += self.lines.cut
         gradient *= source
@@ -333,7 +340,7 @@ def pushed(
     links = net.bands.links_now
     source = links.of_inputs(corner)
     source += net.bias[:, None]
-    value = source * 0
+    value = net.xp.empty(*source.shape)
     for part, product in zip(net.layers, links.onward, strict=True):
         if product is not None:
             source[part] += product(value[: part.start])
