@@ -128,7 +128,7 @@ class _Halving:
         gathered, whole = (READ + count) * len(columns), self.total * count
         read = columns if gathered < whole else np.arange(self.total)
         cost = min(gathered, whole) + MADE * count + GROUP
-        one = cost, [_Group(made, read)]
+        one = float(cost), [_Group(made, read)]
         if count < 2 * LEAST:
             return one
         places = self.places[made]
@@ -238,7 +238,8 @@ class Bands:
             if places is None:
                 return Product(matrix)
             kinds = [slice(k.start - shift, k.stop - shift) for k in kinds]
-            return Product.of(matrix, self.xp, places[start:], kinds)
+            stop = start + matrix.shape[0]
+            return Product.of(matrix, self.xp, places[start:stop], kinds)
 
         onward, back = list[Product | None](), list[Product | None]()
         for k, part in enumerate(self.layers):

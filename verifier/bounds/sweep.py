@@ -97,12 +97,13 @@ def sweep_in_parts(net: Reduced, patterns: Patterns, ascent: Ascent, spread: Spr
         parts = -(-count // max(1, SWEPT_BYTES // (4 * max(net.inputs, net.neurons))))
         if count * net.work >= SPREAD_WORK:
             parts = -(-parts // spread.count) * spread.count
-    each = max(1, -(-count // max(1, parts)))
+    parts = max(1, min(parts, count))
 
-    def part(start: int) -> Swept:
-        return sweep_patterns(net, patterns[start : start + each], ascent)
+    def part(k: int) -> Swept:
+        some = slice(k * count // parts, (k + 1) * count // parts)
+        return sweep_patterns(net, patterns[some], ascent)
 
-    return Swept.cat(spread.map(part, range(0, max(1, count), each)), net.xp)
+    return Swept.cat(spread.map(part, range(parts)), net.xp)
 
 
 @dataclass(eq=False)
