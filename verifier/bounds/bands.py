@@ -42,8 +42,8 @@ WORTH = 2000
 class _Bucket:
     """Groups of one size."""
 
-    index: Int[Array, " groups*read"] | None
-    """What they read; None: all."""
+    index: Int[Array, " gathered"] | None
+    """What they read, one group after another; None: each reads all."""
     weights: Float[Array, "groups made read"]
 
 
