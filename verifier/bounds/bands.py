@@ -232,9 +232,7 @@ class Bands:
     def _of(self, places: Float[np.ndarray, "nodes coordinates"] | None) -> Links:
         inputs = self.weights.shape[1]
 
-        def product(
-            matrix: Array, start: int, kinds: Sequence[slice], shift: int = 0
-        ) -> Product:
+        def product(matrix: Array, start: int, kinds: Sequence[slice], shift: int = 0) -> Product:
             if places is None:
                 return Product(matrix)
             kinds = [slice(k.start - shift, k.stop - shift) for k in kinds]

@@ -127,10 +127,8 @@ class Ends:
     def of_columns(self, index: Int[Array, " some"]) -> Ends:
         """Those of some columns."""
         xp = self.net.xp
-        kept = [_of_columns(getattr(self, n), index, xp) for n in ("links", "inputs", "bias")]
-        place = _of_columns(self.place, index, xp)
-        assert place is not None
-        return Ends(*kept, self.net, self.distinct, place)
+        names = ("links", "inputs", "bias", "place")
+        return replace(self, **{n: _of_columns(getattr(self, n), index, xp) for n in names})
 
     def start(self, weight: Float[Array, "others batch"]) -> tuple[Array, Array, Array]:
         """Sums of rows: their coefficients on neurons and on the input, and constants."""
@@ -304,7 +302,6 @@ class Columns:
         The minimiser is pushed through the lines that the rows chose; what arrives at a row is its
         weight's derivative.
         """
-
         positive, slope, shift = bounded.lines
 
         def chosen(part: slice, s: Array) -> Array:

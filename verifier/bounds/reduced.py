@@ -42,6 +42,8 @@ class Reduced:
 
     xp: Backend
     layers: tuple[slice, ...]
+    bands: Bands
+    """Products with the matrices of the neurons."""
     weights: Float[Array, "neurons n"]
     links: Float[Array, "neurons neurons"]
     bias: Float[Array, " neurons"]
@@ -62,8 +64,6 @@ class Reduced:
     """``kink`` times the size of everything that reads the neuron."""
     cost: Float[Array, " neurons"]
     """``offset`` times the size of what may read the chord."""
-    bands: Bands
-    """Products with the matrices of the neurons."""
 
     @cached_property
     def ones(self) -> Float[Array, " neurons"]:
@@ -284,7 +284,7 @@ class Reducer:
         layers = tuple(slices)
         if self._bands is None or self._bands.layers != layers:
             self._bands = Bands(self.xp, layers, moved[0], moved[1])
-        return Reduced(self.xp, layers, *moved, self._bands)
+        return Reduced(self.xp, layers, self._bands, *moved)
 
 
 def _lines(xp: Backend, planes: Planes, box: Box, index: Int[Array, " _"]) -> Float[Array, "7 _"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from verifier.bounds.columns import Bounded, Columns, Patterns, Sides, chords, rows_at
+from verifier.bounds.columns import Bounded, Columns, Patterns, chords, rows_at
 from verifier.bounds.reduced import Reduced
 from verifier.settings import Spread
 from verifier.tensors import Array, Backend, Float, Int
@@ -164,8 +164,8 @@ def sweep_patterns(net: Reduced, patterns: Patterns, ascent: Ascent) -> Swept:
     state = Columns.of(net, patterns)
     best = _Best(xp.copy(least), state.tilt, state.weight, state.tilt * 0)
     left = xp.arange(count)
+    bounded = state.back()
     for step in range(1, ascent.steps + 1):
-        bounded = state.back()
         better = best.note(state, bounded, last=ascent.last)
         proved = (bounded.least > SLACK * bounded.size) & better
         done, left = left[proved[left]], left[~proved[left]]
@@ -181,6 +181,7 @@ def sweep_patterns(net: Reduced, patterns: Patterns, ascent: Ascent) -> Swept:
         if left.shape[0] <= CROWDED * state.place.shape[0]:
             state.keep(left)
             best, left = best.of_columns(left, xp), xp.arange(left.shape[0])
+        bounded = state.back()
     if left.shape[0]:
         best.of_columns(left, xp).put(found, state.place[left], xp)
         if ascent.points:
