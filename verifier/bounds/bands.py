@@ -21,7 +21,7 @@ import numpy as np
 from verifier.tensors import Array, Backend, Bool, Float, Int
 
 READ, MADE = 6, 8
-"""What gathering an element and writing one cost, in multiply-adds (measured; 122 columns)."""
+"""What gathering an element and writing one cost, in multiply-adds: measured, for 122 columns."""
 GROUP, BUCKET = 150, 1500
 """What one product of a batch costs besides, and a batch."""
 LEAST = 4
@@ -33,7 +33,7 @@ PAYS = 0.8
 LOCAL = 0.15
 """Layers are placed by what they read where that is at most such a share of all."""
 VECTORS, TURNS, EACH = 4, 15, 5
-"""Places have so many coordinates; steps of subspace iteration, and how many between projections."""
+"""Coordinates of a place; steps of subspace iteration, and how many before each projection."""
 WORTH = 2000
 """Groups are looked for before so many sweeps: they cost about as much as some hundred."""
 
