@@ -9,17 +9,9 @@ from hypothesis import strategies as st
 
 from verifier.bounds import bands, sweep
 from verifier.bounds.bands import WORTH, Bands, Product
-from verifier.bounds.columns import Columns
+from verifier.bounds.columns import Columns, Patterns, Sides
 from verifier.bounds.reduced import Reduced
-from verifier.bounds.sweep import (
-    Ascent,
-    Patterns,
-    Sides,
-    Swept,
-    sweep_in_parts,
-    sweep_patterns,
-    values_at,
-)
+from verifier.bounds.sweep import Ascent, Swept, sweep_in_parts, sweep_patterns, values_at
 from verifier.settings import Spread
 from verifier.tensors import Backend, numpy_backend, torch_backend
 

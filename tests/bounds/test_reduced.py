@@ -10,19 +10,12 @@ from hypothesis import strategies as st
 from tests.bounds.checks import SETTINGS
 from tests.bounds.graphs import boxes, mixed, mlp, placed, residual
 from verifier.bounds import Enclosure, crown
-from verifier.bounds.columns import Columns
+from verifier.bounds.columns import Columns, Patterns, Sides
 from verifier.bounds.crown import unit_rows, unstable_mask
 from verifier.bounds.optimise import Rows, default_tilts, optimise
 from verifier.bounds.reduced import Reduced, Reducer, is_reducible
 from verifier.bounds.root import refine_root
-from verifier.bounds.sweep import (
-    Ascent,
-    Patterns,
-    Sides,
-    sweep_in_parts,
-    sweep_patterns,
-    values_at,
-)
+from verifier.bounds.sweep import Ascent, sweep_in_parts, sweep_patterns, values_at
 from verifier.graph import Builder, Graph, Value
 from verifier.ops.linear import Linear
 from verifier.ops.relu import Relu

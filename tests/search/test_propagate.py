@@ -13,8 +13,9 @@ from tests.bounds.test_reduced import case_of, reduced_form
 from tests.cli.made import save
 from verifier import Verified, Violated, verify
 from verifier.bounds.bands import Bands
+from verifier.bounds.columns import Patterns
 from verifier.bounds.reduced import Reduced
-from verifier.bounds.sweep import Ascent, Patterns, sweep_patterns
+from verifier.bounds.sweep import Ascent, sweep_patterns
 from verifier.search import propagate
 from verifier.search.program import Program
 from verifier.search.propagate import Propagator

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import default_tilts, optimise, unit_rows
 from verifier.bounds.reduced import Reducer, Tail
-from verifier.bounds.sweep import Ascent, Patterns, sweep_in_parts
+from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.families import Nonlinear
 from verifier.graph import Graph
 from verifier.sets import Box, Owner

@@ -15,10 +15,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.optimise import optimise, unit_rows
 from verifier.bounds.reduced import Reduced, Reducer, Tail
-from verifier.bounds.sweep import Ascent, Patterns, sweep_in_parts
+from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.search.neuron_split import Neurons, cut_to_sides, sealed_at_once
 from verifier.search.record import HiddenRecorder
 from verifier.search.workers import Workers

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from verifier.bounds.columns import Patterns, Sides
 from verifier.bounds.crown import unit_rows
 from verifier.bounds.optimise import Rows, optimise, project
 from verifier.bounds.reduced import Reduced
-from verifier.bounds.sweep import Ascent, Patterns, Sides, gaps, sweep_in_parts
+from verifier.bounds.sweep import Ascent, gaps, sweep_in_parts
 from verifier.search.neuron_split import NeuronProblem, Refreshing, SignPatterns, sealed_at_once
 from verifier.search.workers import Workers
 from verifier.tensors import Array, Bool, Float, Int
