@@ -5,12 +5,13 @@ from hypothesis import given
 
 from tests.bounds.checks import SETTINGS
 from tests.bounds.graphs import boxes, mlp, placed
-from tests.bounds.test_reduced import SEEDS, XP, Case, case_of, spread
+from tests.bounds.test_reduced import SEEDS, XP, Case, case_of
 from verifier.bounds import Enclosure, crown
 from verifier.bounds.crown import unit_rows, unstable_mask
 from verifier.bounds.optimise import Rows, optimise
 from verifier.bounds.root import refine_root
 from verifier.sets import Owner
+from verifier.settings import ONE_BY_ONE
 from verifier.tensors import numpy_backend
 
 
@@ -66,7 +67,7 @@ def test_whatever_is_linear_at_the_root_can_be_shown_there():
         graph = mlp(seed, (4, 12, 12, 12, 2)).on(XP)
         box = placed(XP, *boxes("normal", [seed], 1, 4))
         plain = crown(graph, box, SETTINGS).enclosure
-        how = (numpy_backend("float64"), spread)
+        how = (numpy_backend("float64"), ONE_BY_ONE)
         reducer = refine_root(graph, SETTINGS, plain, note, how)
         rows = Rows({graph.output: np.eye(2)}, np.zeros(2), Owner.equal(1, 2, XP))
         case = Case(reducer.enclosure, reducer, rows, reducer.net(reducer.tail(rows)))

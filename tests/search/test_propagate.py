@@ -12,8 +12,10 @@ from tests.bounds.graphs import mlp
 from tests.bounds.test_reduced import case_of, reduced_form
 from tests.cli.made import save
 from verifier import Verified, Violated, verify
+from verifier.bounds.bands import Bands
+from verifier.bounds.columns import Patterns
 from verifier.bounds.reduced import Reduced
-from verifier.bounds.sweep import Ascent, Patterns, sweep_patterns
+from verifier.bounds.sweep import Ascent, sweep_patterns
 from verifier.search import propagate
 from verifier.search.program import Program
 from verifier.search.propagate import Propagator
@@ -96,11 +98,13 @@ def reduced_of(formula: Formula) -> tuple[Reduced, np.ndarray]:
     zeros = np.zeros(free.sum())
     positive = np.maximum(rows[:, free], 0).sum(0)
     half = weights / 2
+    layers, links = (slice(0, int(free.sum())),), np.zeros((free.sum(), free.sum()))
     net = Reduced(
         XP,
-        (slice(0, int(free.sum())),),
+        layers,
+        Bands(XP, layers, half[free], links),
         half[free],
-        np.zeros((free.sum(), free.sum())),
+        links,
         (bias + half.sum(1))[free],
         rows[:, on] @ half[on],
         rows[:, free],

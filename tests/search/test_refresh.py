@@ -48,7 +48,7 @@ def problem_in(
     thresholds = np.quantile(values, 0.3 + 0.2 * (rows > 1), axis=0)
     objective = Objective.of(outputs, None, np.zeros(rows, int), xp)
     plain = crown(graph, box, SETTINGS).enclosure
-    how = single_precision(xp), workers.map
+    how = single_precision(xp), workers
     reducer = refine_root(graph, SETTINGS, plain, lambda *_: None, how)
     made = (SETTINGS, SearchSettings())
     found = NeuronProblem.of(reducer.enclosure, objective, xp.doubles(thresholds), made, reducer)

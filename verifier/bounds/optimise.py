@@ -55,12 +55,34 @@ class Optimised:
 
 
 @dataclass(eq=False)
+class Moments:
+    """Adam's running means of a gradient and its square, each without its constant factor."""
+
+    mean: Array
+    square: Array
+
+    def move(self, gradient: Array, step: int, rate: float) -> Array:
+        """By how much to move; the gradient's array is made use of. ``step`` counts from 1."""
+        self.mean *= ADAM_MEAN
+        self.mean += gradient
+        gradient *= gradient
+        self.square *= ADAM_SQUARE
+        self.square += gradient
+        first = (1 - ADAM_MEAN) / (1 - ADAM_MEAN**step)
+        second = ((1 - ADAM_SQUARE) / (1 - ADAM_SQUARE**step)) ** 0.5
+        size = self.square**0.5
+        size += ADAM_FLOOR / second
+        move = self.mean / size
+        move *= rate * first / second
+        return move
+
+
+@dataclass(eq=False)
 class Adam:
     """Adam, ascending, over a dictionary of arrays."""
 
     settings: BoundSettings
-    mean: dict[int, Array] = field(default_factory=dict)
-    square: dict[int, Array] = field(default_factory=dict)
+    moments: dict[int, Moments] = field(default_factory=dict[int, Moments])
     steps: int = 0
 
     def step(
@@ -75,17 +97,10 @@ class Adam:
         result = dict[int, Array]()
         self.steps += 1
         rate = self.settings.learning_rate * self.settings.learning_rate_decay ** (self.steps - 1)
-        first, second = 1 - ADAM_MEAN**self.steps, 1 - ADAM_SQUARE**self.steps
         for value, gradient in gradients.items():
-            old_mean, old_square = self.mean.get(value), self.square.get(value)
-            mean = gradient * (1 - ADAM_MEAN)
-            square = gradient * gradient * (1 - ADAM_SQUARE)
-            if old_mean is not None and old_square is not None:
-                mean = mean + ADAM_MEAN * old_mean
-                square = square + ADAM_SQUARE * old_square
-            self.mean[value], self.square[value] = mean, square
-            size = xp.function("sqrt", square / second) + ADAM_FLOOR
-            result[value] = rate / first * mean / size
+            if value not in self.moments:
+                self.moments[value] = Moments(gradient * 0, gradient * 0)
+            result[value] = self.moments[value].move(xp.copy(gradient), self.steps, rate)
         return result
 
 

@@ -12,8 +12,10 @@ matrices are rounded, so bounds found here propose; the graph's own sweep dispos
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from verifier.bounds.back import Trace, back_substitute
+from verifier.bounds.bands import Bands
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Rows, default_tilts, project, unit_rows
 from verifier.families import Planes
@@ -40,6 +42,8 @@ class Reduced:
 
     xp: Backend
     layers: tuple[slice, ...]
+    bands: Bands
+    """Products with the matrices of the neurons."""
     weights: Float[Array, "neurons n"]
     links: Float[Array, "neurons neurons"]
     bias: Float[Array, " neurons"]
@@ -60,6 +64,32 @@ class Reduced:
     """``kink`` times the size of everything that reads the neuron."""
     cost: Float[Array, " neurons"]
     """``offset`` times the size of what may read the chord."""
+
+    @cached_property
+    def ones(self) -> Float[Array, " neurons"]:
+        """To sum over neurons: a product is faster."""
+        return self.xp.full((self.neurons,), 1.0)
+
+    @cached_property
+    def input_ones(self) -> Float[Array, " n"]:
+        """To sum over the input."""
+        return self.xp.full((self.inputs,), 1.0)
+
+    @cached_property
+    def rows_as_columns(self) -> tuple[Float[Array, "neurons rows"], Float[Array, "n rows"]]:
+        """The rows' coefficients on neurons and on the input."""
+        return self.xp.turned(self.row_links), self.xp.turned(self.row_weights)
+
+    @cached_property
+    def with_neurons(self) -> Reduced:
+        """The same with all neurons' inputs as rows, after its own."""
+        xp = self.xp
+        return replace(
+            self,
+            row_weights=xp.cat([self.row_weights, self.weights], 0),
+            row_links=xp.cat([self.row_links, self.links], 0),
+            row_bias=xp.cat([self.row_bias, self.bias], 0),
+        )
 
     @property
     def neurons(self) -> int:
@@ -140,6 +170,8 @@ class Reducer:
     """For each nonlinear node the value that it reads, and the elements that are unstable."""
     tails: list[Tail] = field(default_factory=list[Tail])
     lines: list[Array] = field(default_factory=list[Array])
+    _bands: Bands | None = None
+    """Those of the last network that was made."""
 
     @staticmethod
     def of(enclosure: Enclosure, xp: Backend, settings: BoundSettings) -> Reducer:
@@ -249,7 +281,10 @@ class Reducer:
         readers = abs(links).sum(0) - rows.links.clip(max=0).sum(0)
         extra = (reach, of_neurons[1] * readers)
         moved = [self.xp.floats(xp.numpy(x)) for x in (*arrays, *of_neurons, *extra)]
-        return Reduced(self.xp, tuple(slices), *moved)
+        layers = tuple(slices)
+        if self._bands is None or self._bands.layers != layers:
+            self._bands = Bands(self.xp, layers, moved[0], moved[1])
+        return Reduced(self.xp, layers, self._bands, *moved)
 
 
 def _lines(xp: Backend, planes: Planes, box: Box, index: Int[Array, " _"]) -> Float[Array, "7 _"]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import default_tilts, optimise, unit_rows
 from verifier.bounds.reduced import Reducer, Tail
-from verifier.bounds.sweep import Ascent, Patterns, Spread, sweep_in_parts
+from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.families import Nonlinear
 from verifier.graph import Graph
 from verifier.sets import Box, Owner
-from verifier.settings import BoundSettings
+from verifier.settings import BoundSettings, Spread
 from verifier.tensors import Array, Backend
 
 Deepen = Callable[[Reducer, int, Array, Tail], object]
@@ -131,7 +132,7 @@ def refine_root(
     """Boxes of all values over the region of ``plain``, as tight as optimised slopes make them.
 
     ``plain`` is what CROWN gives without optimised slopes. ``how``: what slopes are sought in, and
-    a map over parts of the work. ``deepen`` may do more for the neurons of each value that slopes
+    who works on parts. ``deepen`` may do more for the neurons of each value that slopes
     leave unstable. Returns what reduces the network; its ``enclosure`` holds the boxes.
     """
     enclosure = Enclosure.over(graph, plain.boxes[0], single=settings.single)

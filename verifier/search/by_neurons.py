@@ -227,7 +227,7 @@ class NeuronSearch:
         graph = self.context.problem.graph
         return Fringe.of(graph, problem.root, self.tiler, settings, self.workers)
 
-    def _deepens(self, problem: NeuronProblem) -> bool:
+    def _deep(self, problem: NeuronProblem) -> bool:
         """Is there a hidden layer whose neurons may be worth searches of their own?"""
         graph = problem.root.graph
         return any(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
@@ -248,7 +248,7 @@ class NeuronSearch:
         None where these settled hardly any neuron.
         """
         context, graph, plain = self.context, self.context.graph, problem.root
-        how = single_precision(graph.xp), self.workers.map
+        how = single_precision(graph.xp), self.workers
         hidden = sum(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
         until = time.monotonic() + DEEPENING * max(0.0, context.left)
         record = self._recorder(self.case, plain, tell)
@@ -315,7 +315,7 @@ class NeuronSearch:
             (context.bounds, context.settings),
         )
         if is_reducible(plain):
-            how = single_precision(graph.xp), self.workers.map
+            how = single_precision(graph.xp), self.workers
             reducer = refine_root(graph, context.bounds, plain, record, how)
             root = reducer.enclosure
             made = NeuronProblem.of(root, self.objective, thresholds, settings, reducer)

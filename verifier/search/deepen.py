@@ -15,10 +15,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.optimise import optimise, unit_rows
 from verifier.bounds.reduced import Reduced, Reducer, Tail
-from verifier.bounds.sweep import Ascent, Patterns, sweep_in_parts
+from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.search.neuron_split import sealed_at_once
 from verifier.search.record import HiddenRecorder
 from verifier.search.sign_patterns import Neurons, cut_to_sides
@@ -195,7 +196,7 @@ class Deepener:
         """Parts (row, phase, tilt, bound so far) with the bounds and next splits of sweeps."""
         fast, (row, phase, tilt, known) = net.xp, which
         patterns = Patterns(row[:, None], fast.full((row.shape[0], 1), 1.0), phase, tilt)
-        found = sweep_in_parts(net, patterns, ascent, self.workers.map)
+        found = sweep_in_parts(net, patterns, ascent, self.workers)
         self.subproblems += row.shape[0]
         least = fast.where(found.least > known, found.least, known)
         # Too small to be sure of.

@@ -199,8 +199,8 @@ def _sweep(
     """The clauses' sums of rows, raised by some steps."""
     bounds, rows = problem.bounds, problem.members[batch.clause]
     patterns = batch.patterns(rows)
-    ascent = Ascent(effort[0], bounds.split_rate, bounds.learning_rate_decay)
-    return sweep_in_parts(net, patterns, ascent, effort[1].map)
+    ascent = Ascent(effort[0], bounds.split_rate, bounds.learning_rate_decay, points=True)
+    return sweep_in_parts(net, patterns, ascent, effort[1])
 
 
 def seal_patterns(

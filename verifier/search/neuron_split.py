@@ -14,9 +14,10 @@ from functools import cached_property
 import numpy as np
 
 from verifier.bounds import DOUBLE_ROUNDOFF, Enclosure, Objective
+from verifier.bounds.columns import Patterns
 from verifier.bounds.optimise import TILT_STEPS, Rows, default_tilts
 from verifier.bounds.reduced import Reduced, Reducer
-from verifier.bounds.sweep import Ascent, Patterns, sweep_patterns
+from verifier.bounds.sweep import Ascent, sweep_patterns
 from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
 from verifier.graph import Graph

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from verifier.bounds.columns import Patterns, Sides
 from verifier.bounds.crown import unit_rows
 from verifier.bounds.optimise import Rows, optimise, project
 from verifier.bounds.reduced import Reduced
-from verifier.bounds.sweep import Ascent, Patterns, Sides, gaps, sweep_in_parts
+from verifier.bounds.sweep import Ascent, gaps, sweep_in_parts
 from verifier.search.neuron_split import NeuronProblem, Refreshing, sealed_at_once
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
@@ -107,22 +108,12 @@ class Refresher:
         ascent = Ascent(
             self.effort.steps, bounds.split_rate, bounds.learning_rate_decay, last=False
         )
-        found = sweep_in_parts(self._supposing(), patterns, ascent, self.workers.map)
+        found = sweep_in_parts(net.with_neurons, patterns, ascent, self.workers)
         known = fast.where(wanted.sign > 0, low, -high)
         helps = found.least > known + LEAST_GAIN * (high - low)
         helps = helps | ((found.proved > 0) & (known < 0))
         rows = replace(rows, tilts=found.tilt[:, None], weight=found.weight[:, 1:])
         return rows, fast.nonzero(helps)[0]
-
-    def _supposing(self) -> Reduced:
-        """The reduced network with all neurons' inputs as rows, after its own."""
-        net, fast = self.net, self.net.xp
-        return replace(
-            net,
-            row_weights=fast.cat([net.row_weights, net.weights], 0),
-            row_links=fast.cat([net.row_links, net.links], 0),
-            row_bias=fast.cat([net.row_bias, net.bias], 0),
-        )
 
     def _sealed(self, rows: SignPatterns, wanted: _Wanted) -> Float[Array, " rows"]:
         """What the multipliers prove on the graph: lower bounds of sign * neuron, float64."""

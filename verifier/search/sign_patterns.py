@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from verifier.bounds import Enclosure
-from verifier.bounds.sweep import Patterns, Sides
+from verifier.bounds.columns import Patterns, Sides
 from verifier.families import Planes
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Float, Int, gamma

@@ -117,6 +117,10 @@ class Backend(ABC):
     def zeros(self, *shape: int) -> Array: ...
 
     @abstractmethod
+    def empty(self, *shape: int) -> Array:
+        """Of any contents."""
+
+    @abstractmethod
     def full(self, shape: Sequence[int], value: float) -> Array: ...
 
     @abstractmethod
@@ -174,6 +178,18 @@ class Backend(ABC):
     @abstractmethod
     def columns(self, x: Array, index: Array) -> Array:
         """``[rows, n] -> [rows, m]``: column ``index[j]`` for each j."""
+
+    @abstractmethod
+    def rows(self, x: Array, index: Array) -> Array:
+        """``[n, batch] -> [m, batch]``: row ``index[j]`` for each j."""
+
+    @abstractmethod
+    def product_into(self, a: Array, b: Array, out: Array) -> None:
+        """``out[:] = a @ b``, for batches of matrices."""
+
+    @abstractmethod
+    def turned(self, x: Array) -> Array:
+        """The transpose of a matrix, in rows of its own."""
 
     @abstractmethod
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:

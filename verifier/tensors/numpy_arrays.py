@@ -110,6 +110,9 @@ class NumpyBackend(Backend):
     def zeros(self, *shape: int) -> Array:
         return np.zeros(shape, dtype=self._float)
 
+    def empty(self, *shape: int) -> Array:
+        return np.empty(shape, dtype=self._float)
+
     def full(self, shape: Sequence[int], value: float) -> Array:
         return np.full(tuple(shape), value, dtype=self._float)
 
@@ -164,7 +167,16 @@ class NumpyBackend(Backend):
         return 1 << 20 if self.dtype == "float64" else 256
 
     def columns(self, x: Array, index: Array) -> Array:
-        return x[:, index]
+        return np.take(x, index, axis=1)
+
+    def rows(self, x: Array, index: Array) -> Array:
+        return np.take(x, index, axis=0)
+
+    def product_into(self, a: Array, b: Array, out: Array) -> None:
+        np.matmul(a, b, out=out)
+
+    def turned(self, x: Array) -> Array:
+        return np.ascontiguousarray(x.T)
 
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
         result = np.zeros((source.shape[0], plan.size), dtype=source.dtype)

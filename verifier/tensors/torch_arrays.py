@@ -92,6 +92,9 @@ class TorchBackend(Backend):
     def zeros(self, *shape: int) -> Array:
         return torch.zeros(shape, dtype=self._float, device=self.device)
 
+    def empty(self, *shape: int) -> Array:
+        return torch.empty(shape, dtype=self._float, device=self.device)
+
     def full(self, shape: Sequence[int], value: float) -> Array:
         return torch.full(tuple(shape), value, dtype=self._float, device=self.device)
 
@@ -151,6 +154,15 @@ class TorchBackend(Backend):
 
     def columns(self, x: Array, index: Array) -> Array:
         return x.index_select(1, index)
+
+    def rows(self, x: Array, index: Array) -> Array:
+        return x.index_select(0, index)
+
+    def product_into(self, a: Array, b: Array, out: Array) -> None:
+        torch.matmul(a, b, out=out)
+
+    def turned(self, x: Array) -> Array:
+        return x.T.contiguous()
 
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
         result = torch.zeros(source.shape[0], plan.size, dtype=source.dtype, device=source.device)
