@@ -72,17 +72,11 @@ class Fringe:
         self.bounds = replace(self.bounds, deadline=min(self.bounds.deadline, until))
         point = (self.enclosure.boxes[0].lower + self.enclosure.boxes[0].upper) / 2
         here = self.enclosure.graph.values(point)
-        efforts = iter(MOST_SUBPROBLEMS)
-        most = next(efforts)
         try:
             clauses = self._behind(objective, thresholds, clauses)
-            while clauses.shape[0]:
-                if self._narrow(here, most):
+            for most in MOST_SUBPROBLEMS:
+                while clauses.shape[0] and self._narrow(here, most):
                     clauses = self._behind(objective, thresholds, clauses)
-                else:
-                    most = next(efforts, None)
-                    if most is None:
-                        break
         except DeadlinePassed:
             pass
         return clauses
