@@ -81,6 +81,32 @@ def test_some_tangent_is_exact_anywhere_on_the_envelope(case: Case, value: int):
         np.testing.assert_allclose(line, operator.evaluate(point)[0], atol=1e-10)
 
 
+@over(SHAPES)
+@pytest.mark.parametrize(("low", "high"), [(-60.0, 3.0), (-3.0, 300.0), (-800.0, 50.0)])
+def test_tangents_may_touch_where_boxes_reach_far_out(
+    case: Case, value: int, low: float, high: float
+):
+    """There the lines are nearly flat, and all of them hold on the whole box."""
+    xp = numpy_backend()
+    operator = nonlinear(case, value).on(xp)
+    ends = np.full((1, operator.size), low), np.full((1, operator.size), high)
+    relaxation = bent(operator, [ends], xp)
+    rows, owner = rows_of(operator, 1, xp)
+    rows = rows[: 2 * operator.size]
+    points = np.linspace(low, high, 2001)
+    values = operator.evaluate(points[:, None] + np.zeros(operator.size))[:, 0]
+    flattest = np.full(2, np.inf)
+    for share in np.linspace(0, 1, 52):
+        (slope,), constant = relaxation.pull_back(rows, owner, rows * 0 + share)
+        for side, sign in enumerate((1, -1)):
+            row = side * operator.size
+            line = slope[row, 0] * points + constant[row]
+            assert (sign * values >= line - 1e-15).all()
+            flattest[side] = min(flattest[side], abs(slope[row, 0]))
+    far_out = np.array([low < -40, high > 40])
+    assert (flattest[far_out] < 1e-12).all()
+
+
 @over_backends
 @over(CUT)
 def test_multipliers_of_ends_lose_nothing(case: Case, value: int, make):

@@ -17,7 +17,7 @@ from verifier.bounds import Enclosure, Objective, Tiler, crown
 from verifier.graph import Graph
 from verifier.graph.passes import Severed, sever
 from verifier.search.lemma import Lemmas, representable
-from verifier.search.product_root import ProductRoot, product_root
+from verifier.search.product_root import product_root
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import BoundSettings, DeadlinePassed, SearchSettings
@@ -72,27 +72,26 @@ class Fringe:
         self.bounds = replace(self.bounds, deadline=min(self.bounds.deadline, until))
         point = (self.enclosure.boxes[0].lower + self.enclosure.boxes[0].upper) / 2
         here = self.enclosure.graph.values(point)
-        for most in (0, *MOST_SUBPROBLEMS):
-            if most and not self._narrow(here, most):
-                continue
-            try:
-                clauses = self._behind(objective, thresholds, clauses).clauses
-            except DeadlinePassed:
-                break
-            log.info("%d clauses left behind a fringe, %d better", len(clauses), self.narrowed)
-            if clauses.shape[0] == 0:
-                break
+        try:
+            clauses = self._behind(objective, thresholds, clauses)
+            for most in MOST_SUBPROBLEMS:
+                while clauses.shape[0] and self._narrow(here, most):
+                    clauses = self._behind(objective, thresholds, clauses)
+        except DeadlinePassed:
+            pass
         return clauses
 
     def _behind(
         self, objective: Objective, thresholds: Float[Array, " rows"], clauses: Array
-    ) -> ProductRoot:
-        """What the tail says of some clauses over the boxes of its inputs."""
+    ) -> Array:
+        """Those of some clauses that the tail leaves open over the boxes of its inputs."""
         xp = self.enclosure.graph.xp
         boxes = [self.enclosure.boxes[v] for v in self.severed.fringe]
         box = Box(xp.cat([b.lower for b in boxes], 1), xp.cat([b.upper for b in boxes], 1))
         tail = crown(self.severed.tail.on(xp), box, self.bounds).enclosure
-        return product_root(tail, objective, thresholds, clauses, self.bounds)
+        left = product_root(tail, objective, thresholds, clauses, self.bounds).clauses
+        log.info("%d clauses left behind a fringe, %d better", len(left), self.narrowed)
+        return left
 
     def _narrow(self, here: list[Array], most: int) -> int:
         """Look for better bounds of all numbers on both sides; how many there are."""
