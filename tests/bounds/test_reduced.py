@@ -109,9 +109,9 @@ def cut(case: Case, phase: np.ndarray, sides: Sides | None = None) -> Enclosure:
     problem = NeuronProblem.of(case.root, objective, np.zeros(ROWS), (SETTINGS, SearchSettings()))
     none = np.zeros(len(phase), dtype=int)
     one = np.ones((len(phase), 1))
-    sides = (phase[:, :0],) * 2 if sides is None else (sides.lower, sides.upper)
+    ends = (phase[:, :0],) * 2 if sides is None else (sides.lower, sides.upper)
     tilts, margin = phase[:, None] * 0, none * 0.0
-    batch = SignPatterns(none, phase, tilts, margin, none, none, one, margin, *sides)
+    batch = SignPatterns(none, phase, tilts, margin, none, none, one, margin, *ends)
     return problem.enclosure(batch)
 
 
