@@ -111,9 +111,9 @@ def cut(case: Case, patterns: Patterns) -> Enclosure:
     none = np.zeros(len(phase), dtype=int)
     one = np.ones((len(phase), 1))
     own = patterns.sides
-    sides = (phase[:, :0],) * 2 if own is None else (own.lower, own.upper)
+    ends = (phase[:, :0],) * 2 if own is None else (own.lower, own.upper)
     tilts, margin = phase[:, None] * 0, none * 0.0
-    batch = SignPatterns(none, phase, tilts, margin, none, none, one, margin, *sides)
+    batch = SignPatterns(none, phase, tilts, margin, none, none, one, margin, *ends)
     return problem.enclosure(batch)
 
 

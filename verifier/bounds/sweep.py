@@ -116,14 +116,14 @@ class _Best:
     passed: Float[Array, "neurons batch"]
 
     def note(self, state: Columns, bounded: Bounded, *, last: bool) -> Array:
-        """Take over the last sweep, or else what is better of it; where that is so."""
+        """Take over the last sweep, or what is better of it; returns where it is."""
         xp = state.net.xp
         better = bounded.least > self.least
         now = (state.tilt, state.weight, bounded.passed)
         if last or bool(better.all()):
             self.tilt, self.weight, self.passed = now
             self.least = xp.maximum(self.least, bounded.least)
-            return better | True
+            return better
         self.least = xp.where(better, bounded.least, self.least)
         before = (self.tilt, self.weight, self.passed)
         self.tilt, self.weight, self.passed = (
@@ -167,7 +167,9 @@ def sweep_patterns(net: Reduced, patterns: Patterns, ascent: Ascent) -> Swept:
     bounded = state.back()
     for step in range(1, ascent.steps + 1):
         better = best.note(state, bounded, last=ascent.last)
-        proved = (bounded.least > SLACK * bounded.size) & better
+        proved = bounded.least > SLACK * bounded.size
+        if not ascent.last:
+            proved = proved & better
         done, left = left[proved[left]], left[~proved[left]]
         if done.shape[0]:
             best.of_columns(done, xp).put(found, state.place[done], xp)
