@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from tests.bounds.checks import SETTINGS
 from tests.bounds.graphs import boxes, mlp, placed
+from tests.cli.made import save
 from tests.soundness.queries import Clause, network_of, problem_of, text_of
+from verifier import Options, verify
 from verifier.bounds import Objective, crown
 from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
@@ -185,6 +188,33 @@ def test_one_hidden_layer_takes_far_fewer_subproblems(monkeypatch):
         counts.append(verdict.proof.count)
         assert (verdict.proof.lacking == SUPPOSED) is (until < 1)
     assert counts[1] * 5 < counts[0]
+
+
+@pytest.mark.parametrize(("semantics", "found"), [("float32", "float32"), ("real", None)])
+def test_boxes_that_no_certificate_holds_are_left_alone_where_it_is_required(
+    semantics, found, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(by_neurons, "UNTIL_SHALLOW", 1e-6)
+    monkeypatch.setattr(by_neurons, "TURN", 1e9)
+    numbers = np.random.default_rng(1)
+    shapes = {"a": (16, 12), "b": (12,), "c": (12, 1)}
+    arrays = {k: numbers.normal(size=s).astype(np.float32) / 4 for k, s in shapes.items()}
+    nodes = [
+        helper.make_node("Gemm", ["x", "a", "b"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "c"], ["y"]),
+    ]
+    ends = {"x": [1, 16]}, {"y": [1, 1]}
+    net = save(tmp_path / "net.onnx", nodes, arrays, inputs=ends[0], outputs=ends[1])
+    low, high = -np.ones(16), np.ones(16)
+    text = text_of([(low, high)], [Clause(-np.ones((1, 1)), np.array([-0.95]))])
+    prop = tmp_path / "p.vnnlib"
+    prop.write_text(text)
+    verdict = verify(net, prop, timeout=30.0, options=Options(semantics=semantics)).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.semantics == found
+    assert verdict.certificate.note == ("" if found else f"not certified: {SUPPOSED}")
 
 
 def test_what_was_taken_out_comes_back():

@@ -204,13 +204,13 @@ class NeuronSearch:
     ) -> Violated | Unknown | None:
         """Go on, by turns as it was and with boxes that are tightened in each subproblem.
 
-        With one hidden layer either may be better by far, and what is open says little of
-        what is left to do: turns get longer and longer. Else the one goes on, after a turn of
-        each, that has less open.
+        With one hidden layer either may be better by far, and what is open says little of what is
+        left to do: turns get longer and longer. Else that goes on, after both, which has less open.
         """
         (problem, begin), steps = begun, self.context.bounds
         deep = self._deep(problem)
         how, patience = (OF_DEEP, UNTIL_DEEP) if deep else (OF_SHALLOW, UNTIL_SHALLOW)
+        patience = float("inf") if self.context.strict else patience
         problems = problem, replace(problem, refreshing=how)
         begins = [begin, Begin(problems[1].roots(*clauses), steps.objective_steps)]
         branch = self.tree.restart(mark)
@@ -282,7 +282,7 @@ class NeuronSearch:
     def _settled(self, plain: Enclosure, thresholds: Array) -> bool:
         """Do neurons before jumps, settled by searches of their own, prove the property?"""
         context = self.context
-        if self.tiler is None:
+        if self.tiler is None or context.strict:
             return False
         settler = Settler(plain, self.tiler, context.bounds, context.settings, self.workers)
 
