@@ -20,6 +20,7 @@ from verifier.search import by_neurons
 from verifier.search.by_neurons import SUPPOSED
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem, Refreshing, split_neurons
+from verifier.search.neuron_tree import NeuronTree, Paused
 from verifier.search.refresh import Refresher
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.strategy import Strategy, decide
@@ -188,6 +189,25 @@ def test_one_hidden_layer_takes_far_fewer_subproblems(monkeypatch):
         counts.append(verdict.proof.count)
         assert (verdict.proof.lacking == SUPPOSED) is (until < 1)
     assert counts[1] * 5 < counts[0]
+
+
+def test_a_search_that_goes_on_counts_what_is_open_of_the_whole_tree(monkeypatch):
+    """Else that which was paused more often seems to have less open."""
+    monkeypatch.setattr(by_neurons, "UNTIL_SHALLOW", 1e-4)
+    monkeypatch.setattr(by_neurons, "TURN", 1.0)
+    run, shares = NeuronTree.run, []
+
+    def running(*given):
+        found = run(*given)
+        if isinstance(found, Paused):
+            shares.append((found.share, float((2.0**-found.open.depth).sum())))
+        return found
+
+    monkeypatch.setattr(NeuronTree, "run", running)
+    problem, network = outputs_at_least(0, (40, 60, 1), 0.15)
+    assert isinstance(decide(problem, network, 120.0, NEURONS), Verified)
+    assert len(shares) > 2
+    assert all(told == pytest.approx(of_one_clause) for told, of_one_clause in shares)
 
 
 @pytest.mark.parametrize(("semantics", "found"), [("float32", "float32"), ("real", None)])
