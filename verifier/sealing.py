@@ -64,6 +64,7 @@ class Seal:
         self.subject: Subject | None = None
         self.read: tuple[Network, Property] | None = None
         self.unread = "unchecked, as asked"
+        self.strict = options.semantics == "float32"
         self.single = options.semantics != "real" and options.check and not isinstance(files, str)
         self.pending: bytes | None = None
         self.lacking = ""
@@ -77,7 +78,7 @@ class Seal:
         log.info("sealed in %.2f s: %s %s", found.seconds, found.semantics, found.note)
         # The engine's own proof is for the real function.
         lacks = found.semantics != "float32" and not sealed.reopen
-        refused = sealed.refused or (lacks and self.options.semantics == "float32")
+        refused = sealed.refused or (lacks and self.strict)
         if refused and found.checked:
             found = replace(found, note=REAL_ONLY)
         return replace(sealed, certificate=found, refused=refused)
@@ -144,7 +145,7 @@ class Seal:
         if report.semantics == asked:
             return Sealed(Certificate(data, asked, leaves=report.leaves))
         count = len(report.failures)
-        required = not single or self.options.semantics == "float32"
+        required = not single or self.strict
         found = Certificate(data, note=f"{count} leaves are not proved for the semantics {asked}")
         if single:
             real = replace(subject, semantics="real")

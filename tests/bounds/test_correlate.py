@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bounds.checks import SETTINGS, backend
@@ -23,8 +23,13 @@ POINTS = 800
 SIZE = 3
 
 
-def products(seed: int, *, like: float, hidden: bool = True) -> tuple[Graph, int]:
-    """Factors a and like a + (something else), both of a hidden layer; and the product's number."""
+def products(
+    seed: int, *, like: float, hidden: bool = True, sizes: tuple[float, float] = (1.0, 1.0)
+) -> tuple[Graph, int]:
+    """Factors a and like a + (something else), both of a hidden layer; and the product's number.
+
+    ``sizes`` are those of the factors: a power of two each.
+    """
     weights = Weights(np.random.default_rng(seed))
     builder, value = Builder(2), Value(0, (2,))
     if hidden:
@@ -32,8 +37,12 @@ def products(seed: int, *, like: float, hidden: bool = True) -> tuple[Graph, int
         value = builder.add("relu", Relu.of(5), [value])
     matrix = weights.normal(SIZE, value.size)
     other = like * matrix + 0.125 * weights.normal(SIZE, value.size)
-    a = builder.add("a", Linear.of(matrix, weights.normal(SIZE)), [value], (SIZE,))
-    b = builder.add("b", Linear.of(other, weights.normal(SIZE)), [value], (SIZE,))
+    left, right = (
+        Linear.of(m * s, weights.normal(SIZE) * s)
+        for m, s in zip((matrix, other), sizes, strict=True)
+    )
+    a = builder.add("a", left, [value], (SIZE,))
+    b = builder.add("b", right, [value], (SIZE,))
     z = builder.add("z", Product.of(SIZE), [a, b], (SIZE,))
     out = builder.add("out", weights.linear(SIZE, 2), [z], (2,))
     return builder.finish(out), z.number
@@ -67,7 +76,22 @@ def factors_at(graph: Graph, value: int, points: np.ndarray) -> tuple[np.ndarray
 @given(seed=st.integers(0, 10**6), like=st.sampled_from([-2.0, -0.5, 0.0, 1.0, 3.0]))
 @pytest.mark.parametrize("name", ["numpy-64", "numpy-32"])
 def test_planes_hold_and_are_no_worse_than_mccormicks(seed: int, like: float, name: str):
-    plain, value = products(seed, like=like)
+    hold_and_are_no_worse(*products(seed, like=like), seed, name)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10**6))
+@pytest.mark.parametrize(
+    ("name", "powers"),
+    [("numpy-32", (-72, 27)), ("numpy-32", (63, -64)), ("numpy-64", (-560, 0))],
+)
+def test_planes_hold_whose_squares_and_ratios_are_out_of_range(seed: int, name: str, powers):
+    sizes = (2.0 ** powers[0], 2.0 ** powers[1])
+    with np.errstate(all="ignore"):
+        hold_and_are_no_worse(*products(seed, like=1.0, sizes=sizes), seed, name)
+
+
+def hold_and_are_no_worse(plain: Graph, value: int, seed: int, name: str) -> None:
     box = box_of(seed)
     points = points_of(box, seed)
     a, b = factors_at(plain.on(backend("numpy-64")), value, points)

@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from tests.bounds.checks import SETTINGS
 from tests.bounds.graphs import boxes, mlp, placed
-from tests.soundness.queries import outputs_at_least
+from tests.cli.made import save
+from tests.soundness.queries import Clause, outputs_at_least, text_of
+from verifier import Options, verify
 from verifier.bounds import Objective, crown
 from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
 from verifier.search import race
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem, Refreshing, split_neurons
+from verifier.search.neuron_tree import NeuronTree, Paused
 from verifier.search.race import SUPPOSED
 from verifier.search.refresh import Refresher
 from verifier.search.sign_patterns import SignPatterns
@@ -170,6 +174,52 @@ def test_one_hidden_layer_takes_far_fewer_subproblems(monkeypatch):
         counts.append(verdict.proof.count)
         assert (verdict.proof.lacking == SUPPOSED) is (until < 1)
     assert counts[1] * 5 < counts[0]
+
+
+def test_a_search_that_goes_on_counts_what_is_open_of_the_whole_tree(monkeypatch):
+    """Else that which was paused more often seems to have less open."""
+    monkeypatch.setattr(race, "UNTIL_SHALLOW", 1e-4)
+    monkeypatch.setattr(race, "TURN", 1.0)
+    run, shares = NeuronTree.run, []
+
+    def running(*given):
+        found = run(*given)
+        if isinstance(found, Paused):
+            shares.append((found.share, float((2.0**-found.open.depth).sum())))
+        return found
+
+    monkeypatch.setattr(NeuronTree, "run", running)
+    problem, network = outputs_at_least(0, (40, 60, 1), 0.15)
+    assert isinstance(decide(problem, network, 120.0, NEURONS), Verified)
+    assert len(shares) > 2
+    assert all(told == pytest.approx(of_one_clause) for told, of_one_clause in shares)
+
+
+@pytest.mark.parametrize(("semantics", "found"), [("float32", "float32"), ("real", None)])
+def test_boxes_that_no_certificate_holds_are_left_alone_where_it_is_required(
+    semantics, found, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(race, "UNTIL_SHALLOW", 1e-6)
+    monkeypatch.setattr(race, "TURN", 1e9)
+    numbers = np.random.default_rng(1)
+    shapes = {"a": (16, 12), "b": (12,), "c": (12, 1)}
+    arrays = {k: numbers.normal(size=s).astype(np.float32) / 4 for k, s in shapes.items()}
+    nodes = [
+        helper.make_node("Gemm", ["x", "a", "b"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "c"], ["y"]),
+    ]
+    ends = {"x": [1, 16]}, {"y": [1, 1]}
+    net = save(tmp_path / "net.onnx", nodes, arrays, inputs=ends[0], outputs=ends[1])
+    low, high = -np.ones(16), np.ones(16)
+    text = text_of([(low, high)], [Clause(-np.ones((1, 1)), np.array([-0.95]))])
+    prop = tmp_path / "p.vnnlib"
+    prop.write_text(text)
+    verdict = verify(net, prop, timeout=30.0, options=Options(semantics=semantics)).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.semantics == found
+    assert verdict.certificate.note == ("" if found else f"not certified: {SUPPOSED}")
 
 
 def test_what_was_taken_out_comes_back():

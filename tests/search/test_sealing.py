@@ -103,6 +103,33 @@ def test_leaves_that_cannot_be_split_are_counted(tmp_path, net, monkeypatch):
     assert verdict.note.endswith("semantics real, and their boxes are too thin to split")
 
 
+def test_planes_that_no_certificate_holds_are_left_alone_where_it_is_required(
+    tmp_path, monkeypatch
+):
+    """Products of factors that move together."""
+    monkeypatch.setattr(by_inputs, "PLAIN_BOXES", 0)
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+        helper.make_node("MatMul", ["h", "p"], ["l"]),
+        helper.make_node("MatMul", ["h", "q"], ["r"]),
+        helper.make_node("Mul", ["l", "r"], ["y"]),
+    ]
+    arrays = {"w": [[1, 1.25], [0.5, 0.25]], "b": [0, 0.5], "p": [[1], [0]], "q": [[0], [1]]}
+    constants = {name: np.array(array, np.float32) for name, array in arrays.items()}
+    net = save(tmp_path / "net.onnx", nodes, constants, outputs={"y": [1, 1]})
+    box = "(assert (and (>= X_0 -1) (<= X_0 1) (>= X_1 -1) (<= X_1 1)))"
+    prop = tmp_path / "p.vnnlib"
+    consts = "".join(f"(declare-const {name} Real)" for name in ("X_0", "X_1", "Y_0"))
+    prop.write_text(f"{consts}{box}(assert (<= Y_0 -0.155))")
+    found = []
+    for semantics in ("float32", "real"):
+        verdict = verify(net, prop, timeout=20.0, options=Options(semantics=semantics)).verdict
+        assert isinstance(verdict, Verified)
+        assert verdict.certificate is not None
+        found.append(verdict.certificate.semantics)
+    assert found == ["float32", None]
+
+
 # ------------------------------------------------------- float32 errors counted from the start
 
 

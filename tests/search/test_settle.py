@@ -109,6 +109,14 @@ def test_pixels_that_lines_leave_open_are_settled(tmp_path: Path):
     assert verdict.certificate.note == SETTLED
 
 
+def test_no_proof_for_float32_execution_rests_on_pixels_that_were_settled(tmp_path: Path):
+    model = load_model(counting(tmp_path / "count.onnx", 2))
+    x = points(model, 2, 2000)
+    options = verifier.Options(semantics="float32")
+    verdict = verifier.verify(model, at_most(x, PIXELS - 4), timeout=5.0, options=options).verdict
+    assert not isinstance(verdict, Verified)
+
+
 def test_searches_in_double_precision_do_where_the_neurons_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -13,6 +13,7 @@ from verifier.bounds.back import back_substitute
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import unit_rows
 from verifier.families import Correlated, Planes, Product
+from verifier.families.bilinear import of_square
 from verifier.sets import Owner
 from verifier.tensors import Array, Float, Int
 
@@ -138,7 +139,7 @@ def _plane(
         return None
     k, gap, wide = k[some], (rx * ry)[some], factors[some]
     half, influence = wide.range(sign, k)
-    less = gap - half * half / (4 * k)
+    less = gap - of_square(half, k)
     keep = xp.nonzero(less > 0)[0]
     if keep.shape[0] == 0:
         return None
@@ -158,8 +159,7 @@ def _best_ratio(factors: _Factors, moved: tuple[Array, Array]) -> tuple[Array, A
     middle = rx / ry
 
     def gap(k: Array) -> Array:
-        half = abs(x - k[:, None] * y).sum(1)
-        return half * half / (4 * k)
+        return of_square(abs(x - k[:, None] * y).sum(1), k)
 
     best, least = middle, gap(middle)
     still, one = y == 0, xp.full((1,), 1.0)

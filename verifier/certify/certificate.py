@@ -66,6 +66,8 @@ class Sealer(Protocol):
 
     single: bool
     """Is it to be checked for float32 execution first?"""
+    strict: bool
+    """Is a proof that is not accepted for float32 execution none?"""
 
     def __call__(self, tree: ProofTree | None) -> Sealed:
         """The certificate of a finished proof, and the leaves that it still lacks."""

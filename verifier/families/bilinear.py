@@ -21,6 +21,11 @@ TURN_NOISE = 4
 """Terms of turned planes are at most so many times as large as those of the mean."""
 
 
+def of_square(half: Array, ratio: Array) -> Array:
+    """half^2 / 4 ratio; neither the square nor a multiple of the ratio gets out of range."""
+    return half / 2 * (half / 2 / ratio)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Product(Nonlinear):
     """z_i = x_i y_i.
@@ -150,9 +155,9 @@ class _Turn:
         k = xp.where(there, ratio, one)
         reach = rx + k * ry
         return _Turn(
-            xp.where(there, sign * reach / (2 * k), self.first),
+            xp.where(there, sign * (reach / 2 / k), self.first),
             xp.where(there, reach / 2, self.second),
-            xp.where(there, reach * reach / (4 * k), self.cost),
+            xp.where(there, of_square(reach, k), self.cost),
         )
 
     def take(self, index: Array) -> _Turn:

@@ -318,7 +318,8 @@ class InputSearch:
         many = self.problem.hidden_neurons > MANY_NEURONS
         again = self.rounds & (self.rounds + 1) == 0
         try_rows = many and again
-        late = self.boxes > PLAIN_BOXES and self.problem.products and not many
+        certified = self.refining or self.context.strict
+        late = self.boxes > PLAIN_BOXES and self.problem.products and not (many or certified)
         trial = self.rounds % TRIAL_ROUNDS == 0
         self.efforts = Efforts(
             jointly=trial or self.clipping > WORTH_BISECTIONS,

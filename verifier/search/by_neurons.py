@@ -221,7 +221,7 @@ class NeuronSearch:
 
     def _fringe(self, problem: NeuronProblem) -> Fringe | None:
         """The numbers between the network's ReLUs and its products, if there are few."""
-        if self.tiler is None or self.objective.inputs is not None:
+        if self.tiler is None or self.objective.inputs is not None or self.context.strict:
             return None
         settings = problem.bounds, problem.settings
         graph = self.context.problem.graph
@@ -279,7 +279,7 @@ class NeuronSearch:
     def _settled(self, plain: Enclosure, thresholds: Array) -> bool:
         """Do neurons before jumps, settled by searches of their own, prove the property?"""
         context = self.context
-        if self.tiler is None:
+        if self.tiler is None or context.strict:
             return False
         settler = Settler(plain, self.tiler, context.bounds, context.settings, self.workers)
 

@@ -75,6 +75,11 @@ class Context:
         return self.deadline - time.monotonic()
 
     @property
+    def strict(self) -> bool:
+        """Is only a proof of use that a certificate can hold?"""
+        return self.seal is not None and self.seal.strict
+
+    @property
     def objective(self) -> Objective:
         """The property's rows on the backend."""
         rows = self.problem.rows

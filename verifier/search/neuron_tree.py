@@ -38,6 +38,8 @@ class Begin:
     """Of the first round."""
     exhausted: tuple[float, ...] = ()
     """The margins of leaves that nothing can be done about."""
+    clauses: int | None = None
+    """How many trees there are; None: as many as subproblems that are open."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +52,11 @@ class Paused:
     """The worst margin of the clauses, before any split."""
     share: float
     """The share of the tree that is open."""
+    clauses: int
 
     def again(self, steps: int) -> Begin:
         """Where the search goes on."""
-        return Begin(self.open, steps, self.exhausted)
+        return Begin(self.open, steps, self.exhausted, self.clauses)
 
     @property
     def late(self) -> Unknown:
@@ -100,11 +103,12 @@ class NeuronTree:
         ``patience``: so many seconds at first, and as many more each time that the share of the
         tree that is open has been halved.
         """
-        context, roots, steps = self.context, len(begin.open), begin.steps
+        context, roots, steps = self.context, begin.clauses or len(begin.open), begin.steps
         self._exhausted = list(begin.exhausted)
-        pause, share, root_margin = time.monotonic() + patience, 1.0, -float("inf")
+        pause, root_margin = time.monotonic() + patience, -float("inf")
         frontier = Frontier(context.graph.xp, context.settings.frontier_bytes, SignPatterns.cat)
         frontier.push(begin.open)
+        share = _open_share(frontier, roots)
         size, pace = problem.batch_size(), 0.0
         while len(frontier):
             # No round may take much of what is left.
@@ -129,7 +133,7 @@ class NeuronTree:
                 before, share = share, _open_share(frontier, roots)
                 if share > HALF_DONE * before:
                     rest = frontier.take(len(frontier))
-                    return Paused(rest, tuple(self._exhausted), root_margin, share)
+                    return Paused(rest, tuple(self._exhausted), root_margin, share, roots)
                 pause = time.monotonic() + patience
         if self._exhausted:
             return Unknown(Reason.NO_SPLIT, min(self._exhausted), len(self._exhausted))

@@ -38,6 +38,7 @@ def race(
     """
     (problem, begin), steps, proof = begun, begun[0].bounds, tree.tree
     how, patience = (OF_DEEP, UNTIL_DEEP) if deep else (OF_SHALLOW, UNTIL_SHALLOW)
+    patience = float("inf") if tree.context.strict else patience
     problems = problem, replace(problem, refreshing=how)
     begins = [begin, Begin(problems[1].roots(*clauses), steps.objective_steps)]
     branch = proof.restart(mark)
