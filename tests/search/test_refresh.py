@@ -189,7 +189,7 @@ def test_a_search_that_goes_on_counts_what_is_open_of_the_whole_tree(monkeypatch
         return found
 
     monkeypatch.setattr(NeuronTree, "run", running)
-    problem, network = outputs_at_least(0, (40, 60, 1), 0.15)
+    problem, network = outputs_at_least(mlp(0, (40, 60, 1)), 0, 0.15)
     assert isinstance(decide(problem, network, 120.0, NEURONS), Verified)
     assert len(shares) > 2
     assert all(told == pytest.approx(of_one_clause) for told, of_one_clause in shares)
