@@ -98,12 +98,13 @@ def reduced_of(formula: Formula) -> tuple[Reduced, np.ndarray]:
     zeros = np.zeros(free.sum())
     positive = np.maximum(rows[:, free], 0).sum(0)
     half = weights / 2
-    layers, links = (slice(0, int(free.sum())),), np.zeros((free.sum(), free.sum()))
+    layers, read = (slice(0, int(free.sum())),), half[free]
+    links = np.zeros((free.sum(), free.sum()))
     net = Reduced(
         XP,
         layers,
-        Bands(XP, layers, half[free], links),
-        half[free],
+        Bands(XP, layers, read, links),
+        read,
         links,
         (bias + half.sum(1))[free],
         rows[:, on] @ half[on],
