@@ -165,7 +165,8 @@ def test_the_order_of_a_layers_neurons_does_not_matter(kind: str):
     names = ("bias", "chord", "offset", "leak", "kink", "tilt", "lower", "upper", "reach", "cost")
     moved = {name: getattr(net, name)[order] for name in names}
     weights, links = net.weights[order], net.links[order][:, order]
-    other = replace(net, weights=weights, links=links, row_links=net.row_links[:, order], **moved)
+    moved |= {"weights": weights, "links": links, "row_links": net.row_links[:, order]}
+    other = replace(net, bands=Bands(XP, net.layers, weights, links), **moved)
     patterns = patterns_of(net, 2, kind)
     sides = patterns.sides
     if sides is not None:
@@ -196,8 +197,9 @@ def test_groups_are_looked_for_once_they_pay_and_the_same_ones_each_time():
 
 def test_matrices_without_anything_local_stay_dense():
     net, number = network(0), np.random.default_rng(0)
-    full = replace(net, weights=number.normal(size=net.weights.shape), links=net.links * 0)
-    links = grouped(full).bands.links_now
+    full = Bands(XP, net.layers, number.normal(size=net.weights.shape), net.links * 0)
+    full.expect(WORTH)
+    links = full.links_now
     assert not links.of_inputs.buckets
     assert not links.to_inputs.buckets
     assert links.onward == (None, None, None)

@@ -98,12 +98,13 @@ def reduced_of(formula: Formula) -> tuple[Reduced, np.ndarray]:
     zeros = np.zeros(free.sum())
     positive = np.maximum(rows[:, free], 0).sum(0)
     half = weights / 2
-    layers, links = (slice(0, int(free.sum())),), np.zeros((free.sum(), free.sum()))
+    layers, read = (slice(0, int(free.sum())),), half[free]
+    links = np.zeros((free.sum(), free.sum()))
     net = Reduced(
         XP,
         layers,
-        Bands(XP, layers, half[free], links),
-        half[free],
+        Bands(XP, layers, read, links),
+        read,
         links,
         (bias + half.sum(1))[free],
         rows[:, on] @ half[on],
@@ -232,7 +233,8 @@ def test_signs_that_contradict_each_other_are_refuted_whatever_the_rows(seed):
     # The second neuron is the first one but for a shift: above it, yet below 0.
     weights, bias = net.weights.copy(), net.bias.copy()
     weights[1], bias[1] = weights[0], bias[0] + 0.25
-    net = replace(net, weights=weights, bias=bias)
+    bands = Bands(XP, net.layers, weights, net.links)
+    net = replace(net, bands=bands, weights=weights, bias=bias)
     phase = np.zeros((1, net.neurons))
     phase[0, :2] = 1.0, -1.0
     rows = generator.permutation(3)[:2]

@@ -91,6 +91,10 @@ class Reduced:
             row_bias=xp.cat([self.row_bias, self.bias], 0),
         )
 
+    def __post_init__(self) -> None:
+        assert self.bands.weights is self.weights
+        assert self.bands.links is self.links
+
     @property
     def neurons(self) -> int:
         """How many unstable neurons there are."""
@@ -284,7 +288,8 @@ class Reducer:
         layers = tuple(slices)
         if self._bands is None or self._bands.layers != layers:
             self._bands = Bands(self.xp, layers, moved[0], moved[1])
-        return Reduced(self.xp, layers, self._bands, *moved)
+        known = self._bands
+        return Reduced(self.xp, layers, known, known.weights, known.links, *moved[2:])
 
 
 def _lines(xp: Backend, planes: Planes, box: Box, index: Int[Array, " _"]) -> Float[Array, "7 _"]:
