@@ -118,10 +118,19 @@ def test_a_clause_is_proved_behind_its_fringe(monkeypatch: pytest.MonkeyPatch):
     """Where a search over signs is not begun; most clauses of the other kind are left alone."""
     monkeypatch.setattr(by_neurons, "PATIENCE", 0.0)
     monkeypatch.setattr(NeuronTree, "run", _paused)
-    graph = deep(1, curved=False)
+    graph = deep(3, curved=False)
     values = sampled(graph)[graph.output]
-    threshold = float(values.min()) - 1.3 * float(np.ptp(values))
+    threshold = float(values.min()) - 1.15 * float(np.ptp(values))
+    whole, left = Fringe.run, list[int]()
+
+    def run(self, *what):
+        found = whole(self, *what)
+        left.append(found.shape[0])
+        return found
+
+    monkeypatch.setattr(Fringe, "run", run)
     verdict = decide(problem_below(graph, threshold), network_of(graph), 30.0, NEURONS)
+    assert left == [0]
     assert isinstance(verdict, Verified)
     assert verdict.proof is not None
     assert verdict.proof.lacking
@@ -130,3 +139,31 @@ def test_a_clause_is_proved_behind_its_fringe(monkeypatch: pytest.MonkeyPatch):
 def _paused(self, problem, begin, patience=float("inf")):
     assert patience < float("inf"), "the clause is open behind its fringe"
     return Paused(begin.open, (), -1.0, 1.0, 1)
+
+
+def test_narrowed_boxes_count_also_where_they_close_nothing(monkeypatch: pytest.MonkeyPatch):
+    """The search that goes on has them at its root, and its proof is no certificate's."""
+
+    def narrowed(self, objective, thresholds, clauses, until):
+        self.narrowed = 2
+        return clauses
+
+    found, settled = iter([True, False]), list[int]()
+
+    def run(self, problem, begin, patience=float("inf")):
+        return _paused(self, problem, begin, patience) if next(found) else None
+
+    def sealed(self):
+        settled.append(self.settled)
+        return Verified(self.tree)
+
+    monkeypatch.setattr(Fringe, "run", narrowed)
+    monkeypatch.setattr(NeuronTree, "run", run)
+    monkeypatch.setattr(by_neurons.NeuronSearch, "_sealed", sealed)
+    graph = deep(3, curved=False)
+    values = sampled(graph)[graph.output]
+    threshold = float(values.min()) - 1.15 * float(np.ptp(values))
+    assert isinstance(
+        decide(problem_below(graph, threshold), network_of(graph), 30.0, NEURONS), Verified
+    )
+    assert settled == [2]

@@ -206,9 +206,10 @@ class NeuronSearch:
             return found
         until = time.monotonic() + FRINGE * max(0.0, self.context.left)
         left = fringe.run(self.objective, problem.thresholds, clauses[0], until)
+        # The root has the narrowed boxes, whoever finds the proof.
+        self.settled += fringe.narrowed
         if left.shape[0] == clauses[0].shape[0]:
             return decided(tree.run(problem, found.again(settings.split_steps)))
-        self.settled += fringe.narrowed
         self.tree.restart(mark, ())
         still = (clauses[0][:, None] == left[None, :]).any(1)
         proved, rest = xp.nonzero(~still)[0], xp.nonzero(still)[0]

@@ -67,7 +67,7 @@ class Fringe:
         thresholds: Float[Array, " rows"],
         clauses: Int[Array, " open"],
         until: float,
-    ) -> Int[Array, " open"]:
+    ) -> Int[Array, " left"]:
         """Those of some clauses that stay open, when bounds gain no more or at a time."""
         self.bounds = replace(self.bounds, deadline=min(self.bounds.deadline, until))
         point = (self.enclosure.boxes[0].lower + self.enclosure.boxes[0].upper) / 2

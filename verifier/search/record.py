@@ -8,6 +8,7 @@ import numpy as np
 
 from verifier.bounds.optimise import TILT_STEPS
 from verifier.certify import Parts, Tightened, Tilts
+from verifier.families import Elementwise
 from verifier.graph import Graph
 from verifier.search.sign_patterns import Neurons
 from verifier.tensors import Array
@@ -66,4 +67,5 @@ class HiddenRecorder:
     def _atom(self, value: int) -> int | None:
         """Who reads the value; those that only products or maxima read have no slopes."""
         graph = self.graph
-        return next((v for v in graph.nonlinear if graph.node(v).inputs == (value,)), None)
+        readers = (v for v in graph.nonlinear if graph.node(v).inputs == (value,))
+        return next((v for v in readers if isinstance(graph.node(v).operator, Elementwise)), None)
