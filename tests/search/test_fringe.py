@@ -68,7 +68,7 @@ def fringe_of(graph: Graph) -> Fringe:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_narrowed_boxes_hold_what_is_reached(seed: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fringe_module, "MOST_SUBPROBLEMS", (60, 200))
+    monkeypatch.setattr(fringe_module, "MOST_SUBPROBLEMS", (25,))
     graph = deep(seed, curved=False)
     fringe, values = fringe_of(graph), sampled(graph)
     (value,) = fringe.severed.fringe
