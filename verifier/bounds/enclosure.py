@@ -95,10 +95,14 @@ class Enclosure:
         xp = self.graph.xp
         centers = [(b.lower + b.upper) / 2 for b in boxes]
         radii = [(b.upper - b.lower) / 2 for b in boxes]
-        magnitude = operator.magnitude(*(b.magnitude(xp) for b in boxes))
+        reach = [b.magnitude(xp) for b in boxes]
+        magnitude = operator.magnitude(*reach)
         own = gamma(operator.terms + EXTRA_TERMS, xp.unit_roundoff)
         dot = gamma(min(operator.size, xp.dot_terms), xp.unit_roundoff)
         small = xp.least_normal * (operator.terms + 2)
+        lost = operator.lost_of(*reach)
+        if lost is not None:
+            small = small + lost
         if self.single:
             own = own + SINGLE_FACTOR * gamma(operator.terms + EXTRA_TERMS, SINGLE_ROUNDOFF)
         self.noise[value] = (own + dot) * magnitude + small

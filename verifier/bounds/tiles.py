@@ -16,7 +16,7 @@ import numpy as np
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, back_substitute
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import unit_rows
-from verifier.families import FLOAT32_RANGE, Nonlinear
+from verifier.families import Nonlinear
 from verifier.graph import Graph
 from verifier.graph.passes import Crop, Recentred, crop, recentre
 from verifier.sets import Box
@@ -49,7 +49,7 @@ class Tiler:
     @staticmethod
     def of(graph: Graph, xp: Backend) -> Tiler | None:
         """For a search on a backend; None where single precision cannot hold some constants."""
-        if not all(node.operator.ordinary(FLOAT32_RANGE) for node in graph.nodes):
+        if not all(node.operator.fits_single for node in graph.nodes):
             return None
         return Tiler(graph, single_precision(xp))
 
@@ -64,7 +64,7 @@ class Tiler:
             return
         middle = self.xp.numpy((region.lower + region.upper) / 2)[0]
         found = recentre(self.graph, middle, self.xp.unit_roundoff)
-        if all(node.operator.ordinary(FLOAT32_RANGE) for node in found.graph.nodes):
+        if all(node.operator.fits_single for node in found.graph.nodes):
             self.recentred = found
 
     @cached_property

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -23,10 +24,15 @@ class Affine(Operator):
     them.
     """
 
+    flushes: ClassVar[tuple[str, ...]] = ()
+    """The constants that entries of the matrices and of the bias are, times 0, 1 or -1, if any."""
+
     terms: int
     bias: Array | None = None
     bias_magnitude: Array | None = None
     """At least |bias|, and larger where the bias is the result of a cancellation; None: |bias|."""
+    lost: float = 0.0
+    """How far entries of the matrices, and of the bias, may besides be from the exact ones."""
 
     @abstractmethod
     def adjoint(self, rows: Float[Array, "rows m"]) -> tuple[Float[Array, "rows _"], ...]:
@@ -54,6 +60,23 @@ class Affine(Operator):
     def takes_bias(self) -> bool:
         """May any other bias take the place of its own?"""
         return self.bias is not None
+
+    def flushed(self, limit: float) -> Self:
+        if not self.flushes or self.ordinary(limit):
+            return self
+        changes: dict[str, Any] = {}
+        for name in {*self.flushes, "bias_magnitude"}:
+            constant = getattr(self, name)
+            if constant is not None:
+                changes[name] = np.where(np.abs(constant) < 1 / limit, 0.0, constant)
+        return replace(self, lost=max(self.lost, 1 / limit), **changes)
+
+    def lost_of(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch 1"] | None:
+        """How far an output may be off for what was lost, given max |x_i|; None: nothing was."""
+        if not self.lost:
+            return None
+        total = sum((self.xp.astype_double(x).sum(1) for x in inputs), start=1.0)
+        return self.xp.floats(2 * self.lost * total)[:, None]
 
     def bias_bound(self) -> Array | None:
         """The magnitude of the bias: None where there is no bias."""

@@ -58,20 +58,30 @@ class Operator(ABC):
     def on(self, backend: Backend) -> Self:
         """The same operator with its constants on a backend, rounded to its precision."""
         changes: dict[str, Any] = {"backend": backend}
-        if backend.dtype == "float32" and not self.ordinary(FLOAT32_RANGE):
+        placed = self if backend.dtype == "float64" else self.flushed(FLOAT32_RANGE)
+        if backend.dtype == "float32" and not placed.ordinary(FLOAT32_RANGE):
             message = (
                 f"{type(self).__name__} holds constants beyond the normal range of float32; "
                 "use float64"
             )
             raise UnsupportedModel(message)
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+        for field in dataclasses.fields(placed):
+            value = getattr(placed, field.name)
             if isinstance(value, ScatterPlan):
                 changes[field.name] = value.on(backend)
             elif isinstance(value, np.ndarray):
                 convert = {"f": backend.floats, "i": backend.ints, "b": backend.bools}
                 changes[field.name] = convert[value.dtype.kind](value)
-        return dataclasses.replace(self, **changes)
+        return dataclasses.replace(placed, **changes)
+
+    @property
+    def fits_single(self) -> bool:
+        """Can it be put on a backend of float32?"""
+        return self.flushed(FLOAT32_RANGE).ordinary(FLOAT32_RANGE)
+
+    def flushed(self, limit: float) -> Self:
+        """The same without constants of less than 1 / limit, where it counts what that changes."""
+        return self
 
     def ordinary(self, limit: float) -> bool:
         """Do all constants but 0 lie between 1 / limit and limit in size?"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ class Rearrange(Affine):
     Slice, Transpose, Gather, Expand, Split, Pad and the embedding of the free inputs among fixed
     ones are all this: the index table is found by applying the ONNX operator to the numbers 0..n-1.
     """
+
+    flushes: ClassVar[tuple[str, ...]] = ("bias",)
 
     index: Array
     """The source of each output; 0 where ``kept`` is false."""

@@ -27,6 +27,7 @@ class TransposedConvolution(Affine):
     """y = W' x + b, where W is the matrix of the convolution ``forward``, which has no bias."""
 
     convolves: ClassVar[bool] = True
+    flushes: ClassVar[tuple[str, ...]] = ("bias",)
 
     forward: Convolution
 
@@ -45,6 +46,11 @@ class TransposedConvolution(Affine):
 
     def on(self, backend: Backend) -> Self:
         return replace(super().on(backend), forward=self.forward.on(backend))
+
+    def flushed(self, limit: float) -> Self:
+        forward = self.forward.flushed(limit)
+        bare = super().flushed(limit)
+        return replace(bare, forward=forward, lost=max(bare.lost, forward.lost))
 
     def ordinary(self, limit: float) -> bool:
         return super().ordinary(limit) and self.forward.ordinary(limit)

@@ -24,6 +24,7 @@ class Convolution(Affine):
     """
 
     convolves: ClassVar[bool] = True
+    flushes: ClassVar[tuple[str, ...]] = ("weight", "bias")
 
     weight: Array
     in_shape: tuple[int, ...]

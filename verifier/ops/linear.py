@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -53,6 +53,8 @@ class Linear(Affine):
     ``weight`` is ``[m, n]``; the input is ``[positions n]`` and the output ``[positions m]``, flat.
     The bias is a flat vector over the output.
     """
+
+    flushes: ClassVar[tuple[str, ...]] = ("weight", "bias")
 
     weight: Array
     positions: int = 1

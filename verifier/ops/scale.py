@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from verifier.tensors import Array, Float
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scale(Affine):
     """y_i = s_i x_i + t_i; ``scale`` is None for s = 1."""
+
+    flushes: ClassVar[tuple[str, ...]] = ("scale", "bias")
 
     scale: Array | None = None
 
