@@ -40,7 +40,7 @@ def deepened(graph: Graph, plain: Enclosure, parts: int, seconds: float = 60.0) 
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
     with quiet, Workers(xp) as workers:
         until = time.monotonic() + seconds
-        search = Deepener(workers, SETTINGS, until, layers_left=3, most_parts=parts)
+        search = Deepener(workers, SETTINGS, until, {}, most_parts=parts)
         how = single_precision(xp), workers
         made = refine_root(graph, SETTINGS, plain, ignore, how, search if parts else None)
     return made.enclosure
@@ -162,7 +162,7 @@ def test_only_a_trial_is_left_where_little_is_settled(trial, monkeypatch):
     monkeypatch.setattr(deepen, "PROMISING", 2.0)
     graph, plain = case_of(1)
     with Workers(XP) as workers:
-        search = Deepener(workers, SETTINGS, time.monotonic() + 60, 3, 16, trial=trial)
+        search = Deepener(workers, SETTINGS, time.monotonic() + 60, {}, 16, trial=trial)
         how = single_precision(XP), workers
         refine_root(graph, SETTINGS, plain, lambda *_: None, how, search)
     assert search.hopeless is trial

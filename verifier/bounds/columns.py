@@ -198,6 +198,10 @@ class Bounded:
     rows_in: Float[Array, "n batch"]
     lines: tuple[Array, Array, Array]
     """1 where a lower line was chosen, and the chosen lines' slopes and offsets: as ``passed``."""
+    multiplier: Float[Array, "neurons batch"]
+    """The coefficients on the neurons' inputs."""
+    offset: Float[Array, " batch"]
+    """The constants of the sums of rows."""
 
 
 @dataclass(eq=False)
@@ -264,14 +268,15 @@ class Columns:
             multiplier[part] += nu * slope[part]
             if product is not None:
                 pending[: part.start] += product(multiplier[part])
-        shift = lines.offset * positive
+        offset, shift = constant + 0, lines.offset * positive
         shift = lines.offset - shift
         made = links.to_inputs(multiplier)
         made += rows_in
         constant += net.ones @ (pending * shift) + net.bias @ multiplier
         reach = net.input_ones @ abs(made)
         size = abs(constant) + reach
-        return Bounded(constant - reach, size, pending, made, (positive, slope, shift))
+        chosen = (positive, slope, shift)
+        return Bounded(constant - reach, size, pending, made, chosen, multiplier, offset)
 
     def rescale(self, bounded: Bounded) -> None:
         """Multipliers of splits move in units of the row's mean coefficient on their layer."""

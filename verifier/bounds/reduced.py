@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from verifier.bounds.back import Trace, back_substitute
+from verifier.bounds.back import DOUBLE_ROUNDOFF, Trace, back_substitute
 from verifier.bounds.bands import Bands
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Rows, default_tilts, project, unit_rows
@@ -134,6 +134,38 @@ class Tail:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class SureRows:
+    """Rows as forms of the input and of unstable neurons' outputs: |row - form| <= error."""
+
+    tail: Tail
+    error: Float[Array, " rows"]
+
+    @staticmethod
+    def of(reducer: Reducer, low: Rows, high: Rows) -> SureRows | None:
+        """From rows and their negations, both with what is lost on the way to them.
+
+        None where the two sweeps' coefficients differ by more than the sign.
+        """
+        below, above = (reducer.charged_tail(rows) for rows in (low, high))
+        same = (below.weights == -above.weights).all() & (below.links == -above.links).all()
+        if not bool(same):
+            return None
+        least, greatest = below.bias, -above.bias
+        error = (greatest - least) / 2 + 2 * DOUBLE_ROUNDOFF * (abs(least) + abs(greatest))
+        return SureRows(Tail(below.weights, below.links, (least + greatest) / 2), error)
+
+    @staticmethod
+    def of_neurons(reducer: Reducer, value: int, index: Int[Array, " rows"]) -> SureRows | None:
+        """Some elements of a value."""
+        low, high = (reducer.charged_units(value, index, sign) for sign in (1.0, -1.0))
+        return SureRows.of(reducer, low, high)
+
+    def signed(self, index: Int[Array, " some"], sign: Float[Array, " some"]) -> SureRows:
+        """Some rows, or their negations."""
+        return SureRows(self.tail.signed(index, sign), self.error[index])
+
+
 def is_reducible(root: Enclosure) -> bool:
     """Can the root's network be reduced, and does it pay?
 
@@ -176,6 +208,7 @@ class Reducer:
     lines: list[Array] = field(default_factory=list[Array])
     _bands: Bands | None = None
     """Those of the last network that was made."""
+    _sure: dict[int, SureRows | None] = field(default_factory=dict[int, SureRows | None])
 
     @staticmethod
     def of(enclosure: Enclosure, xp: Backend, settings: BoundSettings) -> Reducer:
@@ -191,8 +224,45 @@ class Reducer:
 
     def tail(self, rows: Rows) -> Tail:
         """Rows over values, over the layers so far."""
-        xp, graph = self.exact.graph.xp, self.exact.graph
         self._follow()
+        return self._tail(self.exact, rows)
+
+    def sure_layers(self) -> list[SureRows] | None:
+        """What the unstable neurons read, with what that may be off by; None: it is not known."""
+        found = list[SureRows]()
+        for value, (source, index) in self.layers.items():
+            if value not in self._sure:
+                self._sure[value] = SureRows.of_neurons(self, source, index)
+            layer = self._sure[value]
+            if layer is None:
+                return None
+            found.append(layer)
+        return found
+
+    def charged_tail(self, rows: Rows) -> Tail:
+        """The same with a bias that is lowered by all rounding errors."""
+        return self._tail(self._charged(), rows)
+
+    def charged_units(self, value: int, index: Int[Array, " rows"], sign: float) -> Rows:
+        """The rows ``sign * e_index`` on a value, less what is lost on the way to where they start."""
+        xp = self.enclosure.graph.xp
+        which = (index * 0, index, xp.full((index.shape[0],), sign))
+        return unit_rows(self._charged(), value, which)
+
+    def _charged(self) -> Enclosure:
+        """The exact enclosure with the rounding errors of all that rows pass."""
+        xp, e, relaxations = self.enclosure.graph.xp, self.enclosure, dict(self.exact.relaxations)
+        for value, planes in self.exact.relaxations.items():
+            known = e.relaxations[value]
+            assert isinstance(known, Planes)
+            assert isinstance(planes, Planes)
+            assert known.gain is not None
+            noise = xp.where(known.gain > 0, known.noise * 0, known.noise)
+            relaxations[value] = replace(planes, noise=noise)
+        return Enclosure(e.graph, e.boxes, e.noise, relaxations, e.fused, e.single, e.underflow)
+
+    def _tail(self, enclosure: Enclosure, rows: Rows) -> Tail:
+        xp, graph = enclosure.graph.xp, enclosure.graph
         chunk = self.settings.rows_at_once(graph, xp)
         parts: list[Tail] = []
         for first in range(0, rows.owner.rows, chunk):
@@ -200,7 +270,7 @@ class Reducer:
             start = {v: x[first : first + chunk] for v, x in rows.start.items()}
             constant = rows.constant[first : first + chunk]
             trace, count = Trace(), constant.shape[0]
-            form = back_substitute(self.exact, start, Owner.equal(1, count, xp), trace=trace)
+            form = back_substitute(enclosure, start, Owner.equal(1, count, xp), trace=trace)
             passed = [xp.zeros(count, 0)]
             for value, (_, index) in self.layers.items():
                 there = trace.rows.get(value)

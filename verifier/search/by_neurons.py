@@ -20,6 +20,7 @@ from verifier.bounds import (
     first_bounds,
     sharpen,
 )
+from verifier.bounds.crown import unstable_mask
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
@@ -60,8 +61,9 @@ MOST_FIRST_WORK = 30_000_000_000
 """Multiply-adds of rows of hidden neurons, above which those inside funnels get none at first."""
 PATIENCE = 1.5
 """Seconds of a search before the bounds of hidden neurons get searches of their own."""
-BETTER = 0.8
-"""The worst margin must get nearer to 0 by this factor, or the search goes on as it was."""
+WORTH_IT, BETTER = 0.95, 0.8
+"""The worst margin must get nearer to 0 by this factor, or the search goes on as it was; and by
+this one, or no more is tried."""
 PARTS = 256, 2048
 """In how many parts hidden neurons are bounded at most, at first and if that does not do."""
 FRINGE = 0.35
@@ -183,14 +185,17 @@ class NeuronSearch:
             tightened = list[Tightened]()
             try:
                 deeper = self._deepened(problem, parts, tightened.append)
-                if deeper is None or not self._better(deeper, clauses, found.root_margin):
-                    break
+                worst = self._worst(deeper, clauses, found.root_margin)
             except DeadlinePassed:
                 return found.late
+            if worst <= found.root_margin * WORTH_IT:
+                break
             # The proof begins anew, from what bounds the neurons now.
             self.tree.restart(mark, tightened)
             problem = deeper
             begin = Begin(problem.roots(*clauses), settings.objective_steps)
+            if worst <= found.root_margin * BETTER:
+                break
         return race(tree, (problem, begin), clauses, mark, deep=self._deep(problem))
 
     def _behind_fringe(
@@ -233,32 +238,31 @@ class NeuronSearch:
         graph = problem.root.graph
         return any(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
 
-    def _better(self, problem: NeuronProblem, clauses: tuple[Array, Array], before: float) -> bool:
-        """Do deeper bounds of hidden neurons raise the worst bound of a clause much?"""
+    def _worst(self, problem: NeuronProblem, clauses: tuple[Array, Array], before: float) -> float:
+        """The worst bound of a clause with deeper bounds of hidden neurons; it was ``before``."""
         steps = self.context.bounds.objective_steps
         result = bound_neurons(problem, problem.roots(*clauses), steps, self.workers)
         worst = min(0.0, result.worst_margin)
         log.info("bounds of hidden neurons took the worst margin from %.4g to %.4g", before, worst)
-        return worst > before * BETTER
+        return worst
 
     def _deepened(
         self, problem: NeuronProblem, parts: int, tell: Callable[[Tightened], object]
-    ) -> NeuronProblem | None:
-        """The problem anew, with hidden neurons bounded by searches of their own.
-
-        None where these settled hardly any neuron.
-        """
+    ) -> NeuronProblem:
+        """The problem anew, with hidden neurons bounded by searches of their own."""
         context, graph, plain = self.context, self.context.graph, problem.root
         how = single_precision(graph.xp), self.workers
-        hidden = sum(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
+        hidden = {
+            v: int(unstable_mask(plain, v)[0].sum())
+            for v in graph.relaxed_inputs
+            if not graph.affine_of_input[v]
+        }
         until = time.monotonic() + DEEPENING * max(0.0, context.left)
         record = self._recorder(self.case, plain, tell)
         deepen = Deepener(self.workers, context.bounds, until, hidden, parts, record)
         deepen.trial = parts == PARTS[0]
         reducer = refine_root(graph, context.bounds, plain, record, how, deepen)
         log.info("deepened by %d subproblems", deepen.subproblems)
-        if deepen.hopeless:
-            return None
         settings = (context.bounds, context.settings)
         root, thresholds = reducer.enclosure, problem.thresholds
         return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)

@@ -18,7 +18,8 @@ import numpy as np
 from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.optimise import optimise, unit_rows
-from verifier.bounds.reduced import Reduced, Reducer, Tail
+from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
+from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.search.neuron_split import sealed_at_once
 from verifier.search.record import HiddenRecorder
@@ -39,8 +40,10 @@ FEWEST_PARTS = 12
 """Where time does not suffice for so many parts of each neuron, none is searched for."""
 PROMISING = 0.1
 """The share of the first value's neurons that must be settled for others to be looked at."""
-SEALING = 0.5
+SEALING = 0.25
 """The share of the time that is kept for sealing."""
+AT_ONCE = 4096
+"""How many parts are sealed between looks at the clock."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +84,8 @@ class Deepener:
     bounds: BoundSettings
     until: float
     """On ``time.monotonic``'s clock."""
-    layers_left: int
-    """How many values are still to come."""
+    unstable: dict[int, int]
+    """How many neurons of the values that are still to come are not linear."""
     most_parts: int
     """In how many parts of the region a neuron is bounded at most."""
     record: HiddenRecorder | None = None
@@ -100,19 +103,20 @@ class Deepener:
         """Narrow the boxes of a value's neurons, whose rows over the layers before are ``tail``."""
         enclosure = reducer.enclosure
         xp, count = enclosure.graph.xp, neuron.shape[0]
+        self.unstable.pop(value, None)
         if self.hopeless or not reducer.layers:
             return
         begun = time.monotonic()
-        share = max(0.0, self.until - begun) / max(1, self.layers_left)
-        self.layers_left -= 1
+        share = max(0.0, self.until - begun) * count / (count + sum(self.unstable.values()))
         box, one = enclosure.boxes[value], xp.full((count,), 1.0)
         sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
         for side, end in ((sign, begun + share / 2), (-sign, begun + share)):
             left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
             if left.shape[0] == 0:
                 break
+            which = value, neuron[left], side[left]
             net = reducer.net(tail.signed(left, side[left]))
-            self._side(reducer, net, (value, neuron[left], side[left]), end)
+            self._side(reducer, net, which, end)
         unstable = int(unstable_mask(enclosure, value)[0, neuron].sum())
         self.settled += count - unstable
         self.hopeless = self.trial and self.settled < PROMISING * count
@@ -131,7 +135,10 @@ class Deepener:
         gained = xp.floats(fast.numpy(worst)) > known + WORTH * abs(known)
         kept = fast.nonzero(fast.bools(xp.numpy(gained))[parts.row])[0]
         if kept.shape[0]:
-            self._seal(reducer, which, parts[kept], end)
+            rows = SureRows.of_neurons(reducer, value, neuron)
+            some = xp.arange(neuron.shape[0])
+            sure = SureNet.of(reducer, None if rows is None else rows.signed(some, sign))
+            self._seal(reducer, (sure, which), parts[kept], end)
 
     def _search(self, net: Reduced, known: Float[Array, " rows"], end: float) -> _Parts:
         """Split what bounds each row worst, until the rows are positive or time is up."""
@@ -207,12 +214,17 @@ class Deepener:
         return _Parts(row, phase, found.tilt, least, score.argmax(1), gap)
 
     def _seal(
-        self, reducer: Reducer, which: tuple[int, Array, Array], parts: _Parts, end: float
+        self,
+        reducer: Reducer,
+        known: tuple[SureNet | None, tuple[int, Array, Array]],
+        parts: _Parts,
+        end: float,
     ) -> None:
         """The bounds that the parts' multipliers give on the graph itself narrow the boxes.
 
         Those of neurons that there is no time for prove nothing.
         """
+        sure, which = known
         value, neuron, sign = which
         root, xp = reducer.enclosure, reducer.enclosure.graph.xp
         layers = [Neurons(v, source, index) for v, (source, index) in reducer.layers.items()]
@@ -225,7 +237,10 @@ class Deepener:
             return self._bound(reducer, layers, which, parts[place])
 
         begun = time.monotonic()
-        least = xp.cat(self.workers.map(seal, range(0, len(parts), each)), 0)
+        if sure is None:
+            least = xp.cat(self.workers.map(seal, range(0, len(parts), each)), 0)
+        else:
+            least = self._least(sure, parts, end)
         log.debug("sealed %d parts in %.2f s", len(parts), time.monotonic() - begun)
         owner = xp.ints(reducer.xp.numpy(parts.row))
         worst = -xp.segment_max(-least[:, None], owner, neuron.shape[0])[:, 0]
@@ -240,6 +255,19 @@ class Deepener:
             kept = np.flatnonzero(told[row])
             found = row[kept], phase[kept], tilt[kept]
             self.record.in_parts(value, (neuron, sign), layers, found)
+
+    def _least(self, sure: SureNet, parts: _Parts, end: float) -> Float[Array, " parts"]:
+        """What the parts' multipliers prove on the reduced network, as far as there is time."""
+        xp, found = sure.net.xp, []
+        for start in range(0, len(parts), AT_ONCE):
+            some = parts[start : start + AT_ONCE]
+            one = xp.full((len(some), 1), 1.0)
+            if start and time.monotonic() > end:
+                found.append(xp.doubles(one[:, 0]) - float("inf"))
+                continue
+            patterns = Patterns(some.row[:, None], one, some.phase, some.tilt)
+            found.append(xp.astype_double(sure.least(patterns, self.workers)))
+        return xp.cat(found, 0)
 
     def _bound(
         self,

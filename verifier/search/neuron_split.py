@@ -16,7 +16,8 @@ import numpy as np
 from verifier.bounds import DOUBLE_ROUNDOFF, Enclosure, Objective
 from verifier.bounds.columns import Patterns
 from verifier.bounds.optimise import TILT_STEPS, Rows, default_tilts
-from verifier.bounds.reduced import Reduced, Reducer
+from verifier.bounds.reduced import Reduced, Reducer, SureRows
+from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, sweep_patterns
 from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
@@ -58,6 +59,8 @@ class NeuronProblem:
     settings: SearchSettings
     reduced: Reduced | None = None
     """The network with only these neurons left, where it pays to sweep that."""
+    reducer: Reducer | None = None
+    """What made it."""
     propagator: Propagator | None = None
     """Finds what signs imply, where that pays."""
     refreshing: Refreshing | None = None
@@ -89,7 +92,21 @@ class NeuronProblem:
         start, _ = objective.start(xp.arange(objective.size), root, owner)
         constant = xp.where(thresholds > -float("inf"), -thresholds, thresholds * 0)
         found = reducer.net(reducer.tail(Rows(start, constant, owner)))
-        return replace(problem, reduced=found) if found.finite else problem
+        return replace(problem, reduced=found, reducer=reducer) if found.finite else problem
+
+    @cached_property
+    def sure(self) -> SureNet | None:
+        """The reduced network with what it may be off by: rows, then neurons' inputs."""
+        if self.reducer is None:
+            return None
+        xp, count = self.root.graph.xp, self.objective.size
+        owner, asked = Owner.equal(1, count, xp), self.thresholds > -float("inf")
+        start, error = self.objective.start(xp.arange(count), self.root, owner)
+        constant = xp.where(asked, -self.thresholds, self.thresholds * 0)
+        low = Rows(start, constant - error, owner)
+        high = Rows({v: -x for v, x in start.items()}, -constant - error, owner)
+        made = SureNet.of(self.reducer, SureRows.of(self.reducer, low, high))
+        return None if made is None else made.with_neurons
 
     def propagating(self, clauses: Int[Array, " batch"]) -> NeuronProblem:
         """The same, with a propagator where some of the clauses imply the signs of neurons."""

@@ -14,6 +14,7 @@ from verifier.bounds.columns import Patterns, Sides
 from verifier.bounds.crown import unit_rows
 from verifier.bounds.optimise import Rows, optimise, project
 from verifier.bounds.reduced import Reduced
+from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, gaps, sweep_in_parts
 from verifier.search.neuron_split import NeuronProblem, Refreshing, sealed_at_once
 from verifier.search.sign_patterns import SignPatterns
@@ -118,6 +119,8 @@ class Refresher:
     def _sealed(self, rows: SignPatterns, wanted: _Wanted) -> Float[Array, " rows"]:
         """What the multipliers prove on the graph: lower bounds of sign * neuron, float64."""
         problem, xp = self.problem, self.problem.root.graph.xp
+        if problem.sure is not None:
+            return self._by_reduced(problem.sure, rows, wanted)
         least, start = xp.doubles(xp.zeros(len(rows))) - float("inf"), 0
         for layer in problem.layers:
             stop = start + layer.index.shape[0]
@@ -128,6 +131,24 @@ class Refresher:
                 continue
             least[xp.ints(mine)] = self._of_layer(rows[mine], (layer.source, element, sign))
         return least
+
+    def _by_reduced(
+        self, sure: SureNet, rows: SignPatterns, wanted: _Wanted
+    ) -> Float[Array, " rows"]:
+        """The same on the reduced network, with what that is off by."""
+        fast, members = self.net.xp, self.problem.members[rows.clause]
+        neuron = (wanted.neuron + self.net.row_bias.shape[0])[:, None]
+        weight = fast.cat([wanted.sign[:, None], rows.weight.clip(min=0)], 1)
+        self.problem.bounds.check_time()
+        patterns = Patterns(
+            fast.cat([neuron, members], 1),
+            weight,
+            rows.phase,
+            rows.tilts[:, 0],
+            Sides(rows.lower, rows.upper),
+            weight[:, 0] * 0 + 1,
+        )
+        return sure.net.xp.astype_double(sure.least(patterns, self.workers))
 
     def _of_layer(
         self, rows: SignPatterns, which: tuple[int, Array, Array]

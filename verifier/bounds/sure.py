@@ -1,0 +1,134 @@
+"""Bounds of a reduced network that hold for the network: one sweep in double precision.
+
+The reduced form says what each unstable neuron reads, s = P x + L y + c, but for rounding. Swept
+with all rounding charged, a row and its negation say how far off that is over the region: e. Then
+for any multipliers m of these equations, and nu = Q + m L, whatever they were computed with,
+
+    row >= sum_j min (nu_j y_j - m_j s_j) - |R + m P|_1 + m c + d - |m| e
+
+where y_j = relu(s_j) over the neuron's box is least at its ends or at 0 (Lagrangian duality). What
+nu and the sums are off by in float64 is a small share of the terms' sizes, which is charged, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from verifier.bounds.back import DOUBLE_ROUNDOFF
+from verifier.bounds.columns import Columns, Patterns
+from verifier.bounds.optimise import TILT_STEPS
+from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
+from verifier.settings import Spread
+from verifier.tensors import Array, Float, gamma
+
+EXTRA_TERMS = 40
+SURE_BYTES = 3_000_000
+"""Bytes of the largest array that is swept at once on a CPU."""
+
+
+@dataclass(frozen=True, eq=False)
+class SureNet:
+    """A reduced network in float64, and how far its equations may be off over the region."""
+
+    net: Reduced
+    error: Float[Array, " neurons"]
+    """What a multiplier of 1 costs: that of the neuron's equation, and of sums that it is in."""
+    row_error: Float[Array, " rows"]
+    most: Float[Array, " neurons"]
+    """The greatest magnitude of each neuron's input, and so of its output."""
+
+    @staticmethod
+    def of(reducer: Reducer, rows: SureRows | None) -> SureNet | None:
+        """That of all layers so far; None where float64 is not at hand, or numbers overflow."""
+        xp = reducer.enclosure.graph.xp
+        layers = reducer.sure_layers() if xp.dtype == "float64" and rows is not None else None
+        if layers is None or rows is None:
+            return None
+        net = replace(
+            reducer, xp=xp, tails=[layer.tail for layer in layers], _bands=None
+        ).net(rows.tail)
+        if not net.finite:
+            return None
+        region = reducer.enclosure.boxes[0]
+        reach = region.magnitude(xp)[0] + (region.upper - region.lower)[0]
+        most = xp.maximum(abs(net.lower), abs(net.upper))
+        unit = 2 * gamma(net.inputs + net.neurons + EXTRA_TERMS, DOUBLE_ROUNDOFF)
+
+        def cost(tail: Tail, links: Array) -> Array:
+            return unit * (abs(tail.weights) @ reach + abs(tail.bias) + abs(links) @ most)
+
+        start, errors = 0, [xp.zeros(0)]
+        for layer in layers:
+            stop = start + layer.error.shape[0]
+            errors.append(layer.error + cost(layer.tail, net.links[start:stop]))
+            start = stop
+        error = xp.cat(errors, 0) + unit * most + xp.tiny
+        return SureNet(net, error, rows.error + cost(rows.tail, net.row_links) + xp.tiny, most)
+
+    @property
+    def with_neurons(self) -> SureNet:
+        """The same with all neurons' inputs as rows, after its own."""
+        xp = self.net.xp
+        both = xp.cat([self.row_error, self.error], 0)
+        return replace(self, net=self.net.with_neurons, row_error=both)
+
+    def least(self, patterns: Patterns, spread: Spread) -> Float[Array, " batch"]:
+        """What multipliers prove, slopes of free neurons in 255ths as in certificates."""
+        count, parts = patterns.rows.shape[0], 1
+        self.net.bands.expect(count)
+        if self.net.xp.device == "cpu":
+            most = SURE_BYTES // (8 * max(self.net.inputs, self.net.neurons))
+            parts = max(1, min(count, max(-(-count // max(1, most)), spread.count)))
+
+        def part(k: int) -> Array:
+            return self._least(patterns[k * count // parts : (k + 1) * count // parts])
+
+        return self.net.xp.cat(spread.map(part, range(parts)), 0)
+
+    def _least(self, patterns: Patterns) -> Float[Array, " batch"]:
+        net, xp = self.net, self.net.xp
+        patterns = _in_double(patterns, net)
+        state = Columns.of(net, patterns)
+        bounded = state.back()
+        nu, multiplier, made = bounded.passed, bounded.multiplier, bounded.rows_in
+        low, high = self._boxes(patterns)
+        leak = net.leak[:, None]
+        ends = [nu * xp.maximum(s, leak * s) - multiplier * s for s in (low, high)]
+        inner = xp.minimum(ends[0], ends[1])
+        inner = xp.where((low < 0) & (high > 0), inner.clip(max=0), inner)
+        total = bounded.offset + net.ones @ inner + net.bias @ multiplier
+        total = total - net.input_ones @ abs(made)
+        unit = 2 * gamma(net.inputs + net.neurons + EXTRA_TERMS, DOUBLE_ROUNDOFF)
+        error = self.error @ abs(multiplier) + unit * (self.most @ abs(nu))
+        error = error + (abs(patterns.weight) * self.row_error[patterns.rows]).sum(1)
+        least = total - 1.01 * error - xp.tiny
+        nothing = xp.full((1,), -float("inf"))
+        return xp.where(xp.function("isfinite", least), least, nothing)
+
+    def _boxes(self, patterns: Patterns) -> tuple[Array, Array]:
+        """The boxes of neurons' inputs, split ones cut to their sides: as columns."""
+        net, xp, sides = self.net, self.net.xp, patterns.sides
+        phase = xp.turned(patterns.phase)
+        low, high = net.lower[:, None] + phase * 0, net.upper[:, None] + phase * 0
+        if sides is not None:
+            low, high = xp.turned(sides.lower), xp.turned(sides.upper)
+        low = xp.where(phase > 0, low.clip(min=0), low)
+        return low, xp.where(phase < 0, high.clip(max=0), high)
+
+
+def _in_double(patterns: Patterns, net: Reduced) -> Patterns:
+    """The same in the network's precision, with multipliers that certificates can hold."""
+    xp = net.xp
+    phase, tilt = xp.floats(patterns.phase), xp.floats(patterns.tilt).clip(min=0)
+    on_grid = xp.function("round", tilt.clip(max=1) * TILT_STEPS) / TILT_STEPS
+    sides = patterns.sides
+    if sides is not None:
+        sides = replace(sides, lower=xp.floats(sides.lower), upper=xp.floats(sides.upper))
+    return replace(
+        patterns,
+        weight=xp.floats(patterns.weight),
+        phase=phase,
+        tilt=xp.where(phase == 0, on_grid, tilt),
+        sides=sides,
+        unit=None if patterns.unit is None else xp.floats(patterns.unit),
+    )
