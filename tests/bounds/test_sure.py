@@ -1,4 +1,4 @@
-"""Bounds by a reduced network in float64: below every point's exact value, and as good as sweeps."""
+"""Bounds by a reduced network in float64: below every exact value, and as good as sweeps."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ BATCH = 12
 
 
 class Case:
-    """A network reduced over a box, and random sign patterns under which its outputs are bounded."""
+    """A network reduced over a box, and random sign patterns that its outputs are bounded under."""
 
     def __init__(self, seed: int, make=numpy_backend):
         self.xp, self.generator = make("float64"), np.random.default_rng(seed)

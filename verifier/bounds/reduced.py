@@ -244,7 +244,7 @@ class Reducer:
         return self._tail(self._charged(), rows)
 
     def charged_units(self, value: int, index: Int[Array, " rows"], sign: float) -> Rows:
-        """The rows ``sign * e_index`` on a value, less what is lost on the way to where they start."""
+        """The rows ``sign * e_index`` on a value, less what is lost before they start."""
         xp = self.enclosure.graph.xp
         which = (index * 0, index, xp.full((index.shape[0],), sign))
         return unit_rows(self._charged(), value, which)

@@ -44,9 +44,9 @@ class SureNet:
         layers = reducer.sure_layers() if xp.dtype == "float64" and rows is not None else None
         if layers is None or rows is None:
             return None
-        net = replace(
-            reducer, xp=xp, tails=[layer.tail for layer in layers], _bands=None
-        ).net(rows.tail)
+        net = replace(reducer, xp=xp, tails=[layer.tail for layer in layers], _bands=None).net(
+            rows.tail
+        )
         if not net.finite:
             return None
         region = reducer.enclosure.boxes[0]

@@ -20,14 +20,13 @@ from verifier.bounds import (
     first_bounds,
     sharpen,
 )
-from verifier.bounds.crown import unstable_mask
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
 from verifier.search.by_curves import CurveSearch
 from verifier.search.context import Context
 from verifier.search.curve_split import is_curved
-from verifier.search.deepen import Deepener
+from verifier.search.deepen import Deepener, hidden_unstable
 from verifier.search.fringe import Fringe
 from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
@@ -55,6 +54,9 @@ log = logging.getLogger(__name__)
 SETTLED = "not certified: the sides of some neurons were found by searches of their own"
 BY_BOXES = "the outputs' own ranges were used, which certificates do not hold"
 UNSHARED = "unchecked: the checker sweeps all of the network for each neuron, the search a window"
+LONG = 10.0
+"""After so many seconds of search its proof is checked for the real function only: to check it for
+float32 execution takes as long again, and seldom succeeds where hidden bounds are that hard."""
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
 MOST_FIRST_WORK = 30_000_000_000
@@ -111,6 +113,9 @@ class NeuronSearch:
         if self.settled or (spared > CHECKED_WORK and not self.context.thorough):
             note = SETTLED if self.settled else UNSHARED
             return Verified(self.tree, certificate=Certificate(None, note=note))
+        context = self.context
+        if context.deadline - context.left - context.started > LONG and not context.thorough:
+            self.context.seal.single = False
         sealed = self.context.seal(self.tree)
         certificate, note = sealed.certificate, sealed.certificate.note
         if sealed.refused or (sealed.required and sealed.reopen):
@@ -252,11 +257,7 @@ class NeuronSearch:
         """The problem anew, with hidden neurons bounded by searches of their own."""
         context, graph, plain = self.context, self.context.graph, problem.root
         how = single_precision(graph.xp), self.workers
-        hidden = {
-            v: int(unstable_mask(plain, v)[0].sum())
-            for v in graph.relaxed_inputs
-            if not graph.affine_of_input[v]
-        }
+        hidden = hidden_unstable(plain)
         until = time.monotonic() + DEEPENING * max(0.0, context.left)
         record = self._recorder(self.case, plain, tell)
         deepen = Deepener(self.workers, context.bounds, until, hidden, parts, record)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from verifier.bounds import Enclosure
 from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.optimise import optimise, unit_rows
@@ -74,6 +75,13 @@ class _Parts:
     def worst(self, count: int, xp: Backend) -> Float[Array, " rows"]:
         """The bound of each row."""
         return -xp.segment_max(-self.least[:, None], self.row, count)[:, 0]
+
+
+def hidden_unstable(plain: Enclosure) -> dict[int, int]:
+    """How many neurons of each value are not linear, of those that read other neurons."""
+    graph = plain.graph
+    values = (v for v in graph.relaxed_inputs if not graph.affine_of_input[v])
+    return {v: int(unstable_mask(plain, v)[0].sum()) for v in values}
 
 
 @dataclass(eq=False)

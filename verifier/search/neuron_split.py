@@ -162,7 +162,7 @@ class NeuronProblem:
             )
             sweeps, rows, least = self.bounds.split_steps, 1, 16
             if self.refreshing is not None:
-                rows, least = 2 * self.refreshing.neurons, 4
+                rows, least = 2 * self.refreshing.neurons, 16
                 sweeps = 2 * sweeps + rows * self.refreshing.steps
             held = REFRESHED_BYTES // (4 * ARRAYS * rows * (self.neurons + self.reduced.inputs))
             return max(least, min(cpu // (self.reduced.work * 2 * sweeps), held))

@@ -13,7 +13,7 @@ from verifier.verdict import Unknown, Violated
 
 log = logging.getLogger(__name__)
 
-OF_SHALLOW, OF_DEEP = Refreshing(64, 10), Refreshing(16, 5)
+OF_SHALLOW, OF_DEEP = Refreshing(64, 10), Refreshing(64, 5)
 """How boxes are tightened in subproblems: of networks of one hidden layer, and of others."""
 UNTIL_SHALLOW, UNTIL_DEEP = 0.4, 5.0
 """Seconds of a search before they are."""
