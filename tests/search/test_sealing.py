@@ -1,6 +1,7 @@
 """What the search does about leaves that the checker does not accept."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from onnx import helper
 from tests.cli.made import flat, save, twice
 from verifier import Options, Unknown, Verified, sealing, verify
 from verifier.certify import Certificate, Leaf, ProofTree, Sealed
-from verifier.search import by_inputs
+from verifier.search import by_inputs, by_neurons
 from verifier.verdict import Reason
 
 BARELY = "(assert (>= Y_0 2.0000000001))"
@@ -234,3 +235,21 @@ def test_a_check_that_takes_more_than_the_search_is_not_begun(
     assert verdict.certificate is not None
     assert verdict.certificate.semantics == ("float32" if checked else None)
     assert verdict.certificate.note == ("" if checked else by_inputs.LABORIOUS)
+
+
+EXAMPLES = Path(__file__).parents[2] / "benchmarks" / "examples"
+
+
+@pytest.mark.parametrize(
+    ("long", "asked", "semantics"),
+    [(60.0, "auto", "float32"), (-1.0, "auto", "real"), (-1.0, "float32", "float32")],
+)
+def test_proofs_that_took_long_are_checked_for_the_real_function_only(
+    long, asked, semantics, monkeypatch
+):
+    monkeypatch.setattr(by_neurons, "LONG", long)
+    files = EXAMPLES / "onnx/digits_mlp.onnx", EXAMPLES / "vnnlib/digits_mlp_image3_eps0.01.vnnlib"
+    verdict = verify(*files, timeout=30.0, options=Options(semantics=asked)).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.semantics == semantics
