@@ -65,7 +65,7 @@ class Case:
         return ~wrong.astype(bool), values
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(SEEDS, st.sampled_from([numpy_backend, torch_backend]))
 def test_bounds_are_below_every_exact_value(seed, make):
     case = Case(seed, make)
