@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 OUT_OF_TIME = "unchecked: the time ran out before the check"
 READ_BYTES_PER_SECOND = 1_000_000
 """About how fast the checker reads a property: one that is too long is not begun."""
+DOUBTED = "the checker did not accept some leaves, and the time ran out before it saw them split"
 REAL_ONLY = "it holds for the real function only: the network is no float32 one throughout"
 FOLDED = "not certified: sums of ReLUs of one number were bounded as one function of it"
 LEAST_CHECK_SECONDS, CHECK_SHARE = 5.0, 1.0
@@ -69,6 +70,8 @@ class Seal:
         self.pending: bytes | None = None
         self.lacking = ""
         self.holds, self.leaves = False, 0
+        self.doubted = False
+        """Did the checker not follow a proof for what it was asked for?"""
 
     def __call__(self, tree: ProofTree | None) -> Sealed:
         """The certificate of a finished proof, and the leaves that it still lacks."""
@@ -135,7 +138,9 @@ class Seal:
         try:
             report = self._run(data, asked)
         except OutOfTimeError:
-            return Sealed(Certificate(data, note=OUT_OF_TIME))
+            # Leaves that it did not accept before count for more than that they were split since.
+            late = replace(_none(DOUBTED), refused=True)
+            return late if self.doubted else Sealed(Certificate(data, note=OUT_OF_TIME))
         except MemoryError:
             return Sealed(Certificate(data, note="unchecked: the check does not fit into memory"))
         except Rejected as error:
@@ -146,6 +151,7 @@ class Seal:
             return Sealed(Certificate(data, asked, leaves=report.leaves))
         count = len(report.failures)
         required = not single or self.strict
+        self.doubted = self.doubted or required
         found = Certificate(data, note=f"{count} leaves are not proved for the semantics {asked}")
         if single:
             real = replace(subject, semantics="real")

@@ -8,7 +8,7 @@ import pytest
 from tests.bounds.checks import METHODS, backend, contains
 from tests.bounds.exact import exact_values
 from tests.bounds.graphs import Weights, placed, points_in
-from verifier.bounds import by_forms
+from verifier.bounds import Objective, bound_objective, by_forms
 from verifier.bounds.zonotope import zonotope
 from verifier.errors import UnsupportedModel
 from verifier.families import Affine
@@ -37,10 +37,9 @@ def tiny_net(seed: int) -> Graph:
     first = builder.add("first", Linear.of(tiny, weights.normal(4, scale=1e-31)), [source], (4,))
     factors = np.where(np.arange(2) < 1, weights.normal(2, scale=1e-31), weights.normal(2) * 1e-30)
     scaled = builder.add("scale", Scale.of(2, factors, None), [source])
-    table = np.array([[0, 1], [1, -1], [0, -1], [1, 0]])
-    sums = GatherSum.of(table, weights.normal(4, scale=1e-31), 2)
-    gathered = builder.add("gather", sums, [source], (4,))
-    both = builder.add("both", Sum.of(4, (1, -1)), [first, gathered])
+    second = Linear.of(weights.normal(4, 2, scale=1e-31), None)
+    other = builder.add("second", second, [source], (4,))
+    both = builder.add("both", Sum.of(4, (1, -1)), [first, other])
     hidden = builder.add("relu", Relu.of(4), [both])
     last = builder.add("last", weights.linear(4, 2), [hidden], (2,))
     return builder.finish(builder.add("out", Sum.of(2, (1, 1)), [last, scaled]))
@@ -50,7 +49,7 @@ def tiny_net(seed: int) -> Graph:
 @pytest.mark.parametrize("seed", range(8))
 def test_boxes_hold_what_flushed_constants_do(name: str, seed: int):
     graph, xp, generator = tiny_net(seed), backend(name), np.random.default_rng(seed)
-    operators = [node.operator.on(xp) for node in graph.nodes[:3]]
+    operators = [node.operator.on(xp) for node in graph.nodes[:2]]
     assert any(isinstance(x, Affine) and x.lost for x in operators)
     center = generator.normal(size=(3, 2)) * 1e29
     radius = generator.uniform(0, 1, size=(3, 2)) * [[1e29], [1e22], [0.0]]
@@ -88,6 +87,31 @@ def test_convolutions_both_ways_are_flushed(name: str):
         near = abs(np.asarray(exact) - xp.numpy(flushed.evaluate(xp.floats(x))))
         assert (near <= lost).all()
         assert near.max() > 1e-3
+
+
+def test_sums_that_may_repeat_a_source_are_not_flushed():
+    """There an entry of the matrix is a constant times the number of repeats."""
+    sums = GatherSum.of(np.zeros((1, 1000), dtype=np.int64), np.full(1, 5e-31), 1)
+    assert not sums.fits_single
+    with pytest.raises(UnsupportedModel, match="use float64"):
+        sums.on(backend("torch-32"))
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_coefficients_of_rows_below_the_range_are_charged(name: str):
+    builder = Builder(1)
+    identity = Linear.of(np.ones((1, 1)), None)
+    graph = builder.finish(builder.add("out", identity, [Value(0, (1,))], (1,)))
+    xp = backend(name)
+    box = placed(xp, np.full((1, 1), 1e35), np.full((1, 1), 2e35))
+    objective = Objective.of(np.array([[-1e-46]]), None, np.zeros(1, dtype=np.int64), xp)
+    enclosure = METHODS["crown"](graph.on(xp), box)
+    for threshold in (0.0, -1e-12):
+        thresholds = xp.doubles(np.full((1, 1), threshold))
+        found = bound_objective(enclosure, objective, thresholds, xp.bools(np.ones((1, 1))))
+        exact = -1e-46 * 2e35 - threshold
+        assert float(xp.numpy(found.least)[0, 0]) <= exact
+        assert float(xp.numpy(objective.by_boxes(enclosure, thresholds))[0, 0]) <= exact
 
 
 def test_what_cannot_be_flushed_is_still_refused():

@@ -1,6 +1,7 @@
 """Bounds by a reduced network in float64: below every exact value, and as good as sweeps."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from tests.bounds.exact import exact_values
 from tests.bounds.graphs import boxes, mlp, placed, points_in, residual
 from verifier.bounds import crown
 from verifier.bounds.columns import Patterns, Sides
-from verifier.bounds.optimise import optimise, unit_rows
+from verifier.bounds.optimise import Rows, optimise, unit_rows
 from verifier.bounds.reduced import SureRows
 from verifier.bounds.root import refine_root
 from verifier.bounds.sure import SureNet
 from verifier.search.sign_patterns import Neurons, cut_to_sides
+from verifier.sets import Owner
 from verifier.settings import ONE_BY_ONE
 from verifier.tensors import numpy_backend, single_precision, torch_backend
 
@@ -149,3 +151,24 @@ def test_infinite_numbers_prove_nothing():
     error = case.sure.error * float("nan")
     least = replace(case.sure, error=error).least(case.patterns(), ONE_BY_ONE)
     assert (least == -np.inf).all()
+
+
+def test_sums_of_many_rows_are_charged():
+    """The rows' constants are added up, too: as many as a clause has."""
+    xp, width = torch_backend("float64"), 2000
+    graph = mlp(3, (1, 1, 1)).on(xp)
+    region = placed(xp, -np.ones((1, 1)), np.ones((1, 1)))
+    plain = crown(graph, region, SETTINGS).enclosure
+    how = single_precision(xp), ONE_BY_ONE
+    reducer = refine_root(graph, SETTINGS, plain, lambda *_: None, how)
+    none = xp.zeros(width, 1)
+    bias = np.r_[1.0, np.full(width - 1, -(2.0**-54) * 0.99)]
+    start = {graph.output: none}
+    low = Rows(start, xp.doubles(bias), Owner.equal(1, width, xp))
+    high = Rows(start, xp.doubles(-bias), Owner.equal(1, width, xp))
+    sure = SureNet.of(reducer, SureRows.of(reducer, low, high), width)
+    assert sure is not None
+    one, neurons = xp.full((1, width), 1.0), xp.zeros(1, reducer.neurons)
+    patterns = Patterns(xp.arange(width)[None], one, neurons, neurons)
+    exact = sum(map(Fraction, bias))
+    assert Fraction(float(sure.least(patterns, ONE_BY_ONE)[0])) <= exact

@@ -1,5 +1,6 @@
 """What the search does about leaves that the checker does not accept."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from onnx import helper
 from tests.cli.made import flat, save, twice
 from verifier import Options, Unknown, Verified, sealing, verify
 from verifier.certify import Certificate, Leaf, ProofTree, Sealed
+from verifier.checker.errors import OutOfTimeError
 from verifier.search import by_inputs, by_neurons
 from verifier.verdict import Reason
 
@@ -253,3 +255,21 @@ def test_proofs_that_took_long_are_checked_for_the_real_function_only(
     assert isinstance(verdict, Verified)
     assert verdict.certificate is not None
     assert verdict.certificate.semantics == semantics
+
+
+def test_what_the_checker_doubted_is_not_believed_when_its_time_is_up(net, prop, monkeypatch):
+    """Leaves that it does not accept are split; then there is no time to look at them."""
+    whole, calls = sealing.Seal._run, list[str]()
+
+    def run(self: sealing.Seal, data: bytes, semantics: str):
+        calls.append(semantics)
+        if len(calls) > 1:
+            raise OutOfTimeError
+        return replace(whole(self, data, "float32"), semantics="none")
+
+    monkeypatch.setattr(sealing.Seal, "_run", run)
+    options = Options(semantics="real")
+    verdict = verify(net, prop, timeout=20.0, options=options).verdict
+    assert len(calls) == 2
+    assert isinstance(verdict, Unknown)
+    assert verdict.note == sealing.DOUBTED

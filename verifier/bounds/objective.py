@@ -15,6 +15,12 @@ from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Bool, Float, Int, gamma
 
 
+def lost(enclosure: Enclosure, value: int) -> Float[Array, " batch"]:
+    """What coefficients on a value may cost that the working precision rounds below its range."""
+    xp = enclosure.graph.xp
+    return 2 * xp.least_normal * xp.astype_double(enclosure.boxes[value].magnitude(xp)).sum(1)
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
     """The unsafe set, as clauses of rows.
@@ -62,7 +68,7 @@ class Objective:
 
         def cost(rows: Array, value: int) -> Array:
             reach = unit * enclosure.boxes[value].magnitude(xp)
-            return xp.row_dot(abs(rows), owner.spread(reach))
+            return xp.row_dot(abs(rows), owner.spread(reach)) + owner.spread(lost(enclosure, value))
 
         error = cost(start[output], output)
         if self.inputs is not None:
@@ -90,6 +96,7 @@ class Objective:
             margin = margin + low @ rows.clip(min=0).T + high @ rows.clip(max=0).T
             size = size + xp.astype_double(box.magnitude(xp)) @ abs(rows).T
             terms += rows.shape[1]
+            margin = margin - lost(enclosure, value)[:, None]
         margin = margin - gamma(terms, 2 * xp.unit_roundoff) * size
         absent = thresholds == -float("inf")
         return self.best_of_clauses(xp.where(absent, abs(thresholds), margin))
@@ -107,6 +114,7 @@ class Objective:
             if coefficients is not None:
                 unit = 4 * xp.unit_roundoff * enclosure.boxes[value].magnitude(xp)
                 cost = cost + xp.row_dot(abs(coefficients[row]), owner.spread(unit))
+                cost = cost + owner.spread(lost(enclosure, value))
         return cost
 
     @cached_property

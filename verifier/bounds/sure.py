@@ -36,10 +36,15 @@ class SureNet:
     row_error: Float[Array, " rows"]
     most: Float[Array, " neurons"]
     """The greatest magnitude of each neuron's input, and so of its output."""
+    share: float
+    """What sums err by at most, as a share of the size of their terms."""
 
     @staticmethod
-    def of(reducer: Reducer, rows: SureRows | None) -> SureNet | None:
-        """That of all layers so far; None where float64 is not at hand, or numbers overflow."""
+    def of(reducer: Reducer, rows: SureRows | None, width: int = 1) -> SureNet | None:
+        """That of all layers so far, for sums of so many rows.
+
+        None where float64 is not at hand, or numbers overflow.
+        """
         xp = reducer.enclosure.graph.xp
         layers = reducer.sure_layers() if xp.dtype == "float64" and rows is not None else None
         if layers is None or rows is None:
@@ -52,7 +57,8 @@ class SureNet:
         region = reducer.enclosure.boxes[0]
         reach = region.magnitude(xp)[0] + (region.upper - region.lower)[0]
         most = xp.maximum(abs(net.lower), abs(net.upper))
-        unit = 2 * gamma(net.inputs + net.neurons + EXTRA_TERMS, DOUBLE_ROUNDOFF)
+        terms = net.inputs + net.neurons + 2 * width + EXTRA_TERMS
+        unit = 2 * gamma(terms, DOUBLE_ROUNDOFF)
 
         def cost(tail: Tail, links: Array) -> Array:
             return unit * (abs(tail.weights) @ reach + abs(tail.bias) + abs(links) @ most)
@@ -63,7 +69,8 @@ class SureNet:
             errors.append(layer.error + cost(layer.tail, net.links[start:stop]))
             start = stop
         error = xp.cat(errors, 0) + unit * most + xp.tiny
-        return SureNet(net, error, rows.error + cost(rows.tail, net.row_links) + xp.tiny, most)
+        row_error = rows.error + cost(rows.tail, net.row_links) + xp.tiny
+        return SureNet(net, error, row_error, most, unit)
 
     @property
     def with_neurons(self) -> SureNet:
@@ -98,8 +105,7 @@ class SureNet:
         inner = xp.where((low < 0) & (high > 0), inner.clip(max=0), inner)
         total = bounded.offset + net.ones @ inner + net.bias @ multiplier
         total = total - net.input_ones @ abs(made)
-        unit = 2 * gamma(net.inputs + net.neurons + EXTRA_TERMS, DOUBLE_ROUNDOFF)
-        error = self.error @ abs(multiplier) + unit * (self.most @ abs(nu))
+        error = self.error @ abs(multiplier) + self.share * (self.most @ abs(nu))
         error = error + (abs(patterns.weight) * self.row_error[patterns.rows]).sum(1)
         least = total - 1.01 * error - xp.tiny
         nothing = xp.full((1,), -float("inf"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -17,8 +16,6 @@ from verifier.tensors import Array, Float, ScatterPlan
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GatherSum(Affine):
     """y_j = weight_j sum_k x[index_jk], over the entries with ``index_jk >= 0``."""
-
-    flushes: ClassVar[tuple[str, ...]] = ("weight", "bias")
 
     index: Array
     """[m, k], 0 where not kept."""

@@ -105,7 +105,7 @@ class NeuronProblem:
         constant = xp.where(asked, -self.thresholds, self.thresholds * 0)
         low = Rows(start, constant - error, owner)
         high = Rows({v: -x for v, x in start.items()}, -constant - error, owner)
-        made = SureNet.of(self.reducer, SureRows.of(self.reducer, low, high))
+        made = SureNet.of(self.reducer, SureRows.of(self.reducer, low, high), self.width + 1)
         return None if made is None else made.with_neurons
 
     def propagating(self, clauses: Int[Array, " batch"]) -> NeuronProblem:
