@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import verifier.bounds.zonotope
@@ -96,6 +96,7 @@ def test_boxes_are_within_interval_boxes(seed: int):
 
 
 @on_backends
+@settings(max_examples=12)
 @given(seed=SEEDS)
 def test_a_batch_is_its_rows(name: str, seed: int):
     trial = Trial.of(seed, name, ("normal", "normal", "one-sided"))

@@ -1,7 +1,7 @@
 """The record of a search: children cover their parents but for what cannot be unsafe."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bounds.graphs import mixed, mlp, residual
@@ -36,6 +36,7 @@ def small_run(seed: int, dtype: str = "float64", rounds: int = 7) -> tuple[Run, 
     return run(graph, xp, objective, (lower, upper, thresholds), rounds), unsafe
 
 
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), dtype=st.sampled_from(["float64", "float32"]))
 def test_a_search_loses_nothing(seed: int, dtype: str):
     found, unsafe = small_run(seed, dtype)
