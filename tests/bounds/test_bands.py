@@ -221,7 +221,7 @@ class _Counting(Spread):
 
 @pytest.mark.parametrize("count", [7, 40, 61])
 def test_parts_are_equal_and_as_many_for_each_worker(count: int, monkeypatch):
-    monkeypatch.setattr(sweep, "SWEPT_BYTES", 25 * 4 * 512)
+    monkeypatch.setattr(sweep, "SWEPT_NUMBERS", 25 * 512)
     monkeypatch.setattr(sweep, "SPREAD_WORK", 1)
     net, spread = network(3), _Counting()
     patterns = patterns_of(net, 3, "summed", count)

@@ -99,10 +99,7 @@ class Enclosure:
         magnitude = operator.magnitude(*reach)
         own = gamma(operator.terms + EXTRA_TERMS, xp.unit_roundoff)
         dot = gamma(min(operator.size, xp.dot_terms), xp.unit_roundoff)
-        small = xp.least_normal * (operator.terms + 2)
-        lost = operator.lost_of(*reach)
-        if lost is not None:
-            small = small + lost
+        small = xp.least_normal * (operator.terms + 2) + operator.lost_of(*reach)
         if self.single:
             own = own + SINGLE_FACTOR * gamma(operator.terms + EXTRA_TERMS, SINGLE_ROUNDOFF)
         self.noise[value] = (own + dot) * magnitude + small

@@ -143,9 +143,7 @@ class ForwardPush(Push[FormPair]):
         xp = self.xp
         rounding = 2 * gamma(operator.terms + FORM_TERMS, xp.unit_roundoff)
         sizes = tuple(f.size for f in inputs)
-        error = rounding * operator.magnitude(*sizes) + xp.tiny
-        lost = operator.lost_of(*sizes)
-        error = error if lost is None else error + lost
+        error = rounding * operator.magnitude(*sizes) + (xp.tiny + operator.lost_of(*sizes))
         batch, count = inputs[0].center.shape[:2]
         gaps = tuple(f.gap.reshape(batch * count, f.gap.shape[2]) for f in inputs)
         return FormPair(

@@ -18,12 +18,12 @@ from verifier.bounds.back import DOUBLE_ROUNDOFF
 from verifier.bounds.columns import Columns, Patterns
 from verifier.bounds.optimise import TILT_STEPS
 from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
+from verifier.bounds.sweep import equal_parts
 from verifier.settings import Spread
 from verifier.tensors import Array, Float, gamma
 
 EXTRA_TERMS = 40
-SURE_BYTES = 3_000_000
-"""Bytes of the largest array that is swept at once on a CPU."""
+"""Roundings besides those of sums over inputs, neurons and rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,10 @@ class SureNet:
         None where float64 is not at hand, or numbers overflow.
         """
         xp = reducer.enclosure.graph.xp
-        layers = reducer.sure_layers() if xp.dtype == "float64" and rows is not None else None
-        if layers is None or rows is None:
+        if rows is None or xp.dtype != "float64":
+            return None
+        layers = reducer.sure_layers()
+        if layers is None:
             return None
         net = replace(reducer, xp=xp, tails=[layer.tail for layer in layers], _bands=None).net(
             rows.tail
@@ -81,16 +83,13 @@ class SureNet:
 
     def least(self, patterns: Patterns, spread: Spread) -> Float[Array, " batch"]:
         """What multipliers prove, slopes of free neurons in 255ths as in certificates."""
-        count, parts = patterns.rows.shape[0], 1
+        count = patterns.rows.shape[0]
         self.net.bands.expect(count)
-        if self.net.xp.device == "cpu":
-            most = SURE_BYTES // (8 * max(self.net.inputs, self.net.neurons))
-            parts = max(1, min(count, max(-(-count // max(1, most)), spread.count)))
 
-        def part(k: int) -> Array:
-            return self._least(patterns[k * count // parts : (k + 1) * count // parts])
+        def part(some: slice) -> Array:
+            return self._least(patterns[some])
 
-        return self.net.xp.cat(spread.map(part, range(parts)), 0)
+        return self.net.xp.cat(spread.map(part, equal_parts(self.net, count, spread)), 0)
 
     def _least(self, patterns: Patterns) -> Float[Array, " batch"]:
         net, xp = self.net, self.net.xp

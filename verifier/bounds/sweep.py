@@ -17,8 +17,8 @@ from verifier.tensors import Array, Backend, Float, Int
 SLACK = 2.0**-19
 """A bound counts as positive here above so much of the size of its terms: about what single
 precision may be off by."""
-SWEPT_BYTES = 1_500_000
-"""Bytes of the largest array that is swept at once on a CPU: it stays in the cache of a core."""
+SWEPT_NUMBERS = 375_000
+"""Numbers of the largest array that is swept at once on a CPU: it stays in the cache of a core."""
 SPREAD_WORK = 10_000_000
 """From so many multiply-adds of a sweep on there is a part for each thread."""
 CROWDED = 0.75
@@ -91,19 +91,24 @@ class Ascent:
 
 def sweep_in_parts(net: Reduced, patterns: Patterns, ascent: Ascent, spread: Spread) -> Swept:
     """All patterns, in equal parts that stay in the cache; ``spread`` maps over them."""
-    count, parts = patterns.rows.shape[0], 1
+    count = patterns.rows.shape[0]
     net.bands.expect(count * ascent.steps)
+
+    def part(some: slice) -> Swept:
+        return sweep_patterns(net, patterns[some], ascent)
+
+    return Swept.cat(spread.map(part, equal_parts(net, count, spread)), net.xp)
+
+
+def equal_parts(net: Reduced, count: int, spread: Spread) -> list[slice]:
+    """So many patterns in parts that stay in the cache, as many for each thread."""
+    parts = 1
     if net.xp.device == "cpu":
-        parts = -(-count // max(1, SWEPT_BYTES // (4 * max(net.inputs, net.neurons))))
+        parts = -(-count // max(1, SWEPT_NUMBERS // max(net.inputs, net.neurons)))
         if count * net.work >= SPREAD_WORK:
             parts = -(-parts // spread.count) * spread.count
     parts = max(1, min(parts, count))
-
-    def part(k: int) -> Swept:
-        some = slice(k * count // parts, (k + 1) * count // parts)
-        return sweep_patterns(net, patterns[some], ascent)
-
-    return Swept.cat(spread.map(part, range(parts)), net.xp)
+    return [slice(k * count // parts, (k + 1) * count // parts) for k in range(parts)]
 
 
 @dataclass(eq=False)

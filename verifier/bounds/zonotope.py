@@ -83,12 +83,11 @@ class ZonotopePush(Push[Zonotope]):
         inputs = self._aligned(inputs)
         error = 2 * gamma(operator.terms + FORM_TERMS, xp.unit_roundoff)
         tail, sizes = operator.absolute(*(z.tail for z in inputs)), tuple(z.size for z in inputs)
-        tail = tail + error * operator.magnitude(*sizes) + xp.tiny
-        lost = operator.lost_of(*sizes)
+        error = error * operator.magnitude(*sizes) + (xp.tiny + operator.lost_of(*sizes))
         return Zonotope(
             operator.evaluate(*(z.center for z in inputs)),
             stacked(operator, tuple(z.generators for z in inputs)),
-            tail if lost is None else tail + lost,
+            tail + error,
         )
 
     def nonlinear(self, value: int, operator: Nonlinear, inputs: tuple[Zonotope, ...]) -> Zonotope:

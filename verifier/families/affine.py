@@ -71,10 +71,10 @@ class Affine(Operator):
                 changes[name] = np.where(np.abs(constant) < 1 / limit, 0.0, constant)
         return replace(self, lost=max(self.lost, 1 / limit), **changes)
 
-    def lost_of(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch 1"] | None:
-        """How far an output may be off for what was lost, given max |x_i|; None: nothing was."""
+    def lost_of(self, *inputs: Float[Array, "batch _"]) -> Float[Array, "batch 1"] | float:
+        """How far an output may be off for what was lost, given max |x_i|; 0: nothing was."""
         if not self.lost:
-            return None
+            return 0.0
         total = sum((self.xp.astype_double(x).sum(1) for x in inputs), start=1.0)
         return self.xp.floats(2 * self.lost * total)[:, None]
 

@@ -122,9 +122,8 @@ class Deepener:
             left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
             if left.shape[0] == 0:
                 break
-            which = value, neuron[left], side[left]
             net = reducer.net(tail.signed(left, side[left]))
-            self._side(reducer, net, which, end)
+            self._side(reducer, net, (value, neuron[left], side[left]), end)
         unstable = int(unstable_mask(enclosure, value)[0, neuron].sum())
         self.settled += count - unstable
         self.hopeless = self.trial and self.settled < PROMISING * count
@@ -228,7 +227,7 @@ class Deepener:
         parts: _Parts,
         end: float,
     ) -> None:
-        """The bounds that the parts' multipliers give on the graph itself narrow the boxes.
+        """The bounds that the parts' multipliers prove narrow the boxes.
 
         Those of neurons that there is no time for prove nothing.
         """

@@ -117,7 +117,7 @@ class Refresher:
         return rows, fast.nonzero(helps)[0]
 
     def _sealed(self, rows: SignPatterns, wanted: _Wanted) -> Float[Array, " rows"]:
-        """What the multipliers prove on the graph: lower bounds of sign * neuron, float64."""
+        """What the multipliers prove: lower bounds of sign * neuron, float64."""
         problem, xp = self.problem, self.problem.root.graph.xp
         if problem.sure is not None:
             return self._by_reduced(problem.sure, rows, wanted)
