@@ -59,6 +59,7 @@ def verify(
     timeout: float = 300.0,
     options: Options | None = None,
     report: Callable[[Progress], None] | None = None,
+    started: float | None = None,
 ) -> Result:
     """Decide whether a network has an input that a property forbids.
 
@@ -69,12 +70,13 @@ def verify(
         timeout: wall-clock seconds for everything, reading included
         options: a device, a precision, and what is asked of the proof of an ``unsat``
         report: called with the progress, a few times a second
+        started: when the seconds began, on ``time.monotonic``'s clock; default: now
 
     Raises:
         BadInput: a file cannot be read, the two do not fit, or there is no such device.
         UnsupportedModel: the network or the property uses what has no rules.
     """
-    clock, options = _Clock(), options or Options()
+    clock, options = _Clock(started), options or Options()
     _require_device(options.device)
     query = prop if isinstance(prop, Query) else read_query(prop)
     clock.lap("property")
@@ -90,7 +92,7 @@ def verify(
         verify_import(model, *lowered.inputs(np.stack([first.lower[0], first.upper[0]])))
     clock.lap("import gate")
     strategy = choose(problem, options.device, options.dtype)
-    strategy = replace(strategy, thorough=options.thorough)
+    strategy = replace(strategy, thorough=options.thorough, allowed=timeout)
     left = timeout - clock.total
     seal = Seal(problem, _files(model, lowered), options, time.monotonic() + left)
     verdict = decide(problem, _replay(model, lowered), left, strategy, report, seal)
@@ -207,8 +209,9 @@ def _about_the_file(verdict: Verdict, lowered: Lowered) -> Verdict:
 class _Clock:
     """Wall time of phases, one after another."""
 
-    def __init__(self) -> None:
-        self.start = self.last = time.monotonic()
+    def __init__(self, started: float | None = None) -> None:
+        self.last = time.monotonic()
+        self.start = self.last if started is None else started
         self.laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:

@@ -179,6 +179,24 @@ def test_failures_are_named_in_the_order_of_their_nodes(monkeypatch):
     assert [f.node for f in verdict(SIZE, FAILS, **tree).failures] == [5, 6]
 
 
+def test_a_check_that_ends_early_says_nothing_of_what_it_has_not_seen(monkeypatch):
+    monkeypatch.setattr(module.Walk, "batch", lambda _: 1)
+    close = "(and (>= X_0 0) (<= X_0 1) (<= Y_0 -1e-12))"
+    wrong = "(and (>= X_0 -1) (<= X_0 0) (<= Y_0 0.5))"
+    for cases, sound in ((f"{close} {close}", True), (f"{close} {wrong}", False)):
+        text, whole = prop(f"(or {cases})"), Effort(fall_back=False)
+        data = certificate(SIZE, text, roots=range(2), node=[ROWS] * 2)
+        report = check(SIZE, text, data, whole)
+        assert report.semantics == ("real" if sound else None)
+        assert [f.single for f in report.failures] == [True, sound]
+        report = check(SIZE, text, data, replace(whole, most_failures=0))
+        assert report.semantics is None
+        assert [f.single for f in report.failures] == [True]
+        # Nobody has to look again: with fall_back it does so itself.
+        report = check(SIZE, text, data, Effort(most_failures=0))
+        assert report.semantics == ("real" if sound else None)
+
+
 def deep_tree(levels):
     """All splits at 0, but for leaves on the last level."""
     inner = 2**levels - 1
@@ -197,7 +215,7 @@ def test_every_node_is_looked_at_once(monkeypatch, threads, batch):
 
     def counting(self, state):
         seen.extend(state.node.tolist())
-        assert len(state) <= batch
+        assert len(state) <= batch * (1 if threads == 1 else module.CROWD)
         return look(self, state)
 
     monkeypatch.setattr(module.Walk, "look", counting)

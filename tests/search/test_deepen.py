@@ -39,8 +39,7 @@ def deepened(graph: Graph, plain: Enclosure, parts: int, seconds: float = 60.0) 
 
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
     with quiet, Workers(xp) as workers:
-        until = time.monotonic() + seconds
-        search = Deepener(workers, SETTINGS, until, {}, most_parts=parts)
+        search = Deepener(workers, SETTINGS, (seconds, float("inf")), parts, {})
         how = single_precision(xp), workers
         made = refine_root(graph, SETTINGS, plain, ignore, how, search if parts else None)
     return made.enclosure
@@ -149,6 +148,37 @@ def relu_of(column, row, source: int, box: Box, k: int) -> int:
     return y
 
 
+def test_a_slow_machine_finds_the_same(monkeypatch):
+    """Seconds are counted: nothing rests on how long a sweep takes."""
+    graph, plain = case_of(1)
+    seconds = 0.02
+    before, whole = deepened(graph, plain, 256, seconds), deepened(graph, plain, 256)
+    fast = deepen.sweep_in_parts
+
+    def slow(*arguments):
+        time.sleep(0.02)
+        return fast(*arguments)
+
+    monkeypatch.setattr(deepen, "sweep_in_parts", slow)
+    after = deepened(graph, plain, 256, seconds)
+    differ = False
+    for value in graph.relaxed_inputs:
+        np.testing.assert_array_equal(before.boxes[value].lower, after.boxes[value].lower)
+        np.testing.assert_array_equal(before.boxes[value].upper, after.boxes[value].upper)
+        differ |= (before.boxes[value].lower != whole.boxes[value].lower).any()
+    assert differ  # The seconds did not do.
+
+
+def test_a_machine_that_is_much_slower_ends_by_the_clock():
+    graph, plain = case_of(1)
+    with np.errstate(all="ignore"), Workers(XP) as workers:
+        search = Deepener(workers, SETTINGS, (60.0, time.monotonic() - 1), 16, {})
+        how = single_precision(XP), workers
+        refine_root(graph, SETTINGS, plain, lambda *_: None, how, search)
+    assert search.spent < 1.0
+    assert search.subproblems < 200
+
+
 def test_without_time_nothing_is_searched_for():
     graph, plain = case_of(1)
     before, after = deepened(graph, plain, 0), deepened(graph, plain, 256, seconds=-1.0)
@@ -162,7 +192,7 @@ def test_only_a_trial_is_left_where_little_is_settled(trial, monkeypatch):
     monkeypatch.setattr(deepen, "PROMISING", 2.0)
     graph, plain = case_of(1)
     with Workers(XP) as workers:
-        search = Deepener(workers, SETTINGS, time.monotonic() + 60, {}, 16, trial=trial)
+        search = Deepener(workers, SETTINGS, (60.0, float("inf")), 16, {}, trial=trial)
         how = single_precision(XP), workers
         refine_root(graph, SETTINGS, plain, lambda *_: None, how, search)
     assert search.hopeless is trial

@@ -46,6 +46,13 @@ class _Bucket:
     """What they read, one group after another; None: each reads all."""
     weights: Float[Array, "groups made read"]
 
+    @property
+    def work(self) -> int:
+        """Multiply-adds for a column, and what else takes as long."""
+        groups, made, read = self.weights.shape
+        gathered = 0 if self.index is None else READ * read
+        return groups * (made * read + gathered + MADE * made)
+
 
 @dataclass(frozen=True, eq=False)
 class Product:
@@ -57,6 +64,13 @@ class Product:
     place: Int[Array, " made"] | None = None
     """Where the buckets' results are that make up the product's."""
     xp: Backend | None = None
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds for a column, and what else takes as long."""
+        if self.xp is None:
+            return self.matrix.shape[0] * self.matrix.shape[1]
+        return sum(bucket.work for bucket in self.buckets)
 
     def __call__(self, x: Float[Array, "read batch"]) -> Float[Array, "made batch"]:
         xp, batch = self.xp, x.shape[1]
@@ -199,6 +213,12 @@ class Links:
     onward: tuple[Product | None, ...]
     """From the neurons before each layer to its own; None: it reads none of them."""
     back: tuple[Product | None, ...]
+
+    @cached_property
+    def work(self) -> int:
+        """Multiply-adds of a sweep back and forth for a column, and what else takes as long."""
+        products = (self.of_inputs, self.to_inputs, *self.onward, *self.back)
+        return sum(product.work for product in products if product is not None)
 
 
 @dataclass(eq=False)

@@ -68,6 +68,8 @@ class Sealer(Protocol):
     """Is it to be checked for float32 execution first?"""
     strict: bool
     """Is a proof that is not accepted for float32 execution none?"""
+    most_failures: int
+    """A check for float32 execution ends after more leaves that are not accepted."""
 
     def __call__(self, tree: ProofTree | None) -> Sealed:
         """The certificate of a finished proof, and the leaves that it still lacks."""

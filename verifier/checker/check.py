@@ -22,6 +22,8 @@ from verifier.checker.statement import groups
 from verifier.checker.walk import Walk
 
 FAILURES_NAMED = 100_000
+CROWD = 3
+"""Threads get so many times larger batches, since they wait for each other between operations."""
 LEAST_PARTS = 64
 """A thread is given no less than that part of a batch: smaller arrays cost more than they save."""
 
@@ -61,6 +63,9 @@ class Effort:
     """On ``time.monotonic``'s clock."""
     fall_back: bool = True
     """Whether to look if a proof that fails for float32 execution holds for the real function."""
+    most_failures: int = FAILURES_NAMED
+    """A check for float32 execution ends after more failures; the rest of the proof is not looked
+    at, so nothing is said of the real function."""
 
 
 def check(
@@ -121,7 +126,8 @@ def check_parsed(
     failures = _failures(subject, proof, effort, single=single)
     proved = "float32" if single else "real"
     if failures:
-        proved = "real" if all(f.single for f in failures) else None
+        whole = len(failures) <= effort.most_failures
+        proved = "real" if whole and all(f.single for f in failures) else None
         if single and proved is None and effort.fall_back:
             # Boxes widened for float32 execution may be too wide for the real function.
             rest = _failures(subject, proof, effort, single=False)
@@ -140,23 +146,27 @@ def _failures(
         with ThreadPoolExecutor(effort.threads) as pool:
             for group in cases:
                 walk = Walk(subject[0], proof, group, arithmetic, single, effort.deadline)
-                failures += _walk(walk, effort, map if effort.threads == 1 else pool.map)
+                _walk(walk, effort, map if effort.threads == 1 else pool.map, failures)
     except OverflowError:
         raise Unsupported("the property or the proof has numbers beyond those of float64") from None
     return failures
 
 
-def _walk(walk: Walk, effort: Effort, mapper: Callable[..., Iterable[Looked]]) -> list[Failure]:
-    """Depth first, in batches: little is open at a time."""
-    failures, stack, size = list[Failure](), list[Open](), walk.batch()
+def _walk(
+    walk: Walk, effort: Effort, mapper: Callable[..., Iterable[Looked]], failures: list[Failure]
+) -> None:
+    """Depth first, in batches: little is open at a time. Failures are added to those so far."""
+    stack = list[Open]()
+    size = walk.batch() * (CROWD if effort.threads > 1 else 1)
     roots = walk.roots(size * effort.threads)
     while stack := stack or list(islice(roots, 1)):
         require_time(effort.deadline)
+        if walk.single and len(failures) > effort.most_failures:
+            break
         for found, children in mapper(walk.look, _take(stack, size, effort.threads)):
             failures += found
             if len(children):
                 stack.append(children)
-    return failures
 
 
 def _take(stack: list[Open], size: int, threads: int) -> list[Open]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,7 +163,8 @@ def _search(request: Request, options: Options, report: Reporter) -> Result:
     return api.verify(
         request.networks_of(query),
         query,
-        timeout=options.timeout - (time.monotonic() - options.started),
+        timeout=options.timeout,
+        started=options.started,
         options=Wanted(
             options.device,
             options.dtype,

@@ -56,8 +56,10 @@ HUNT_SHARE = 0.2
 """Share of the time that later attacks may take."""
 LAST_HUNT_SECONDS = 2.0
 """Time of a last one, where some boxes could be neither closed nor split."""
-REFINE_SECONDS, REFINE_SHARE = 1.0, 1.0
-"""Time to extend a proof to float32 execution: so long, or that share of the time so far."""
+REFINE_BOXES, REFINE_SHARE = 4000, 1.0
+"""Boxes to extend a proof to float32 execution: so many, or that share of those so far."""
+REFINE_SECONDS = 2.0
+"""And no more than so long, or twice the time so far: what is counted is the same each time."""
 
 
 @dataclass(eq=False)
@@ -99,8 +101,8 @@ class InputSearch:
     """Do bounds count float32 errors before there is a proof for the real function?"""
     refining: bool = False
     """Is a proof that is there being extended to float32 execution?"""
-    refine_until: float = float("inf")
-    """When to be content without, on ``time.monotonic``'s clock."""
+    refine_until: tuple[float, float] = (float("inf"), float("inf"))
+    """When to be content without: a number of boxes, and on ``time.monotonic``'s clock."""
 
     @staticmethod
     def of(context: Context, workers: Workers) -> InputSearch:
@@ -147,7 +149,8 @@ class InputSearch:
         while self._refill():
             if self.context.left <= 0:
                 return self.unknown(Reason.OUT_OF_TIME)
-            if self.refining and time.monotonic() > self.refine_until:
+            most, latest = self.refine_until
+            if self.refining and (self.boxes > most or time.monotonic() > latest):
                 settled = self._settle()
                 if settled is not None:
                     return settled
@@ -184,9 +187,9 @@ class InputSearch:
         if not sealed.required and not self.refining:
             now = time.monotonic()
             self.refining = True
-            self.refine_until = now + max(
-                REFINE_SECONDS, REFINE_SHARE * (now - self.context.started)
-            )
+            most = self.boxes + max(REFINE_BOXES, int(REFINE_SHARE * self.boxes))
+            taken = 2 * REFINE_SHARE * (now - self.context.started)
+            self.refine_until = most, now + max(REFINE_SECONDS, taken)
         if self._reopen(sealed):
             return None
         note = f"{sealed.certificate.note}, and their boxes are too thin to split"

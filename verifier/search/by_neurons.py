@@ -55,8 +55,8 @@ SETTLED = "not certified: the sides of some neurons were found by searches of th
 BY_BOXES = "the outputs' own ranges were used, which certificates do not hold"
 UNSHARED = "unchecked: the checker sweeps all of the network for each neuron, the search a window"
 LONG = 10.0
-"""After so many seconds of search its proof is checked for the real function only: to check it for
-float32 execution takes as long again, and seldom succeeds where hidden bounds are that hard."""
+"""After so many counted seconds a proof is checked for the real function only: to check it for
+float32 execution takes long, and seldom succeeds where hidden bounds are that hard."""
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
 MOST_FIRST_WORK = 30_000_000_000
@@ -70,8 +70,8 @@ PARTS = 256, 2048
 """In how many parts hidden neurons are bounded at most, at first and if that does not do."""
 FRINGE = 0.35
 """The share of the time left for bounds of the numbers that products and curves read."""
-DEEPENING = 0.35
-"""The share of the time left that these may take."""
+DEEPENING, LATEST = 0.35, 0.5
+"""The share of the time left that these may take: as it is counted, and by the clock."""
 
 
 @dataclass(eq=False)
@@ -107,20 +107,21 @@ class NeuronSearch:
 
     def _sealed(self) -> Verified | Unknown:
         """Have the proof checked."""
-        if self.context.seal is None:
+        seal, context = self.context.seal, self.context
+        if seal is None:
             return Verified(self.tree)
         spared = 0 if self.tiler is None else self.tiler.spared
-        if self.settled or (spared > CHECKED_WORK and not self.context.thorough):
+        if self.settled or (spared > CHECKED_WORK and not context.thorough):
             note = SETTLED if self.settled else UNSHARED
             return Verified(self.tree, certificate=Certificate(None, note=note))
-        context = self.context
-        if context.deadline - context.left - context.started > LONG and not context.thorough:
-            self.context.seal.single = False
-        sealed = self.context.seal(self.tree)
+        # Leaves are not split again: one that lacks is as many as all.
+        seal.most_failures = 0
+        seal.single = seal.single and (context.spent <= LONG or context.thorough)
+        sealed = seal(self.tree)
         certificate, note = sealed.certificate, sealed.certificate.note
         if sealed.refused or (sealed.required and sealed.reopen):
             return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen), note)
-        certificate = self.context.seal.settle() if sealed.reopen else certificate
+        certificate = seal.settle() if sealed.reopen else certificate
         if certificate is None:
             return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen), note)
         return Verified(self.tree, certificate=certificate)
@@ -257,12 +258,14 @@ class NeuronSearch:
         """The problem anew, with hidden neurons bounded by searches of their own."""
         context, graph, plain = self.context, self.context.graph, problem.root
         how = single_precision(graph.xp), self.workers
-        hidden = hidden_unstable(plain)
-        until = time.monotonic() + DEEPENING * max(0.0, context.left)
+        budget = DEEPENING * max(0.0, context.allowed - context.spent)
+        latest = time.monotonic() + LATEST * max(0.0, context.left)
         record = self._recorder(self.case, plain, tell)
-        deepen = Deepener(self.workers, context.bounds, until, hidden, parts, record)
-        deepen.trial = parts == PARTS[0]
+        hidden, trial = hidden_unstable(plain), parts == PARTS[0]
+        limits = context.bounds, (budget, latest), parts
+        deepen = Deepener(self.workers, *limits, hidden, record, trial)
         reducer = refine_root(graph, context.bounds, plain, record, how, deepen)
+        context.spent += deepen.spent
         log.info("deepened by %d subproblems", deepen.subproblems)
         settings = (context.bounds, context.settings)
         root, thresholds = reducer.enclosure, problem.thresholds
@@ -316,10 +319,8 @@ class NeuronSearch:
         And the clauses that this left open.
         """
         context, graph, region = self.context, self.context.graph, plain.boxes[0]
-        record, settings = (
-            self._recorder(case, plain, self.tree.tighten),
-            (context.bounds, context.settings),
-        )
+        record = self._recorder(case, plain, self.tree.tighten)
+        settings = context.bounds, context.settings
         if is_reducible(plain):
             how = single_precision(graph.xp), self.workers
             reducer = refine_root(graph, context.bounds, plain, record, how)

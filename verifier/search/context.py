@@ -56,6 +56,8 @@ class Context:
     """The problem's graph on the backend of the search."""
     deadline: float
     """On ``time.monotonic``'s clock."""
+    allowed: float
+    """Seconds in all, as the user gave them: decisions that are the same each time rest on it."""
     generator: np.random.Generator
     bounds: BoundSettings = field(default_factory=BoundSettings)
     settings: SearchSettings = field(default_factory=SearchSettings)
@@ -65,6 +67,9 @@ class Context:
     """Writes a finished proof down and has it checked."""
     thorough: bool = False
     """Is the proof to be checked, whatever that costs?"""
+    spent: float = 0.0
+    """Seconds that searches over neurons may have taken so far: counted, so that no turn of theirs
+    depends on the clock, and a tree is the same each time."""
     near_miss: bool = False
     """Was a point unsafe in our arithmetic, but not in ONNX Runtime's?"""
     _reported: float = 0.0

@@ -44,7 +44,9 @@ PROMISING = 0.1
 SEALING = 0.25
 """The share of the time that is kept for sealing."""
 AT_ONCE = 4096
-"""How many parts are sealed between looks at the clock."""
+"""How many parts are sealed at once."""
+SEALED = 2.0
+"""A sweep that seals takes so many times as long as one of a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +88,20 @@ def hidden_unstable(plain: Enclosure) -> dict[int, int]:
 
 @dataclass(eq=False)
 class Deepener:
-    """Searches for all neurons of one value after the other, within a budget of seconds."""
+    """Searches for all neurons of one value after the other, within a budget of seconds.
+
+    These are counted, as turns of a search over neurons are.
+    """
 
     workers: Workers
     bounds: BoundSettings
-    until: float
-    """On ``time.monotonic``'s clock."""
-    unstable: dict[int, int]
-    """How many neurons of the values that are still to come are not linear."""
+    limits: tuple[float, float]
+    """Counted seconds; and a time on ``time.monotonic``'s clock, for machines that are much slower
+    than was counted with."""
     most_parts: int
     """In how many parts of the region a neuron is bounded at most."""
+    unstable: dict[int, int]
+    """How many neurons of the values that are still to come are not linear."""
     record: HiddenRecorder | None = None
     """Is told which parts made a box smaller."""
     trial: bool = True
@@ -104,8 +110,8 @@ class Deepener:
     hopeless: bool = False
     """Were hardly any neurons of the first value settled? Those after it will fare no better."""
     subproblems: int = 0
-    _pace: float = 0.0
-    """Seconds for one subproblem."""
+    spent: float = 0.0
+    """Seconds so far."""
 
     def __call__(self, reducer: Reducer, value: int, neuron: Array, tail: Tail) -> None:
         """Narrow the boxes of a value's neurons, whose rows over the layers before are ``tail``."""
@@ -114,8 +120,8 @@ class Deepener:
         self.unstable.pop(value, None)
         if self.hopeless or not reducer.layers:
             return
-        begun = time.monotonic()
-        share = max(0.0, self.until - begun) * count / (count + sum(self.unstable.values()))
+        begun = self.spent
+        share = max(0.0, self._left(self.limits[0])) * count / (count + sum(self.unstable.values()))
         box, one = enclosure.boxes[value], xp.full((count,), 1.0)
         sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
         for side, end in ((sign, begun + share / 2), (-sign, begun + share)):
@@ -129,6 +135,10 @@ class Deepener:
         self.hopeless = self.trial and self.settled < PROMISING * count
         log.info("deepened: %d of %d neurons settled", count - unstable, count)
 
+    def _left(self, end: float) -> float:
+        """Counted seconds until one of them."""
+        return 0.0 if time.monotonic() > self.limits[1] else end - self.spent
+
     def _side(
         self, reducer: Reducer, net: Reduced, which: tuple[int, Array, Array], end: float
     ) -> None:
@@ -136,7 +146,7 @@ class Deepener:
         enclosure, fast = reducer.enclosure, net.xp
         xp, box = enclosure.graph.xp, reducer.enclosure.boxes[value]
         known = xp.where(sign > 0, box.lower[0, neuron], -box.upper[0, neuron])
-        middle = time.monotonic() + (1 - SEALING) * (end - time.monotonic())
+        middle = self.spent + (1 - SEALING) * (end - self.spent)
         parts = self._search(net, fast.floats(xp.numpy(known)), middle)
         worst = parts.worst(neuron.shape[0], fast)
         gained = xp.floats(fast.numpy(worst)) > known + WORTH * abs(known)
@@ -156,15 +166,14 @@ class Deepener:
         ascent = Ascent(
             settings.hidden_steps, settings.learning_rate, settings.learning_rate_decay, last=False
         )
-        begun = time.monotonic()
+        begun = self.spent
         parts = self._swept(net, (row, tilt * 0, tilt, known), ascent)
-        now = time.monotonic()
-        if now + FEWEST_PARTS * (now - begun) > end:
+        if FEWEST_PARTS * (self.spent - begun) > self._left(end):
             return parts
         ascent = replace(ascent, steps=STEPS, rate=settings.split_rate)
         for _ in range(TURNS):
             self.bounds.check_time()
-            chosen = self._chosen(parts, count, end, fast)
+            chosen = self._chosen(net, parts, count, end)
             index = fast.nonzero(chosen)[0]
             if index.shape[0] == 0:
                 break
@@ -178,14 +187,13 @@ class Deepener:
                 children.append((split.row, phase, tilts, split.least))
             joined = tuple(fast.cat([c[k] for c in children], 0) for k in range(4))
             others = parts[fast.nonzero(~chosen)[0]]
-            begun = time.monotonic()
             made = self._swept(net, (joined[0], joined[1], joined[2], joined[3]), ascent)
-            self._pace = (time.monotonic() - begun) / len(made)
             parts = _Parts.cat([others, made], fast)
         return parts
 
-    def _chosen(self, parts: _Parts, count: int, end: float, xp: Backend) -> Bool[Array, " parts"]:
+    def _chosen(self, net: Reduced, parts: _Parts, count: int, end: float) -> Bool[Array, " parts"]:
         """The parts to split: those that decide about a row which can still be improved."""
+        xp, pace = net.xp, net.seconds(AT_ONCE, STEPS) / AT_ONCE / self.workers.count
         worst = parts.worst(count, xp)[parts.row]
         one = xp.floats(parts.least[:, None] * 0 + 1)
         crowd = xp.segment_sum(one, parts.row, count)[:, 0][parts.row]
@@ -193,12 +201,12 @@ class Deepener:
         stuck = xp.segment_max(stuck[:, None], parts.row, count)[:, 0][parts.row] > 0
         chosen = (parts.least <= 0) & (parts.least <= worst + parts.gap) & (parts.gap > 0)
         chosen = chosen & ~stuck & (crowd < self.most_parts)
-        left = end - time.monotonic()
+        left = self._left(end)
         if left <= 0:
             return chosen & False
-        if self._pace * 2 * int(chosen.sum()) > left:
+        if pace * 2 * int(chosen.sum()) > left:
             # Those that lack least first.
-            most = int(left / (2 * self._pace))
+            most = int(left / (2 * pace))
             lack = xp.where(chosen, -worst, worst * 0 + float("inf"))
             rank = xp.argsort(xp.argsort(lack))
             chosen = chosen & (rank < most)
@@ -212,6 +220,7 @@ class Deepener:
         patterns = Patterns(row[:, None], fast.full((row.shape[0], 1), 1.0), phase, tilt)
         found = sweep_in_parts(net, patterns, ascent, self.workers)
         self.subproblems += row.shape[0]
+        self.spent += net.seconds(row.shape[0], ascent.steps) / self.workers.count
         least = fast.where(found.least > known, found.least, known)
         # Too small to be sure of.
         least = fast.where((least > 0) & (found.proved == 0), least * 0, least)
@@ -239,16 +248,14 @@ class Deepener:
 
         def seal(start: int) -> Array:
             place = reducer.xp.arange(min(each, len(parts) - start)) + start
-            if time.monotonic() > end:
+            if time.monotonic() > self.limits[1]:
                 return xp.doubles(xp.zeros(place.shape[0])) - float("inf")
             return self._bound(reducer, layers, which, parts[place])
 
-        begun = time.monotonic()
         if sure is None:
             least = xp.cat(self.workers.map(seal, range(0, len(parts), each)), 0)
         else:
             least = self._least(sure, parts, end)
-        log.debug("sealed %d parts in %.2f s", len(parts), time.monotonic() - begun)
         owner = xp.ints(reducer.xp.numpy(parts.row))
         worst = -xp.segment_max(-least[:, None], owner, neuron.shape[0])[:, 0]
         some = xp.nonzero(xp.function("isfinite", worst))[0]
@@ -269,9 +276,11 @@ class Deepener:
         for start in range(0, len(parts), AT_ONCE):
             some = parts[start : start + AT_ONCE]
             one = xp.full((len(some), 1), 1.0)
-            if start and time.monotonic() > end:
+            if start and self._left(end) <= 0:
                 found.append(xp.doubles(one[:, 0]) - float("inf"))
                 continue
+            self.bounds.check_time()
+            self.spent += SEALED * sure.net.seconds(len(some), 1) / self.workers.count
             patterns = Patterns(some.row[:, None], one, some.phase, some.tilt)
             found.append(xp.astype_double(sure.least(patterns, self.workers)))
         return xp.cat(found, 0)

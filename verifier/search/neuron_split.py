@@ -33,6 +33,9 @@ REFRESHED_BYTES, ARRAYS = 1_000_000_000, 10
 """About the memory of a round's rows, and how many arrays of them there are."""
 SEALED_BYTES = 200_000_000
 """About the memory of the enclosures that are sealed at once."""
+BESIDES, EACH, SWEPT_SPEED = 1.3, 2e-5, 2e9
+"""What a round takes beside its sweeps: a factor, and seconds for a subproblem; and multiply-adds
+per second of a core where the graph is swept. All measured."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,17 @@ class NeuronProblem:
         sweeps = 2 * self.bounds.split_steps
         work = self.settings.batch_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu
         return max(1, min(rows, work // (graph.work * sweeps)) // self.width)
+
+    def seconds(self, count: int, steps: int) -> float:
+        """About how long a core bounds so many subproblems: counted, the same in every run."""
+        if self.reduced is None:
+            passed = 2 * steps * self.width * self.root.graph.work
+            return count * passed / SWEPT_SPEED
+        each, how = self.reduced.seconds(count, steps), self.refreshing
+        if how is not None:
+            rows = count * 2 * min(how.neurons, self.neurons)
+            each += self.reduced.seconds(rows, how.steps) + self.reduced.seconds(count, steps)
+        return BESIDES * each + count * EACH
 
     def roots(self, clauses: Int[Array, " batch"], node: Int[Array, " batch"]) -> SignPatterns:
         """One subproblem for each of some clauses, with the relaxations' own slopes."""

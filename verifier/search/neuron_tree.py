@@ -100,12 +100,12 @@ class NeuronTree:
     ) -> Violated | Unknown | Paused | None:
         """Split until nothing is open; None: all is proved.
 
-        ``patience``: so many seconds at first, and as many more each time that the share of the
-        tree that is open has been halved.
+        ``patience``: so many counted seconds at first, and as many more each time that the share of
+        the tree that is open has been halved.
         """
         context, roots, steps = self.context, begin.clauses or len(begin.open), begin.steps
         self._exhausted = list(begin.exhausted)
-        pause, root_margin = time.monotonic() + patience, -float("inf")
+        pause, root_margin = context.spent + patience, -float("inf")
         frontier = Frontier(context.graph.xp, context.settings.frontier_bytes, SignPatterns.cat)
         frontier.push(begin.open)
         share = _open_share(frontier, roots)
@@ -123,18 +123,19 @@ class NeuronTree:
                 return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
             if self.bounded == 0 or steps != context.bounds.split_steps:
                 root_margin = result.worst_margin
+            context.spent += problem.seconds(len(batch), steps) / self.workers.count
             steps, pace = context.bounds.split_steps, (time.monotonic() - begun) / len(batch)
             found = self._record(problem, result, len(batch))
             found = found or self._go_on(problem, result, frontier)
             if found is not None:
                 return found
             context.tell(len(frontier), self.closed, frontier.worst_margin)
-            if time.monotonic() > pause and len(frontier):
+            if context.spent > pause and len(frontier):
                 before, share = share, _open_share(frontier, roots)
                 if share > HALF_DONE * before:
                     rest = frontier.take(len(frontier))
                     return Paused(rest, tuple(self._exhausted), root_margin, share, roots)
-                pause = time.monotonic() + patience
+                pause = context.spent + patience
         if self._exhausted:
             return Unknown(Reason.NO_SPLIT, min(self._exhausted), len(self._exhausted))
         return None

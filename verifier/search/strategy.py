@@ -56,6 +56,8 @@ class Strategy:
     why: str
     thorough: bool = False
     """Was a certificate asked for, whatever it costs?"""
+    allowed: float | None = None
+    """The seconds that a user gave, of which some have passed; None: all are left."""
 
     def make_backend(self) -> Backend:
         """The backend that was chosen."""
@@ -129,6 +131,7 @@ def decide(
         network,
         problem.graph.on(strategy.make_backend()),
         started + seconds,
+        strategy.allowed or seconds,
         np.random.default_rng(0),
         bounds=BoundSettings(deadline=started + seconds),
         report=report,
