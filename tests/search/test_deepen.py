@@ -1,6 +1,7 @@
 """Searches of hidden neurons: sound, exact where they may go on, and of use to the whole search."""
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from verifier.bounds import Enclosure, crown
 from verifier.bounds.root import refine_root
 from verifier.graph import Graph
 from verifier.search import by_neurons, deepen
-from verifier.search.deepen import Deepener
+from verifier.search.deepen import Deepener, Hopeless
 from verifier.search.strategy import Strategy, decide
 from verifier.search.workers import Workers
 from verifier.sets import Box
@@ -194,9 +195,28 @@ def test_only_a_trial_is_left_where_little_is_settled(trial, monkeypatch):
     with Workers(XP) as workers:
         search = Deepener(workers, SETTINGS, (60.0, float("inf")), 16, {}, trial=trial)
         how = single_precision(XP), workers
-        refine_root(graph, SETTINGS, plain, lambda *_: None, how, search)
-    assert search.hopeless is trial
+        with pytest.raises(Hopeless) if trial else nullcontext():
+            refine_root(graph, SETTINGS, plain, lambda *_: None, how, search)
     assert search.subproblems > 0
+
+
+def test_the_search_goes_on_where_a_trial_is_left(monkeypatch):
+    monkeypatch.setattr(deepen, "PROMISING", 2.0)
+    monkeypatch.setattr(by_neurons, "PATIENCE", 1e-9)
+    left = list[Hopeless]()
+    deeper = Deepener.deeper
+
+    def watched(self, problem):
+        try:
+            return deeper(self, problem)
+        except Hopeless as reason:
+            left.append(reason)
+            raise
+
+    monkeypatch.setattr(Deepener, "deeper", watched)
+    verdict = decide(*outputs_at_least(2, 0.6), 60.0, NEURONS)
+    assert isinstance(verdict, Verified)
+    assert len(left) == 1
 
 
 def outputs_at_least(seed: int, share: float):

@@ -30,7 +30,7 @@ SMALL_WORK = 1_000_000
 """So many multiply-adds are always worth it: below, what counts is the number of operations."""
 REDUCED_BYTES = 1_000_000_000
 """And so much memory."""
-SPEED, ELEMENT, CALL = 40e9, 8e-9, 8e-4
+SPEED, ELEMENT, CALL = 40e9, 5e-9, 8e-4
 """Of a core: multiply-adds per second in products, seconds for each neuron and input of a pattern,
 and for what a step takes however small its arrays: measured, on AVX-512."""
 ON_GPU = 50.0

@@ -26,7 +26,7 @@ from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, 
 from verifier.search.by_curves import CurveSearch
 from verifier.search.context import Context
 from verifier.search.curve_split import is_curved
-from verifier.search.deepen import Deepener, hidden_unstable
+from verifier.search.deepen import Deepener, Hopeless, hidden_unstable
 from verifier.search.fringe import Fringe
 from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
@@ -194,6 +194,8 @@ class NeuronSearch:
                 worst = self._worst(deeper, clauses, found.root_margin)
             except DeadlinePassed:
                 return found.late
+            except Hopeless:
+                break
             if worst <= found.root_margin * WORTH_IT:
                 break
             # The proof begins anew, from what bounds the neurons now.
@@ -256,20 +258,16 @@ class NeuronSearch:
         self, problem: NeuronProblem, parts: int, tell: Callable[[Tightened], object]
     ) -> NeuronProblem:
         """The problem anew, with hidden neurons bounded by searches of their own."""
-        context, graph, plain = self.context, self.context.graph, problem.root
-        how = single_precision(graph.xp), self.workers
+        context, hidden = self.context, hidden_unstable(problem.root)
         budget = DEEPENING * max(0.0, context.allowed - context.spent)
         latest = time.monotonic() + LATEST * max(0.0, context.left)
-        record = self._recorder(self.case, plain, tell)
-        hidden, trial = hidden_unstable(plain), parts == PARTS[0]
+        record = self._recorder(self.case, problem.root, tell)
         limits = context.bounds, (budget, latest), parts
-        deepen = Deepener(self.workers, *limits, hidden, record, trial)
-        reducer = refine_root(graph, context.bounds, plain, record, how, deepen)
-        context.spent += deepen.spent
-        log.info("deepened by %d subproblems", deepen.subproblems)
-        settings = (context.bounds, context.settings)
-        root, thresholds = reducer.enclosure, problem.thresholds
-        return NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
+        deepener = Deepener(self.workers, *limits, hidden, record, parts == PARTS[0])
+        try:
+            return deepener.deeper(problem)
+        finally:
+            context.spent += deepener.spent
 
     def _cut(
         self, tree: NeuronTree, plain: Enclosure, thresholds: Array, clauses: Array

@@ -20,14 +20,16 @@ from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.optimise import optimise, unit_rows
 from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
+from verifier.bounds.root import refine_root
 from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, sweep_in_parts
-from verifier.search.neuron_split import sealed_at_once
+from verifier.search.neuron_split import NeuronProblem, sealed_at_once
 from verifier.search.record import HiddenRecorder
 from verifier.search.sign_patterns import Neurons, cut_to_sides
 from verifier.search.workers import Workers
+from verifier.sets import Box
 from verifier.settings import BoundSettings
-from verifier.tensors import Array, Backend, Bool, Float, Int
+from verifier.tensors import Array, Backend, Bool, Float, Int, single_precision
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +42,18 @@ WORTH = 0.02
 FEWEST_PARTS = 12
 """Where time does not suffice for so many parts of each neuron, none is searched for."""
 PROMISING = 0.1
-"""The share of the first value's neurons that must be settled for others to be looked at."""
+"""The share of what relaxations of the first value's neurons lose that must be gained for others
+to be looked at."""
 SEALING = 0.25
 """The share of the time that is kept for sealing."""
 AT_ONCE = 4096
 """How many parts are sealed at once."""
 SEALED = 2.0
 """A sweep that seals takes so many times as long as one of a step."""
+
+
+class Hopeless(Exception):
+    """Searches for hidden neurons would not pay: an event inside a search, caught there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +86,12 @@ class _Parts:
         return -xp.segment_max(-self.least[:, None], self.row, count)[:, 0]
 
 
+def _lost(xp: Backend, box: Box, neuron: Array) -> float:
+    """How far the chords of some neurons are from ReLU at 0, summed up."""
+    low, high = -box.lower[0, neuron].clip(max=0), box.upper[0, neuron].clip(min=0)
+    return float((low * high / (low + high + xp.tiny)).sum()) + xp.tiny
+
+
 def hidden_unstable(plain: Enclosure) -> dict[int, int]:
     """How many neurons of each value are not linear, of those that read other neurons."""
     graph = plain.graph
@@ -104,25 +117,44 @@ class Deepener:
     """How many neurons of the values that are still to come are not linear."""
     record: HiddenRecorder | None = None
     """Is told which parts made a box smaller."""
-    trial: bool = True
-    """Is all to be left where hardly any neurons of the first value are settled?"""
-    settled: int = 0
-    hopeless: bool = False
-    """Were hardly any neurons of the first value settled? Those after it will fare no better."""
+    trial: bool = False
+    """Is all to be left where hardly anything is gained for the neurons of the next value?"""
     subproblems: int = 0
     spent: float = 0.0
     """Seconds so far."""
 
+    def deeper(self, problem: NeuronProblem) -> NeuronProblem:
+        """The problem anew, with hidden neurons bounded by searches of their own.
+
+        Raises:
+            DeadlinePassed: before all was bounded anew.
+            Hopeless: that would not pay.
+        """
+        graph, bounds = problem.root.graph, problem.bounds
+        how = single_precision(graph.xp), self.workers
+        assert self.record is not None
+        reducer = refine_root(graph, bounds, problem.root, self.record, how, self)
+        log.info("deepened by %d subproblems", self.subproblems)
+        settings = bounds, problem.settings
+        root, thresholds = reducer.enclosure, problem.thresholds
+        return NeuronProblem.of(root, problem.objective, thresholds, settings, reducer)
+
     def __call__(self, reducer: Reducer, value: int, neuron: Array, tail: Tail) -> None:
-        """Narrow the boxes of a value's neurons, whose rows over the layers before are ``tail``."""
+        """Narrow the boxes of a value's neurons, whose rows over the layers before are ``tail``.
+
+        Raises:
+            Hopeless: at a trial, hardly anything was gained for the neurons of the first value.
+                Those after it will fare no better.
+        """
         enclosure = reducer.enclosure
         xp, count = enclosure.graph.xp, neuron.shape[0]
         self.unstable.pop(value, None)
-        if self.hopeless or not reducer.layers:
+        if not reducer.layers:
             return
         begun = self.spent
         share = max(0.0, self._left(self.limits[0])) * count / (count + sum(self.unstable.values()))
         box, one = enclosure.boxes[value], xp.full((count,), 1.0)
+        before = _lost(xp, box, neuron)
         sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
         for side, end in ((sign, begun + share / 2), (-sign, begun + share)):
             left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
@@ -130,10 +162,12 @@ class Deepener:
                 break
             net = reducer.net(tail.signed(left, side[left]))
             self._side(reducer, net, (value, neuron[left], side[left]), end)
-        unstable = int(unstable_mask(enclosure, value)[0, neuron].sum())
-        self.settled += count - unstable
-        self.hopeless = self.trial and self.settled < PROMISING * count
-        log.info("deepened: %d of %d neurons settled", count - unstable, count)
+        settled = count - int(unstable_mask(enclosure, value)[0, neuron].sum())
+        gained = 1 - _lost(xp, enclosure.boxes[value], neuron) / before
+        log.info("deepened: %d of %d neurons settled, gained %.2f", settled, count, gained)
+        if self.trial and gained < PROMISING:
+            raise Hopeless
+        self.trial = False
 
     def _left(self, end: float) -> float:
         """Counted seconds until one of them."""

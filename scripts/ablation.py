@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""What each part of the search is worth: solve instances with one part switched off at a time.
+
+    scripts/ablation.py NET.onnx PROP.vnnlib [NET PROP ...] [--timeout S] [--only PART ...]
+
+A process for each run. Printed are CPU seconds of a run, `-` where it was not decided, and in the
+last line each part's geometric mean of (without / with) over the instances that both decide.
+Nothing that is proved depends on a switch: all of them only leave something out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+GRACE = 30
+
+
+@dataclass(frozen=True)
+class Switch:
+    """What is set to leave a part out: the names of attributes, and their values."""
+
+    search: str
+    """Of which search it is a part: ``neurons``, ``inputs``, or ``both``."""
+    settings: tuple[tuple[str, Any], ...]
+
+
+def _none(*_: object, **__: object) -> None:
+    """Nothing is found."""
+
+
+def _flat(real: Callable[..., Any], *given: Any) -> Any:
+    """Scores that say nothing: the longest edge decides."""
+    return real(*given) * 0
+
+
+def _unclipped(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Boxes stay what they are."""
+    return lambda self, **_: real(self, jointly=False) * 0
+
+
+def _with(**changes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return lambda real: partial(real, **changes)
+
+
+INFINITE = float("inf")
+BOUNDS = "verifier.search.strategy.BoundSettings"
+NEURONS, INPUTS, SPLIT, PROBLEM = (
+    f"verifier.search.{name}"
+    for name in ("by_neurons", "by_inputs", "input_split", "input_problem")
+)
+SWITCHES = {
+    "slopes of hidden neurons' rows": Switch("neurons", ((BOUNDS, _with(hidden_steps=1)),)),
+    "slopes and multipliers of subproblems": Switch("neurons", ((BOUNDS, _with(split_steps=1)),)),
+    "deeper bounds of hidden neurons": Switch("neurons", ((f"{NEURONS}.PARTS", ()),)),
+    "boxes within subproblems": Switch(
+        "neurons",
+        (
+            ("verifier.search.race.UNTIL_SHALLOW", INFINITE),
+            ("verifier.search.race.UNTIL_DEEP", INFINITE),
+        ),
+    ),
+    "passing by zeros": Switch("neurons", (("verifier.bounds.bands.WORTH", INFINITE),)),
+    "propagated signs": Switch("neurons", (("verifier.search.propagate.Propagator.of", _none),)),
+    "the fringe": Switch("neurons", (("verifier.search.fringe.Fringe.of", _none),)),
+    "clipping": Switch("inputs", ((f"{PROBLEM}.InputProblem.clipping", _unclipped),)),
+    "joint clipping": Switch(
+        "inputs", ((f"{PROBLEM}.JOINT_INPUTS", 0), ("verifier.search.clip.JOINT_INPUTS", 0))
+    ),
+    "slopes of boxes' rows": Switch("inputs", ((BOUNDS, _with(box_steps=1)),)),
+    "planes from how factors move": Switch("inputs", ((f"{INPUTS}.PLAIN_BOXES", INFINITE),)),
+    "gap-smear": Switch("inputs", ((f"{SPLIT}.gap_smear", lambda real: partial(_flat, real)),)),
+    "the attack": Switch("both", (("verifier.search.hunt.Hunt.run", _none),)),
+}
+
+
+def leave_out(switch: Switch) -> None:
+    """Set a switch in this process."""
+    import pkgutil
+
+    for name, value in switch.settings:
+        path, attribute = name.rsplit(".", 1)
+        owner = pkgutil.resolve_name(path)
+        changed = value
+        if callable(value) and value is not _none:
+            changed = value(getattr(owner, attribute))
+        elif value is _none:
+            changed = staticmethod(_none)
+        setattr(owner, attribute, changed)
+
+
+def one(files: tuple[str, str], timeout: float, part: str) -> None:
+    """A run in this process; its result as JSON."""
+    from verifier import verify
+    from verifier.search import strategy
+
+    if part:
+        leave_out(SWITCHES[part])
+    searches = set[str]()
+    for module, name in ((strategy, "search_neurons"), (strategy, "search_inputs")):
+        real = getattr(module, name)
+
+        def noted(*given: Any, real: Any = real, name: str = name) -> Any:
+            searches.add(name.removeprefix("search_"))
+            return real(*given)
+
+        setattr(module, name, noted)
+    verdict = type(verify(*files, timeout=timeout).verdict).__name__.lower()
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    row = {"verdict": verdict, "cpu": used.ru_utime + used.ru_stime, "searches": sorted(searches)}
+    print(json.dumps(row))
+
+
+def run(files: tuple[str, str], timeout: float, part: str) -> dict[str, Any]:
+    """A run in a process of its own."""
+    command = [sys.executable, __file__, "--one", part, "--timeout", str(timeout), *files]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout + GRACE, check=True)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+        return {"verdict": type(error).__name__, "cpu": math.nan, "searches": []}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    """A table, a line for each run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--timeout", type=float, default=60.0)
+    parser.add_argument("--only", action="append", choices=SWITCHES, default=[])
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    pairs = list(zip(given.files[::2], given.files[1::2], strict=True))
+    if given.one is not None:
+        one(pairs[0], given.timeout, given.one)
+        return
+    ratios = dict[str, list[float]]()
+    for files in pairs:
+        whole = run(files, given.timeout, "")
+        decided = whole["verdict"] in ("verified", "violated")
+        name = " ".join(Path(f).name for f in files)
+        print(f"{name}: {whole['verdict']}, {whole['cpu']:.1f} s", flush=True)
+        for part in given.only or SWITCHES:
+            if SWITCHES[part].search not in ("both", *whole["searches"]):
+                continue
+            without = run(files, given.timeout, part)
+            same = decided and without["verdict"] == whole["verdict"]
+            if same:
+                ratios.setdefault(part, []).append(without["cpu"] / whole["cpu"])
+            shown = f"{without['cpu']:.1f} s" if same else f"- ({without['verdict']})"
+            print(f"  without {part}: {shown}", flush=True)
+    for part, found in ratios.items():
+        mean = math.exp(sum(map(math.log, found)) / len(found))
+        print(f"without {part}: {mean:.2f} times as long ({len(found)} instances)")
+
+
+if __name__ == "__main__":
+    main()
