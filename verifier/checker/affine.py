@@ -93,7 +93,7 @@ class Sparse:
         """M x for each row of x."""
         total: Floats | None = None
         for index, scale in self._steps:
-            part = x if index is None else x[:, index]
+            part = x if index is None else x.take(index, axis=1)
             part = part if scale is None else part * scale
             total = part if total is None else total + part
         assert total is not None
