@@ -62,13 +62,7 @@ SWITCHES = {
     "slopes of hidden neurons' rows": Switch("neurons", ((BOUNDS, _with(hidden_steps=1)),)),
     "slopes and multipliers of subproblems": Switch("neurons", ((BOUNDS, _with(split_steps=1)),)),
     "deeper bounds of hidden neurons": Switch("neurons", ((f"{NEURONS}.PARTS", ()),)),
-    "boxes within subproblems": Switch(
-        "neurons",
-        (
-            ("verifier.search.race.UNTIL_SHALLOW", INFINITE),
-            ("verifier.search.race.UNTIL_DEEP", INFINITE),
-        ),
-    ),
+    "boxes within subproblems": Switch("neurons", (("verifier.search.race.UNTIL", INFINITE),)),
     "passing by zeros": Switch("neurons", (("verifier.bounds.bands.WORTH", INFINITE),)),
     "propagated signs": Switch("neurons", (("verifier.search.propagate.Propagator.of", _none),)),
     "the fringe": Switch("neurons", (("verifier.search.fringe.Fringe.of", _none),)),

@@ -18,8 +18,8 @@ from verifier.verdict import Verified
 
 FILE = Path(__file__).with_name("neuron_trees.json")
 AT_ONCE = 1e-9
-TIGHTENED = {"UNTIL_SHALLOW": AT_ONCE, "TURN": 1e12}
-BY_TURNS = {"PARTS": (), "UNTIL_SHALLOW": AT_ONCE, "UNTIL_DEEP": AT_ONCE, "TURN": 2e6}
+TIGHTENED = {"UNTIL": AT_ONCE, "TURN": 1e12}
+BY_TURNS = {"UNTIL": AT_ONCE, "TURN": 2e6}
 DEEPENED = {"PATIENCE": AT_ONCE, "PARTS": (4, 32)}
 PROBLEMS = {
     "mlp-8x16": (lambda: mlp(2, (8, 16, 1)), 0.03, {}),
@@ -29,7 +29,6 @@ PROBLEMS = {
     "residual-8": (lambda: residual(4, width=8, blocks=3), 0.03, {}),
     "tightened-40x60": (lambda: mlp(0, (40, 60, 1)), 0.2, TIGHTENED),
     "by-turns-40x60": (lambda: mlp(0, (40, 60, 1)), 0.2, BY_TURNS),
-    "by-turns-8x12x10x8": (lambda: mlp(4, (8, 12, 10, 8, 1)), 0.03, BY_TURNS),
     "deepened-8x12x10x8": (lambda: mlp(4, (8, 12, 10, 8, 1)), 0.03, DEEPENED),
 }
 """Graph, where the threshold lies, and what its turns are."""

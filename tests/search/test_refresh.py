@@ -17,6 +17,7 @@ from verifier.bounds import Objective, crown
 from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
 from verifier.search import race
+from verifier.search.by_neurons import NeuronSearch
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem, Refreshing, split_neurons
 from verifier.search.neuron_tree import NeuronTree, Paused
@@ -155,8 +156,8 @@ def test_the_verdict_is_the_same_whether_boxes_are_tightened_or_not(
 ):
     problem, network = outputs_at_least(mlp(seed, sizes), seed, share)
     plain = decide(problem, network, 60.0, NEURONS)
-    for name in ("UNTIL_SHALLOW", "UNTIL_DEEP"):
-        monkeypatch.setattr(race, name, 1e-4)
+    monkeypatch.setattr(race, "UNTIL", 1e-4)
+    monkeypatch.setattr(NeuronSearch, "_deep", lambda *_: False)
     tight = decide(problem, network, 60.0, NEURONS)
     assert isinstance(plain, Verified | Violated)
     assert type(plain) is type(tight)
@@ -165,7 +166,7 @@ def test_the_verdict_is_the_same_whether_boxes_are_tightened_or_not(
 def test_one_hidden_layer_takes_far_fewer_subproblems(monkeypatch):
     counts = []
     for until in (float("inf"), 1e-6):
-        monkeypatch.setattr(race, "UNTIL_SHALLOW", until)
+        monkeypatch.setattr(race, "UNTIL", until)
         monkeypatch.setattr(race, "TURN", 1e9)
         problem, network = outputs_at_least(mlp(0, (40, 60, 1)), 0, 0.15)
         verdict = decide(problem, network, 120.0, NEURONS)
@@ -178,7 +179,7 @@ def test_one_hidden_layer_takes_far_fewer_subproblems(monkeypatch):
 
 def test_a_search_that_goes_on_counts_what_is_open_of_the_whole_tree(monkeypatch):
     """Else that which was paused more often seems to have less open."""
-    monkeypatch.setattr(race, "UNTIL_SHALLOW", 1e-4)
+    monkeypatch.setattr(race, "UNTIL", 1e-4)
     monkeypatch.setattr(race, "TURN", 1.0)
     run, shares = NeuronTree.run, []
 
@@ -199,7 +200,7 @@ def test_a_search_that_goes_on_counts_what_is_open_of_the_whole_tree(monkeypatch
 def test_boxes_that_no_certificate_holds_are_left_alone_where_it_is_required(
     semantics, found, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(race, "UNTIL_SHALLOW", 1e-6)
+    monkeypatch.setattr(race, "UNTIL", 1e-6)
     monkeypatch.setattr(race, "TURN", 1e9)
     numbers = np.random.default_rng(1)
     shapes = {"a": (16, 12), "b": (12,), "c": (12, 1)}

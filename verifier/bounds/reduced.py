@@ -276,8 +276,8 @@ class Reducer:
     def _tail(self, enclosure: Enclosure, rows: Rows) -> Tail:
         xp, graph = enclosure.graph.xp, enclosure.graph
         chunk = self.settings.rows_at_once(graph, xp)
-        parts: list[Tail] = []
-        for first in range(0, rows.owner.rows, chunk):
+
+        def part(first: int) -> Tail:
             self.settings.check_time()
             start = {v: x[first : first + chunk] for v, x in rows.start.items()}
             constant = rows.constant[first : first + chunk]
@@ -286,9 +286,11 @@ class Reducer:
             passed = [xp.zeros(count, 0)]
             for value, (_, index) in self.layers.items():
                 there = trace.rows.get(value)
-                part = xp.zeros(count, index.shape[0]) if there is None else there[:, index]
-                passed.append(part)
-            parts.append(Tail(form.coefficients, xp.cat(passed, 1), form.constant + constant))
+                none = xp.zeros(count, index.shape[0])
+                passed.append(none if there is None else xp.columns(there, index))
+            return Tail(form.coefficients, xp.cat(passed, 1), form.constant + constant)
+
+        parts = self.settings.spread.map(part, range(0, rows.owner.rows, chunk))
         names = ("weights", "links", "bias")
         return Tail(*(xp.cat([getattr(p, name) for p in parts], 0) for name in names))
 

@@ -7,12 +7,12 @@ sweep, in its own precision and with its rounding, gives the bounds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.optimise import default_tilts, optimise, unit_rows
+from verifier.bounds.optimise import Optimised, Rows, default_tilts, optimise, unit_rows
 from verifier.bounds.reduced import Reducer, Tail
 from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.families import Nonlinear
@@ -68,21 +68,25 @@ class _Root:
         mask = unstable_mask(enclosure, value)[0]
         enclosure.boxes[value] = now
         neurons = xp.nonzero(mask & ~unstable_mask(enclosure, value)[0])[0]
+        one = xp.full((neurons.shape[0],), 1.0)
+        signs = xp.where(now.lower[0, neurons] >= 0, one, -one)
         chunk = self.settings.rows_at_once(enclosure.graph, xp)
-        for first in range(0, neurons.shape[0], chunk):
+
+        def bound(first: int) -> tuple[Rows, Array]:
             self.settings.check_time()
-            neuron = neurons[first : first + chunk]
-            one = xp.full((neuron.shape[0],), 1.0)
-            sign = xp.where(now.lower[0, neuron] >= 0, one, -one)
-            rows = unit_rows(enclosure, value, (xp.ints(one * 0), neuron, sign))
-            least = optimise(enclosure, rows, 1, self.settings, {}).least
+            part = slice(first, first + chunk)
+            rows = unit_rows(enclosure, value, (xp.ints(one[part] * 0), neurons[part], signs[part]))
+            return rows, optimise(enclosure, rows, 1, self.settings, {}).least
+
+        starts = range(0, neurons.shape[0], chunk)
+        for first, (rows, least) in zip(starts, self.spread.map(bound, starts), strict=True):
             broken = xp.nonzero(~(least >= 0))[0]
             if broken.shape[0]:
                 owner = Owner.equal(1, broken.shape[0], xp)
                 start = {v: x[broken] for v, x in rows.start.items()}
                 tilts = default_tilts(self.plain, start, owner)
                 tilts = {v: t for v, t in tilts.items() if v in enclosure.relaxations}
-                self.record(value, (neuron[broken], sign[broken]), tilts)
+                self.record(value, (neurons[first + broken], signs[first + broken]), tilts)
 
     def _half(self, value: int, neuron: Array, sign: Array, tail: Tail) -> None:
         xp, box = self.enclosure.graph.xp, self.enclosure.boxes[value]
@@ -103,19 +107,29 @@ class _Root:
         known = xp.where(sign > 0, box.lower[0, neuron], -box.upper[0, neuron])
         better = xp.nonzero(xp.floats(found.least) > known)[0]
         chunk = max(16, settings.rows_at_once(self.enclosure.graph, xp) // 4)
-        for start in range(0, better.shape[0], chunk):
-            some = better[start : start + chunk]
-            self._dispose(value, neuron[some], sign[some], found.tilt[some])
+        parts = [better[start : start + chunk] for start in range(0, better.shape[0], chunk)]
 
-    def _dispose(self, value: int, neuron: Array, sign: Array, tilt: Array) -> None:
+        def bound(some: Array) -> Optimised:
+            return self._bound(value, (neuron[some], sign[some]), found.tilt[some])
+
+        for some, made in zip(parts, self.spread.map(bound, parts), strict=True):
+            self._dispose(value, (neuron[some], sign[some]), made)
+
+    def _bound(self, value: int, which: tuple[Array, Array], tilt: Array) -> Optimised:
         """The bounds that the slopes found give on the graph itself."""
         self.settings.check_time()
-        xp, enclosure = self.enclosure.graph.xp, self.enclosure
-        which = xp.ints(neuron * 0), neuron, sign
-        rows = unit_rows(enclosure, value, which)
-        tilts = self.reducer.whole_tilts(enclosure, rows, tilt)
-        found = optimise(enclosure, rows, 1, self.settings, tilts)
-        narrowed = xp.nonzero(narrow(enclosure, value, which, found.least))[0]
+        neuron, sign = which
+        index = self.enclosure.graph.xp.ints(neuron * 0)
+        rows = unit_rows(self.enclosure, value, (index, neuron, sign))
+        tilts = self.reducer.whole_tilts(self.enclosure, rows, tilt)
+        return optimise(self.enclosure, rows, 1, self.settings, tilts)
+
+    def _dispose(self, value: int, which: tuple[Array, Array], found: Optimised) -> None:
+        """Narrow the boxes, and say by what."""
+        xp, (neuron, sign) = self.enclosure.graph.xp, which
+        index = xp.ints(neuron * 0)
+        better = narrow(self.enclosure, value, (index, neuron, sign), found.least)
+        narrowed = xp.nonzero(better)[0]
         if narrowed.shape[0]:
             told = {v: t[narrowed] for v, t in found.tilts.items()}
             self.record(value, (neuron[narrowed], sign[narrowed]), told)
@@ -136,7 +150,7 @@ def refine_root(
     leave unstable. Returns what reduces the network; its ``enclosure`` holds the boxes.
     """
     enclosure = Enclosure.over(graph, plain.boxes[0], single=settings.single)
-    reducer = Reducer.of(enclosure, how[0], settings)
+    reducer = Reducer.of(enclosure, how[0], replace(settings, spread=how[1]))
     root = _Root(enclosure, plain, reducer, settings, record, how[1], deepen)
     tight = set(graph.relaxed_inputs)
     for _ in graph.nodes:

@@ -31,7 +31,7 @@ from verifier.search.fringe import Fringe
 from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem
-from verifier.search.neuron_tree import HUNT_SECONDS, Begin, NeuronTree, Paused, decided
+from verifier.search.neuron_tree import FIRST_HUNT, HUNT_SECONDS, Begin, NeuronTree, Paused, decided
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
     UNRECORDED,
@@ -98,9 +98,9 @@ class NeuronSearch:
         for case in range(cases):
             self.case = case
             verdict = self._case(case)
+            if isinstance(verdict, Unknown):
+                return Unknown(verdict.reason, verdict.margin, verdict.open + cases - case - 1)
             if verdict is not None:
-                if isinstance(verdict, Unknown):
-                    return Unknown(verdict.reason, verdict.margin, verdict.open + cases - case - 1)
                 return verdict
         log.info("proved with %d subproblems, %d leaves", self.bounded, self.closed)
         return self._sealed()
@@ -128,7 +128,7 @@ class NeuronSearch:
 
     def _case(self, case: int) -> Violated | Unknown | None:
         """Decide one case; None: proved."""
-        context = self.context
+        context, begun = self.context, time.monotonic()
         xp, batch = context.graph.xp, context.problem.take(case, case + 1)
         region = Box(*xp.outward(batch.lower, batch.upper))
         thresholds = xp.doubles(batch.bounds)
@@ -145,8 +145,8 @@ class NeuronSearch:
             self.tree.close(node)
             self.closed += 1
             return None
-        hunt = Hunt(context, case)
-        found = hunt.run(HUNT_SECONDS, steps=200)
+        hunt, took = Hunt(context, case), time.monotonic() - begun
+        found = hunt.run(min(HUNT_SECONDS, max(FIRST_HUNT, took / 2)), steps=200)
         if found is not None:
             return found
         tree = NeuronTree(context, self.tree, self.target, self.workers, hunt, case)
@@ -204,7 +204,9 @@ class NeuronSearch:
             begin = Begin(problem.roots(*clauses), settings.objective_steps)
             if worst <= found.root_margin * BETTER:
                 break
-        return race(tree, (problem, begin), clauses, mark, deep=self._deep(problem))
+        if self._deep(problem):
+            return decided(tree.run(problem, begin))
+        return race(tree, (problem, begin), clauses, mark)
 
     def _behind_fringe(
         self, tree: NeuronTree, problem: NeuronProblem, begin: Begin, clauses: tuple[Array, Array]
