@@ -3,9 +3,9 @@
 
     scripts/ablation.py NET.onnx PROP.vnnlib [NET PROP ...] [--timeout S] [--only PART ...]
 
-A process for each run. Printed are CPU seconds of a run, `-` where it was not decided, and in the
-last line each part's geometric mean of (without / with) over the instances that both decide.
-Nothing that is proved depends on a switch: all of them only leave something out.
+A process for each run. Printed are verdicts and CPU seconds, of which about one is the start, and
+at last each part's geometric mean of (without / with) over the instances that both decide. No
+proof depends on a switch: all of them only leave something out.
 """
 
 from __future__ import annotations
@@ -119,8 +119,11 @@ def run(files: tuple[str, str], timeout: float, part: str) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", part, "--timeout", str(timeout), *files]
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout + GRACE, check=True)
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
-        return {"verdict": type(error).__name__, "cpu": math.nan, "searches": []}
+    except subprocess.TimeoutExpired:
+        return {"verdict": "killed", "cpu": math.nan, "searches": []}
+    except subprocess.CalledProcessError as error:
+        why = error.stderr.decode(errors="replace").strip().split("\n")[-1]
+        return {"verdict": f"error: {why}", "cpu": math.nan, "searches": []}
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -133,6 +136,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=SWITCHES, default=[])
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if len(given.files) % 2:
+        parser.error("a network and a property for each instance: that is an odd number of files")
     pairs = list(zip(given.files[::2], given.files[1::2], strict=True))
     if given.one is not None:
         one(pairs[0], given.timeout, given.one)
@@ -147,11 +152,9 @@ def main() -> None:
             if SWITCHES[part].search not in ("both", *whole["searches"]):
                 continue
             without = run(files, given.timeout, part)
-            same = decided and without["verdict"] == whole["verdict"]
-            if same:
+            if decided and without["verdict"] == whole["verdict"]:
                 ratios.setdefault(part, []).append(without["cpu"] / whole["cpu"])
-            shown = f"{without['cpu']:.1f} s" if same else f"- ({without['verdict']})"
-            print(f"  without {part}: {shown}", flush=True)
+            print(f"  without {part}: {without['verdict']}, {without['cpu']:.1f} s", flush=True)
     for part, found in ratios.items():
         mean = math.exp(sum(map(math.log, found)) / len(found))
         print(f"without {part}: {mean:.2f} times as long ({len(found)} instances)")

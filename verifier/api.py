@@ -70,7 +70,8 @@ def verify(
         timeout: wall-clock seconds for everything, reading included
         options: a device, a precision, and what is asked of the proof of an ``unsat``
         report: called with the progress, a few times a second
-        started: when the seconds began, on ``time.monotonic``'s clock; default: now
+        started: when the seconds began, on ``time.monotonic``'s clock; default, and at the latest:
+            now
 
     Raises:
         BadInput: a file cannot be read, the two do not fit, or there is no such device.
@@ -211,7 +212,7 @@ class _Clock:
 
     def __init__(self, started: float | None = None) -> None:
         self.last = time.monotonic()
-        self.start = self.last if started is None else started
+        self.start = self.last if started is None else min(self.last, started)
         self.laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:

@@ -154,7 +154,7 @@ class Seal:
         count = len(report.failures)
         required = not single or self.strict
         self.doubted = self.doubted or required
-        many = "some" if count > self.most_failures else count
+        many = "some" if single and count > self.most_failures else count
         lacks = f"{many} leaves are not proved for"
         found = Certificate(data, note=f"{lacks} the semantics {asked}")
         if single:
@@ -195,7 +195,8 @@ class Seal:
             deadline = min(deadline, time.monotonic() + max(LEAST_CHECK_SECONDS, taken))
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         with threadpool_limits(limits=1, user_api="blas"):
-            most = self.most_failures
+            # What is known of a proof with tables is all that its check says.
+            most = FAILURES_NAMED if self.problem.folded else self.most_failures
             effort = Effort(threads=threads, deadline=deadline, fall_back=False, most_failures=most)
             return check_parsed(read_container(data), self.read, effort, semantics)
 

@@ -192,6 +192,7 @@ def test_a_check_that_ends_early_says_nothing_of_what_it_has_not_seen(monkeypatc
         report = check(SIZE, text, data, replace(whole, most_failures=0))
         assert report.semantics is None
         assert [f.single for f in report.failures] == [True]
+        assert check(SIZE, text, data, replace(whole, most_failures=-1)).semantics is None
         # Nobody has to look again: with fall_back it does so itself.
         report = check(SIZE, text, data, Effort(most_failures=0))
         assert report.semantics == ("real" if sound else None)

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,33 @@ def test_a_machine_that_is_much_slower_ends_by_the_clock():
         refine_root(graph, SETTINGS, plain, lambda *_: None, how, search)
     assert search.spent < 1.0
     assert search.subproblems < 200
+
+
+def test_the_clock_too_is_shared_among_values(monkeypatch):
+    """Where it ends what was counted to take longer, all get their part of it."""
+    graph = mlp(3, (8, 12, 12, 12, 12, 1)).on(XP)
+    plain = crown(graph, placed(XP, *boxes("normal", [3], 1, 8)), SETTINGS).enclosure
+    now, made, sweep, search = [0.0], [], deepen.sweep_in_parts, Deepener._search
+
+    def slow(*arguments):
+        now[0] += 0.01
+        return sweep(*arguments)
+
+    def watched(self, net, known, end):
+        parts = search(self, net, known, end)
+        made.append(len(parts) / len(known))
+        return parts
+
+    monkeypatch.setattr(deepen, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(deepen, "sweep_in_parts", slow)
+    monkeypatch.setattr(Deepener, "_search", watched)
+    unstable = deepen.hidden_unstable(plain)
+    with np.errstate(all="ignore"), Workers(XP) as workers:
+        deepener = Deepener(workers, SETTINGS, (60.0, 0.2), 256, unstable)
+        how = single_precision(XP), workers
+        refine_root(graph, SETTINGS, plain, lambda *_: None, how, deepener)
+    assert len(made) > 4
+    assert all(parts > 1 for parts in made)
 
 
 def test_without_time_nothing_is_searched_for():

@@ -30,11 +30,6 @@ SMALL_WORK = 1_000_000
 """So many multiply-adds are always worth it: below, what counts is the number of operations."""
 REDUCED_BYTES = 1_000_000_000
 """And so much memory."""
-SPEED, ELEMENT, CALL = 40e9, 5e-9, 8e-4
-"""Of a core: multiply-adds per second in products, seconds for each neuron and input of a pattern,
-and for what a step takes however small its arrays: measured, on AVX-512."""
-ON_GPU = 50.0
-"""So many times faster is a GPU, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,13 +116,6 @@ class Reduced:
     def work(self) -> int:
         """Multiply-adds of one sweep of one row."""
         return self.neurons * (self.inputs + self.neurons // 2) + 1
-
-    def seconds(self, count: int, steps: int) -> float:
-        """About how long so many patterns take a core for some steps: counted, not measured."""
-        each = self.bands.links_now.work / SPEED + ELEMENT * (self.neurons + self.inputs)
-        if self.xp.device != "cpu":
-            each = each / ON_GPU
-        return steps * (CALL + count * each)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,11 @@ SWEPT_NUMBERS = 375_000
 """Numbers of the largest array that is swept at once on a CPU: it stays in the cache of a core."""
 SPREAD_WORK = 10_000_000
 """From so many multiply-adds of a sweep on there is a part for each thread."""
+SPEED, NEURON, INPUT, CALL = 40e9, 15e-9, 3e-9, 8e-4
+"""Of a core: multiply-adds per second in products, seconds for each neuron and each input of a
+pattern, and for what a step takes however small its arrays: measured, on AVX-512."""
+ON_GPU = 50.0
+"""So many times faster is a GPU, about."""
 CROWDED = 0.75
 """Once so few of the rows are left open, the others are dropped from the arrays."""
 
@@ -98,6 +103,16 @@ def sweep_in_parts(net: Reduced, patterns: Patterns, ascent: Ascent, spread: Spr
         return sweep_patterns(net, patterns[some], ascent)
 
     return Swept.cat(spread.map(part, equal_parts(net, count, spread)), net.xp)
+
+
+def counted_seconds(net: Reduced, effort: tuple[int, int], spread: Spread) -> float:
+    """About how long (patterns, steps) take: counted, not measured, and so always the same."""
+    count, steps = effort
+    each = net.bands.links_now.work / SPEED + NEURON * net.neurons + INPUT * net.inputs
+    if net.xp.device != "cpu":
+        return steps * (CALL + count * each / ON_GPU)
+    parts = len(equal_parts(net, count, spread))
+    return steps * (parts * CALL + count * each) / min(parts, spread.count)
 
 
 def equal_parts(net: Reduced, count: int, spread: Spread) -> list[slice]:

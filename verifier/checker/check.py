@@ -22,8 +22,8 @@ from verifier.checker.statement import groups
 from verifier.checker.walk import Walk
 
 FAILURES_NAMED = 100_000
-CROWD = 3
-"""Threads get so many times larger batches, since they wait for each other between operations."""
+CROWD = 6
+"""Threads share so many times larger batches, since they wait for each other between operations."""
 LEAST_PARTS = 64
 """A thread is given no less than that part of a batch: smaller arrays cost more than they save."""
 
@@ -157,11 +157,11 @@ def _walk(
 ) -> None:
     """Depth first, in batches: little is open at a time. Failures are added to those so far."""
     stack = list[Open]()
-    size = walk.batch() * (CROWD if effort.threads > 1 else 1)
+    size = walk.batch() * (max(1, CROWD // effort.threads) if effort.threads > 1 else 1)
     roots = walk.roots(size * effort.threads)
     while stack := stack or list(islice(roots, 1)):
         require_time(effort.deadline)
-        if walk.single and len(failures) > effort.most_failures:
+        if walk.single and failures and len(failures) > effort.most_failures:
             break
         for found, children in mapper(walk.look, _take(stack, size, effort.threads)):
             failures += found

@@ -22,7 +22,7 @@ from verifier.bounds.optimise import optimise, unit_rows
 from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
 from verifier.bounds.root import refine_root
 from verifier.bounds.sure import SureNet
-from verifier.bounds.sweep import Ascent, sweep_in_parts
+from verifier.bounds.sweep import Ascent, counted_seconds, sweep_in_parts
 from verifier.search.neuron_split import NeuronProblem, sealed_at_once
 from verifier.search.record import HiddenRecorder
 from verifier.search.sign_patterns import Neurons, cut_to_sides
@@ -48,8 +48,14 @@ SEALING = 0.25
 """The share of the time that is kept for sealing."""
 AT_ONCE = 4096
 """How many parts are sealed at once."""
+BESIDES = 1.4
+"""What is done for parts beside their sweeps takes so much longer: measured."""
 SEALED = 2.0
 """A sweep that seals takes so many times as long as one of a step."""
+
+
+_End = tuple[float, float]
+"""When something ends: in counted seconds, and on ``time.monotonic``'s clock."""
 
 
 class Hopeless(Exception):
@@ -108,9 +114,8 @@ class Deepener:
 
     workers: Workers
     bounds: BoundSettings
-    limits: tuple[float, float]
-    """Counted seconds; and a time on ``time.monotonic``'s clock, for machines that are much slower
-    than was counted with."""
+    limits: _End
+    """Of the whole; the clock is for machines that are much slower than was counted with."""
     most_parts: int
     """In how many parts of the region a neuron is bounded at most."""
     unstable: dict[int, int]
@@ -151,12 +156,12 @@ class Deepener:
         self.unstable.pop(value, None)
         if not reducer.layers:
             return
-        begun = self.spent
-        share = max(0.0, self._left(self.limits[0])) * count / (count + sum(self.unstable.values()))
+        share = count / (count + sum(self.unstable.values()))
         box, one = enclosure.boxes[value], xp.full((count,), 1.0)
         before = _lost(xp, box, neuron)
         sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
-        for side, end in ((sign, begun + share / 2), (-sign, begun + share)):
+        ends = self._end(self.limits, share / 2), self._end(self.limits, share)
+        for side, end in zip((sign, -sign), ends, strict=True):
             left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
             if left.shape[0] == 0:
                 break
@@ -169,19 +174,26 @@ class Deepener:
             raise Hopeless
         self.trial = False
 
-    def _left(self, end: float) -> float:
-        """Counted seconds until one of them."""
-        return 0.0 if time.monotonic() > self.limits[1] else end - self.spent
+    def _end(self, end: _End, share: float) -> _End:
+        """A share of the way to an end."""
+        now = time.monotonic()
+        return self.spent + share * (end[0] - self.spent), now + share * (end[1] - now)
+
+    def _left(self, end: _End) -> float:
+        """Counted seconds until an end, or none where the clock is beyond it."""
+        return 0.0 if time.monotonic() > end[1] else end[0] - self.spent
+
+    def _seconds(self, net: Reduced, count: int, steps: int) -> float:
+        return BESIDES * counted_seconds(net, (count, steps), self.workers)
 
     def _side(
-        self, reducer: Reducer, net: Reduced, which: tuple[int, Array, Array], end: float
+        self, reducer: Reducer, net: Reduced, which: tuple[int, Array, Array], end: _End
     ) -> None:
         value, neuron, sign = which
         enclosure, fast = reducer.enclosure, net.xp
         xp, box = enclosure.graph.xp, reducer.enclosure.boxes[value]
         known = xp.where(sign > 0, box.lower[0, neuron], -box.upper[0, neuron])
-        middle = self.spent + (1 - SEALING) * (end - self.spent)
-        parts = self._search(net, fast.floats(xp.numpy(known)), middle)
+        parts = self._search(net, fast.floats(xp.numpy(known)), self._end(end, 1 - SEALING))
         worst = parts.worst(neuron.shape[0], fast)
         gained = xp.floats(fast.numpy(worst)) > known + WORTH * abs(known)
         kept = fast.nonzero(fast.bools(xp.numpy(gained))[parts.row])[0]
@@ -191,7 +203,7 @@ class Deepener:
             sure = SureNet.of(reducer, None if rows is None else rows.signed(some, sign))
             self._seal(reducer, (sure, which), parts[kept], end)
 
-    def _search(self, net: Reduced, known: Float[Array, " rows"], end: float) -> _Parts:
+    def _search(self, net: Reduced, known: Float[Array, " rows"], end: _End) -> _Parts:
         """Split what bounds each row worst, until the rows are positive or time is up."""
         fast, count = net.xp, known.shape[0]
         tilt = fast.zeros(count, net.neurons) + net.tilt
@@ -225,9 +237,9 @@ class Deepener:
             parts = _Parts.cat([others, made], fast)
         return parts
 
-    def _chosen(self, net: Reduced, parts: _Parts, count: int, end: float) -> Bool[Array, " parts"]:
+    def _chosen(self, net: Reduced, parts: _Parts, count: int, end: _End) -> Bool[Array, " parts"]:
         """The parts to split: those that decide about a row which can still be improved."""
-        xp, pace = net.xp, net.seconds(AT_ONCE, STEPS) / AT_ONCE / self.workers.count
+        xp, pace = net.xp, self._seconds(net, AT_ONCE, STEPS) / AT_ONCE
         worst = parts.worst(count, xp)[parts.row]
         one = xp.floats(parts.least[:, None] * 0 + 1)
         crowd = xp.segment_sum(one, parts.row, count)[:, 0][parts.row]
@@ -254,7 +266,7 @@ class Deepener:
         patterns = Patterns(row[:, None], fast.full((row.shape[0], 1), 1.0), phase, tilt)
         found = sweep_in_parts(net, patterns, ascent, self.workers)
         self.subproblems += row.shape[0]
-        self.spent += net.seconds(row.shape[0], ascent.steps) / self.workers.count
+        self.spent += self._seconds(net, row.shape[0], ascent.steps)
         least = fast.where(found.least > known, found.least, known)
         # Too small to be sure of.
         least = fast.where((least > 0) & (found.proved == 0), least * 0, least)
@@ -268,7 +280,7 @@ class Deepener:
         reducer: Reducer,
         known: tuple[SureNet | None, tuple[int, Array, Array]],
         parts: _Parts,
-        end: float,
+        end: _End,
     ) -> None:
         """The bounds that the parts' multipliers prove narrow the boxes.
 
@@ -282,7 +294,7 @@ class Deepener:
 
         def seal(start: int) -> Array:
             place = reducer.xp.arange(min(each, len(parts) - start)) + start
-            if time.monotonic() > self.limits[1]:
+            if time.monotonic() > end[1]:
                 return xp.doubles(xp.zeros(place.shape[0])) - float("inf")
             return self._bound(reducer, layers, which, parts[place])
 
@@ -304,7 +316,7 @@ class Deepener:
             found = row[kept], phase[kept], tilt[kept]
             self.record.in_parts(value, (neuron, sign), layers, found)
 
-    def _least(self, sure: SureNet, parts: _Parts, end: float) -> Float[Array, " parts"]:
+    def _least(self, sure: SureNet, parts: _Parts, end: _End) -> Float[Array, " parts"]:
         """What the parts' multipliers prove on the reduced network, as far as there is time."""
         xp, found = sure.net.xp, []
         for start in range(0, len(parts), AT_ONCE):
@@ -314,7 +326,7 @@ class Deepener:
                 found.append(xp.doubles(one[:, 0]) - float("inf"))
                 continue
             self.bounds.check_time()
-            self.spent += SEALED * sure.net.seconds(len(some), 1) / self.workers.count
+            self.spent += SEALED * self._seconds(sure.net, len(some), 1)
             patterns = Patterns(some.row[:, None], one, some.phase, some.tilt)
             found.append(xp.astype_double(sure.least(patterns, self.workers)))
         return xp.cat(found, 0)

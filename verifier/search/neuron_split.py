@@ -18,7 +18,7 @@ from verifier.bounds.columns import Patterns
 from verifier.bounds.optimise import TILT_STEPS, Rows, default_tilts
 from verifier.bounds.reduced import Reduced, Reducer, SureRows
 from verifier.bounds.sure import SureNet
-from verifier.bounds.sweep import Ascent, sweep_patterns
+from verifier.bounds.sweep import Ascent, counted_seconds, sweep_patterns
 from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
 from verifier.graph import Graph
@@ -26,7 +26,7 @@ from verifier.search.propagate import Propagator
 from verifier.search.sign_patterns import Neurons, SignPatterns, cut_to_sides, unstable_neurons
 from verifier.search.workers import Workers
 from verifier.sets import Owner
-from verifier.settings import BoundSettings, SearchSettings
+from verifier.settings import BoundSettings, SearchSettings, Spread
 from verifier.tensors import Array, Backend, Float, Int, gamma
 
 REFRESHED_BYTES, ARRAYS = 1_000_000_000, 10
@@ -35,7 +35,7 @@ SEALED_BYTES = 200_000_000
 """About the memory of the enclosures that are sealed at once."""
 BESIDES, EACH, SWEPT_SPEED = 1.3, 2e-5, 2e9
 """What a round takes beside its sweeps: a factor, and seconds for a subproblem; and multiply-adds
-per second of a core where the graph is swept. All measured."""
+per second where the graph is swept. All measured, on two cores."""
 
 
 @dataclass(frozen=True)
@@ -174,16 +174,16 @@ class NeuronProblem:
         work = self.settings.batch_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu
         return max(1, min(rows, work // (graph.work * sweeps)) // self.width)
 
-    def seconds(self, count: int, steps: int) -> float:
-        """About how long a core bounds so many subproblems: counted, the same in every run."""
-        if self.reduced is None:
-            passed = 2 * steps * self.width * self.root.graph.work
-            return count * passed / SWEPT_SPEED
-        each, how = self.reduced.seconds(count, steps), self.refreshing
+    def seconds(self, count: int, steps: int, spread: Spread) -> float:
+        """About how long bounding so many subproblems takes: counted, the same in every run."""
+        net, how = self.reduced, self.refreshing
+        if net is None:
+            return count * 2 * steps * self.width * self.root.graph.work / SWEPT_SPEED
+        swept = counted_seconds(net, (count, steps), spread)
         if how is not None:
             rows = count * 2 * min(how.neurons, self.neurons)
-            each += self.reduced.seconds(rows, how.steps) + self.reduced.seconds(count, steps)
-        return BESIDES * each + count * EACH
+            swept = 2 * swept + counted_seconds(net, (rows, how.steps), spread)
+        return BESIDES * swept + count * EACH
 
     def roots(self, clauses: Int[Array, " batch"], node: Int[Array, " batch"]) -> SignPatterns:
         """One subproblem for each of some clauses, with the relaxations' own slopes."""

@@ -28,6 +28,8 @@ another attack on what is open after a round."""
 HUNT_SHARE = 0.1
 ROUND_SHARE = 0.25
 """The share of the time left that a round may take."""
+SLOWER = 4.0
+"""So many times what was counted a turn may take by the clock."""
 HALF_DONE = 0.5
 """A search goes on that has cut the share of the tree that is open so far in its time."""
 
@@ -110,7 +112,7 @@ class NeuronTree:
         """
         context, roots, steps = self.context, begin.clauses or len(begin.open), begin.steps
         self._exhausted = list(begin.exhausted)
-        pause, root_margin = context.spent + patience, -float("inf")
+        pause, root_margin = self._pause(patience), -float("inf")
         frontier = Frontier(context.graph.xp, context.settings.frontier_bytes, SignPatterns.cat)
         frontier.push(begin.open)
         share = _open_share(frontier, roots)
@@ -128,7 +130,7 @@ class NeuronTree:
                 return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
             if self.bounded == 0 or steps != context.bounds.split_steps:
                 root_margin = result.worst_margin
-            context.spent += problem.seconds(len(batch), steps) / self.workers.count
+            context.spent += problem.seconds(len(batch), steps, self.workers)
             steps, pace = context.bounds.split_steps, (time.monotonic() - begun) / len(batch)
             found = self._record(problem, result, len(batch))
             found = found or self._go_on(problem, result, frontier)
@@ -137,15 +139,20 @@ class NeuronTree:
             if found is not None:
                 return found
             context.tell(len(frontier), self.closed, frontier.worst_margin)
-            if context.spent > pause and len(frontier):
+            late = context.spent > pause[0] or time.monotonic() > pause[1]
+            if late and len(frontier):
                 before, share = share, _open_share(frontier, roots)
                 if share > HALF_DONE * before:
                     rest = frontier.take(len(frontier))
                     return Paused(rest, tuple(self._exhausted), root_margin, share, roots)
-                pause = context.spent + patience
+                pause = self._pause(patience)
         if self._exhausted:
             return Unknown(Reason.NO_SPLIT, min(self._exhausted), len(self._exhausted))
         return None
+
+    def _pause(self, patience: float) -> tuple[float, float]:
+        """When a turn ends: in counted seconds, and by the clock where that is far slower."""
+        return self.context.spent + patience, time.monotonic() + SLOWER * patience
 
     def _record(self, problem: NeuronProblem, result: NeuronRound, count: int) -> Violated | None:
         """Write down what a round closed, and try the points that it found."""
