@@ -68,8 +68,8 @@ class Context:
     thorough: bool = False
     """Is the proof to be checked, whatever that costs?"""
     spent: float = 0.0
-    """Seconds that searches over neurons may have taken so far: counted, so that no turn of theirs
-    depends on the clock, and a tree is the same each time."""
+    """Seconds that searches over neurons may have taken so far: counted, so that their turns do not
+    depend on the clock where that is not far slower, and a tree is the same each time."""
     near_miss: bool = False
     """Was a point unsafe in our arithmetic, but not in ONNX Runtime's?"""
     _reported: float = 0.0

@@ -13,7 +13,7 @@ from verifier.search.neuron_round import propose, seal_patterns
 from verifier.search.neuron_split import NeuronProblem, split_neurons
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
-from verifier.settings import BoundSettings, SearchSettings
+from verifier.settings import ONE_BY_ONE, BoundSettings, SearchSettings
 from verifier.tensors import Backend
 
 STEPS = 5
@@ -53,7 +53,8 @@ class Lemmas:
         return self._search(problem, most)
 
     def _reducer(self, root: Enclosure) -> Reducer:
-        reducer = Reducer.of(root, self.tiler.xp, self.bounds)
+        # A search for one number has one thread.
+        reducer = Reducer.of(root, self.tiler.xp, replace(self.bounds, spread=ONE_BY_ONE))
         for v in root.graph.nonlinear:
             reducer.add(v)
         return reducer

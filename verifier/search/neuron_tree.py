@@ -30,6 +30,8 @@ ROUND_SHARE = 0.25
 """The share of the time left that a round may take."""
 SLOWER = 4.0
 """So many times what was counted a turn may take by the clock."""
+PROGRAM = 0.01
+"""Counted seconds of a linear program."""
 HALF_DONE = 0.5
 """A search goes on that has cut the share of the tree that is open so far in its time."""
 
@@ -152,7 +154,8 @@ class NeuronTree:
 
     def _pause(self, patience: float) -> tuple[float, float]:
         """When a turn ends: in counted seconds, and by the clock where that is far slower."""
-        return self.context.spent + patience, time.monotonic() + SLOWER * patience
+        latest = time.monotonic() + SLOWER * patience + HUNT_SECONDS
+        return self.context.spent + patience, latest
 
     def _record(self, problem: NeuronProblem, result: NeuronRound, count: int) -> Violated | None:
         """Write down what a round closed, and try the points that it found."""
@@ -167,6 +170,7 @@ class NeuronTree:
         self, problem: NeuronProblem, result: NeuronRound, frontier: Frontier[SignPatterns]
     ) -> Violated | None:
         """Split what a round left open."""
+        self.context.spent += PROGRAM * len(result.exhausted)
         leaves = self._finish(problem, result.exhausted)
         if isinstance(leaves, Violated):
             return leaves
