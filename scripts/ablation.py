@@ -27,20 +27,25 @@ GRACE = 30
 
 @dataclass(frozen=True)
 class Switch:
-    """What is set to leave a part out: the names of attributes, and their values."""
+    """What is set to leave a part out: names of attributes, and what becomes of their values."""
 
     search: str
     """Of which search it is a part: ``neurons``, ``inputs``, or ``both``."""
-    settings: tuple[tuple[str, Any], ...]
+    changes: tuple[tuple[str, Callable[[Any], Any]], ...]
 
 
-def _none(*_: object, **__: object) -> None:
-    """Nothing is found."""
+def _to(value: Any) -> Callable[[Any], Any]:
+    return lambda _: value
 
 
-def _flat(real: Callable[..., Any], *given: Any) -> Any:
+def _nothing(_: Any) -> Any:
+    """A function that finds nothing."""
+    return staticmethod(lambda *_, **__: None)
+
+
+def _flat(real: Callable[..., Any]) -> Callable[..., Any]:
     """Scores that say nothing: the longest edge decides."""
-    return real(*given) * 0
+    return lambda *given: real(*given) * 0
 
 
 def _unclipped(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,19 +66,20 @@ NEURONS, INPUTS, SPLIT, PROBLEM = (
 SWITCHES = {
     "slopes of hidden neurons' rows": Switch("neurons", ((BOUNDS, _with(hidden_steps=1)),)),
     "slopes and multipliers of subproblems": Switch("neurons", ((BOUNDS, _with(split_steps=1)),)),
-    "deeper bounds of hidden neurons": Switch("neurons", ((f"{NEURONS}.PARTS", ()),)),
-    "boxes within subproblems": Switch("neurons", (("verifier.search.race.UNTIL", INFINITE),)),
-    "passing by zeros": Switch("neurons", (("verifier.bounds.bands.WORTH", INFINITE),)),
-    "propagated signs": Switch("neurons", (("verifier.search.propagate.Propagator.of", _none),)),
-    "the fringe": Switch("neurons", (("verifier.search.fringe.Fringe.of", _none),)),
+    "deeper bounds of hidden neurons": Switch("neurons", ((f"{NEURONS}.PARTS", _to(())),)),
+    "boxes within subproblems": Switch("neurons", (("verifier.search.race.UNTIL", _to(INFINITE)),)),
+    "passing by zeros": Switch("neurons", (("verifier.bounds.bands.WORTH", _to(INFINITE)),)),
+    "propagated signs": Switch("neurons", (("verifier.search.propagate.Propagator.of", _nothing),)),
+    "the fringe": Switch("neurons", (("verifier.search.fringe.Fringe.of", _nothing),)),
     "clipping": Switch("inputs", ((f"{PROBLEM}.InputProblem.clipping", _unclipped),)),
     "joint clipping": Switch(
-        "inputs", ((f"{PROBLEM}.JOINT_INPUTS", 0), ("verifier.search.clip.JOINT_INPUTS", 0))
+        "inputs",
+        ((f"{PROBLEM}.JOINT_INPUTS", _to(0)), ("verifier.search.clip.JOINT_INPUTS", _to(0))),
     ),
     "slopes of boxes' rows": Switch("inputs", ((BOUNDS, _with(box_steps=1)),)),
-    "planes from how factors move": Switch("inputs", ((f"{INPUTS}.PLAIN_BOXES", INFINITE),)),
-    "gap-smear": Switch("inputs", ((f"{SPLIT}.gap_smear", lambda real: partial(_flat, real)),)),
-    "the attack": Switch("both", (("verifier.search.hunt.Hunt.run", _none),)),
+    "planes from how factors move": Switch("inputs", ((f"{INPUTS}.PLAIN_BOXES", _to(INFINITE)),)),
+    "gap-smear": Switch("inputs", ((f"{SPLIT}.gap_smear", _flat),)),
+    "the attack": Switch("both", (("verifier.search.hunt.Hunt.run", _nothing),)),
 }
 
 
@@ -81,15 +87,10 @@ def leave_out(switch: Switch) -> None:
     """Set a switch in this process."""
     import pkgutil
 
-    for name, value in switch.settings:
+    for name, change in switch.changes:
         path, attribute = name.rsplit(".", 1)
         owner = pkgutil.resolve_name(path)
-        changed = value
-        if callable(value) and value is not _none:
-            changed = value(getattr(owner, attribute))
-        elif value is _none:
-            changed = staticmethod(_none)
-        setattr(owner, attribute, changed)
+        setattr(owner, attribute, change(getattr(owner, attribute)))
 
 
 def one(files: tuple[str, str], timeout: float, part: str) -> None:
@@ -100,14 +101,14 @@ def one(files: tuple[str, str], timeout: float, part: str) -> None:
     if part:
         leave_out(SWITCHES[part])
     searches = set[str]()
-    for module, name in ((strategy, "search_neurons"), (strategy, "search_inputs")):
-        real = getattr(module, name)
+    for name in ("inputs", "neurons"):
+        real = getattr(strategy, f"search_{name}")
 
         def noted(*given: Any, real: Any = real, name: str = name) -> Any:
-            searches.add(name.removeprefix("search_"))
+            searches.add(name)
             return real(*given)
 
-        setattr(module, name, noted)
+        setattr(strategy, f"search_{name}", noted)
     verdict = type(verify(*files, timeout=timeout).verdict).__name__.lower()
     used = resource.getrusage(resource.RUSAGE_SELF)
     row = {"verdict": verdict, "cpu": used.ru_utime + used.ru_stime, "searches": sorted(searches)}

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -38,6 +39,14 @@ WORTH = 2000
 """Groups are looked for before so many sweeps: they cost about as much as some hundred."""
 
 
+N = TypeVar("N", int, np.ndarray)
+
+
+def _price(made: N, read: N, each: int = READ) -> N:
+    """What a group costs besides calls; ``each``: for an element that is gathered, 0 if none is."""
+    return read * (each + made) + MADE * made
+
+
 @dataclass(frozen=True, eq=False)
 class _Bucket:
     """Groups of one size."""
@@ -50,8 +59,7 @@ class _Bucket:
     def work(self) -> int:
         """Multiply-adds for a column, and what else takes as long."""
         groups, made, read = self.weights.shape
-        gathered = 0 if self.index is None else READ * read
-        return groups * (made * read + gathered + MADE * made)
+        return groups * _price(made, read, 0 if self.index is None else READ)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +147,9 @@ class _Halving:
     ) -> tuple[float, list[_Group]]:
         used = np.flatnonzero(mask.any(0))
         mask, columns, count = mask[:, used], columns[used], len(made)
-        gathered, whole = (READ + count) * len(columns), self.total * count
+        gathered, whole = _price(count, len(columns)), _price(count, self.total, 0)
         read = columns if gathered < whole else np.arange(self.total)
-        cost = min(gathered, whole) + MADE * count + GROUP
+        cost = min(gathered, whole) + GROUP
         one = float(cost), [_Group(made, read)]
         if count < 2 * LEAST:
             return one
@@ -193,7 +201,7 @@ def _cuts(groups: list[_Group]) -> list[list[_Group]]:
     for stop in range(1, len(groups) + 1):
         most_made = np.maximum.accumulate(made[:stop][::-1])[::-1]
         most_read = np.maximum.accumulate(read[:stop][::-1])[::-1]
-        each = most_read * (READ + most_made) + MADE * most_made
+        each = _price(most_made, most_read)
         cost = best[:stop] + np.arange(stop, 0, -1) * each + BUCKET
         back[stop], best[stop] = cost.argmin(), cost.min()
     parts, stop = list[list[_Group]](), len(groups)

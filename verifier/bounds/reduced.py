@@ -274,8 +274,10 @@ class Reducer:
             passed = [xp.zeros(count, 0)]
             for value, (_, index) in self.layers.items():
                 there = trace.rows.get(value)
-                none = xp.zeros(count, index.shape[0])
-                passed.append(none if there is None else xp.columns(there, index))
+                absent = there is None
+                passed.append(
+                    xp.zeros(count, index.shape[0]) if absent else xp.columns(there, index)
+                )
             return Tail(form.coefficients, xp.cat(passed, 1), form.constant + constant)
 
         parts = self.settings.spread.map(part, range(0, rows.owner.rows, chunk))

@@ -36,7 +36,6 @@ class _Root:
     reducer: Reducer
     settings: BoundSettings
     record: Record
-    spread: Spread
     deepen: Deepen | None = None
 
     def refine(self, value: int) -> None:
@@ -79,7 +78,9 @@ class _Root:
             return rows, optimise(enclosure, rows, 1, self.settings, {}).least
 
         starts = range(0, neurons.shape[0], chunk)
-        for first, (rows, least) in zip(starts, self.spread.map(bound, starts), strict=True):
+        for first, (rows, least) in zip(
+            starts, self.settings.spread.map(bound, starts), strict=True
+        ):
             broken = xp.nonzero(~(least >= 0))[0]
             if broken.shape[0]:
                 owner = Owner.equal(1, broken.shape[0], xp)
@@ -103,33 +104,31 @@ class _Root:
             settings.learning_rate_decay,
             last=False,
         )
-        found = sweep_in_parts(net, patterns, ascent, self.spread)
+        found = sweep_in_parts(net, patterns, ascent, settings.spread)
         known = xp.where(sign > 0, box.lower[0, neuron], -box.upper[0, neuron])
         better = xp.nonzero(xp.floats(found.least) > known)[0]
         chunk = max(16, settings.rows_at_once(self.enclosure.graph, xp) // 4)
         parts = [better[start : start + chunk] for start in range(0, better.shape[0], chunk)]
+        asked = [(xp.ints(some * 0), neuron[some], sign[some]) for some in parts]
 
-        def bound(some: Array) -> Optimised:
-            return self._bound(value, (neuron[some], sign[some]), found.tilt[some])
+        def bound(k: int) -> Optimised:
+            return self._bound(value, asked[k], found.tilt[parts[k]])
 
-        for some, made in zip(parts, self.spread.map(bound, parts), strict=True):
-            self._dispose(value, (neuron[some], sign[some]), made)
+        bounds = settings.spread.map(bound, range(len(parts)))
+        for which, made in zip(asked, bounds, strict=True):
+            self._dispose(value, which, made)
 
-    def _bound(self, value: int, which: tuple[Array, Array], tilt: Array) -> Optimised:
+    def _bound(self, value: int, which: tuple[Array, Array, Array], tilt: Array) -> Optimised:
         """The bounds that the slopes found give on the graph itself."""
         self.settings.check_time()
-        neuron, sign = which
-        index = self.enclosure.graph.xp.ints(neuron * 0)
-        rows = unit_rows(self.enclosure, value, (index, neuron, sign))
+        rows = unit_rows(self.enclosure, value, which)
         tilts = self.reducer.whole_tilts(self.enclosure, rows, tilt)
         return optimise(self.enclosure, rows, 1, self.settings, tilts)
 
-    def _dispose(self, value: int, which: tuple[Array, Array], found: Optimised) -> None:
+    def _dispose(self, value: int, which: tuple[Array, Array, Array], found: Optimised) -> None:
         """Narrow the boxes, and say by what."""
-        xp, (neuron, sign) = self.enclosure.graph.xp, which
-        index = xp.ints(neuron * 0)
-        better = narrow(self.enclosure, value, (index, neuron, sign), found.least)
-        narrowed = xp.nonzero(better)[0]
+        xp, (_, neuron, sign) = self.enclosure.graph.xp, which
+        narrowed = xp.nonzero(narrow(self.enclosure, value, which, found.least))[0]
         if narrowed.shape[0]:
             told = {v: t[narrowed] for v, t in found.tilts.items()}
             self.record(value, (neuron[narrowed], sign[narrowed]), told)
@@ -150,8 +149,9 @@ def refine_root(
     leave unstable. Returns what reduces the network; its ``enclosure`` holds the boxes.
     """
     enclosure = Enclosure.over(graph, plain.boxes[0], single=settings.single)
-    reducer = Reducer.of(enclosure, how[0], replace(settings, spread=how[1]))
-    root = _Root(enclosure, plain, reducer, settings, record, how[1], deepen)
+    settings = replace(settings, spread=how[1])
+    reducer = Reducer.of(enclosure, how[0], settings)
+    root = _Root(enclosure, plain, reducer, settings, record, deepen)
     tight = set(graph.relaxed_inputs)
     for _ in graph.nodes:
         value = enclosure.step()
