@@ -144,6 +144,23 @@ def test_the_interval_contains_the_image(case: Case, value: int, make):
         assert (values <= xp.numpy(image.upper)).all(), kind
 
 
+@over_backends
+@over_all
+def test_what_contracts_is_exact_and_moves_no_further_than_its_inputs(case: Case, value: int, make):
+    xp = make[0](make[1])
+    operator, plain = nonlinear(case, value).on(xp), nonlinear(case, value)
+    if not operator.contracts:
+        return
+    for kind in KINDS:
+        (x,) = samples_of(operator, boxes_of(operator, kind, xp))
+        image = reference(plain, exact([x]))
+        flat = xp.numpy(operator.evaluate(xp.floats(x.reshape(-1, x.shape[-1]))))
+        assert (flat == image.reshape(flat.shape)).all(), kind
+        (x,) = exact([x])
+        moved = reference(plain, [abs(x - x[::-1])])
+        assert (abs(image - image[::-1]) <= moved).all(), kind
+
+
 @over_all
 def test_the_interval_shrinks_with_its_box_and_is_a_point_at_a_point(case: Case, value: int):
     xp = numpy_backend()

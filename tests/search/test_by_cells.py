@@ -8,10 +8,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import verifier
+from verifier.bounds import nearby, whole_interval
 from verifier.errors import UnsupportedModel
 from verifier.load.onnx import load_model
 from verifier.load.onnx.runtime import run
 from verifier.load.vnnlib import parse_query
+from verifier.search import by_cells
 from verifier.verdict import Unknown, Verified, Violated
 
 SIZE = 6
@@ -177,3 +179,26 @@ def test_random_regions(net):
         query = asked(repr(float(low)), repr(float(high)), f"(<= Y_0 {limit})", (a, b))
         verdict = verifier.verify(model, query).verdict
         assert isinstance(verdict, Violated if worst <= limit else Verified)
+
+
+def test_cells_that_the_cheap_boxes_leave_open_are_bounded_by_intervals(net, monkeypatch):
+    """Boxes that say nothing for every other cell."""
+    calls = list[tuple[int, int]]()
+
+    def poor(graph, region):
+        box = nearby(graph, region)
+        box.lower[::2], box.upper[::2] = np.nan, np.nan
+        calls.append((len(box.lower), 0))
+        return box
+
+    def counted(graph, region):
+        calls.append((0, len(region.lower)))
+        return whole_interval(graph, region)
+
+    monkeypatch.setattr(by_cells, "nearby", poor)
+    monkeypatch.setattr(by_cells, "whole_interval", counted)
+    safe = asked("0", "5.5", "(<= Y_0 -4.0)")
+    assert isinstance(verifier.verify(net, safe).verdict, Verified)
+    assert np.sum(calls, axis=0).tolist() == [6, 3]
+    reached = asked("0", "5.5", "(<= Y_0 -2.4)")
+    assert isinstance(verifier.verify(net, reached).verdict, Violated)

@@ -7,6 +7,7 @@ from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.first import by_forms, crown_some, first_bounds, forward_pays
 from verifier.bounds.forward import free_inputs
 from verifier.bounds.interval import interval
+from verifier.bounds.nearby import nearby
 from verifier.bounds.objective import (
     Objective,
     ObjectiveBounds,
@@ -39,6 +40,7 @@ __all__ = [
     "forward_pays",
     "free_inputs",
     "interval",
+    "nearby",
     "sharpen",
     "whole_interval",
 ]

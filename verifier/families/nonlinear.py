@@ -24,6 +24,11 @@ class Nonlinear(Operator):
         """Does the function jump, so that lines around it are far apart however small a box is?"""
         return False
 
+    @property
+    def contracts(self) -> bool:
+        """Is |f(x) - f(y)| <= f(|x - y|), and is f computed without any rounding?"""
+        return False
+
     @abstractmethod
     def interval(self, *boxes: Box) -> Box:
         """A box around the image of the boxes, rounding included."""

@@ -47,6 +47,10 @@ class Relu(Elementwise):
     def keeps_integers(self) -> bool:
         return self.leak == 0.0
 
+    @property
+    def contracts(self) -> bool:
+        return self.leak == 0.0
+
     def derivative(self, x: Float[Array, "batch n"]) -> Float[Array, "batch n"]:
         xp = self.xp
         return xp.where(x > 0, xp.full((1,), 1.0), xp.full((1,), self.leak))

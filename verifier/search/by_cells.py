@@ -18,7 +18,7 @@ from math import prod
 import numpy as np
 
 from verifier.attack import Candidates, Judge
-from verifier.bounds import whole_interval
+from verifier.bounds import nearby, whole_interval
 from verifier.certify import Certificate
 from verifier.errors import UnsupportedModel
 from verifier.graph import Graph
@@ -81,6 +81,11 @@ class CellBatch:
         return np.clip(points, self.lower, self.upper)
 
 
+def _outputs(graph: Graph, region: Box) -> Box:
+    """Boxes of the output over boxes of the input."""
+    return whole_interval(graph, region).boxes[graph.output]
+
+
 def _some(batches: Iterator[CellBatch], count: int) -> Iterator[list[CellBatch]]:
     """So many batches at a time."""
     while parts := list(islice(batches, count)):
@@ -99,13 +104,10 @@ class CellSearch:
     def run(self) -> Verdict:
         """A point of each cell, then all cells, then those that are left one by one."""
         started, closed, left = time.monotonic(), 0, []
-        for cells in self._batches():
-            if time.monotonic() > self.deadline:
-                return Unknown(Reason.OUT_OF_TIME, float("-inf"), self.total)
-            found = self._confirmed(cells)
+        with Workers(self.graph.xp) as workers:
+            found = self._points(workers)
             if found is not None:
                 return found
-        with Workers(self.graph.xp) as workers:
             for cells in _some(self._batches(), workers.count):
                 if time.monotonic() > self.deadline:
                     return Unknown(Reason.OUT_OF_TIME, float("-inf"), self.total - closed)
@@ -119,6 +121,16 @@ class CellSearch:
             "%d of %d cells are left to searches of their own", self.total - closed, self.total
         )
         return self._one_by_one([cells for cells in left if len(cells)])
+
+    def _points(self, workers: Workers) -> Violated | Unknown | None:
+        """A point of each cell: None where none is a counterexample."""
+        for cells in _some(self._batches(), workers.count):
+            if time.monotonic() > self.deadline:
+                return Unknown(Reason.OUT_OF_TIME, float("-inf"), self.total)
+            for found in workers.map(self._confirmed, cells):
+                if found is not None:
+                    return found
+        return None
 
     @cached_property
     def whole(self) -> CaseBatch:
@@ -206,12 +218,15 @@ class CellSearch:
         points[:, self.cells.inputs] = cells.integers
         return self.cells.extended(points)[:, self.query.n_inputs :]
 
-    def _rows(self, cells: CellBatch) -> tuple[np.ndarray, np.ndarray]:
-        """Least and greatest of the rows, thresholds subtracted: [cells, rows]."""
-        xp, rows, settings = self.graph.xp, self.cases.rows, self._settings(cells)
+    def _region(self, cells: CellBatch) -> Box:
+        """The cells as boxes over the graph's inputs."""
+        settings = self._settings(cells)
         sides = self._widened(cells.lower, -np.inf), self._widened(cells.upper, np.inf)
-        bounds = [np.concatenate([side, settings], axis=1) for side in sides]
-        box = whole_interval(self.graph, Box(*xp.outward(*bounds))).boxes[self.graph.output]
+        return Box(*self.graph.xp.outward(*(np.concatenate([x, settings], 1) for x in sides)))
+
+    def _rows(self, cells: CellBatch, outputs: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest of the rows, thresholds subtracted: [cells, rows]."""
+        xp, rows, box = self.graph.xp, self.cases.rows, outputs
         low, high = (np.array(xp.numpy(x), dtype=np.float64) for x in (box.lower, box.upper))
         ends = [(rows.output_coefficients, low, high)]
         if rows.input_coefficients is not None:
@@ -232,10 +247,18 @@ class CellSearch:
 
     def _refuted(self, cells: CellBatch) -> np.ndarray:
         """The cells in which every clause has a row above its threshold."""
+        absent, region = np.isneginf(self.whole.bounds[cells.case]), self._region(cells)
+        refuted = np.zeros(len(cells), dtype=bool)
         with np.errstate(invalid="ignore", over="ignore"):
-            above = self._rows(cells)[0] > 0
-        absent = np.isneginf(self.whole.bounds[cells.case])
-        return np.asarray(self._of_clauses(above | absent, np.logical_or).all(axis=1))
+            # The cheap way first, then the better one where that is not enough.
+            for outputs_of in (nearby, _outputs):
+                left = np.flatnonzero(~refuted)
+                if len(left):
+                    outputs = outputs_of(self.graph, region[self.graph.xp.ints(left)])
+                    above = self._rows(cells[left], outputs)[0] > 0
+                    clauses = self._of_clauses(above | absent[left], np.logical_or)
+                    refuted[left] = clauses.all(axis=1)
+        return refuted
 
     def _confirmed(self, cells: CellBatch) -> Violated | None:
         """A counterexample among the cells' middles."""
@@ -263,8 +286,9 @@ class CellSearch:
         inside = (self.whole.lower <= point) & (point <= self.whole.upper)
         for case in np.flatnonzero(inside.all(axis=1)):
             cell = CellBatch(point[None], point[None], np.array([case]), integers)
-            met = (self._rows(cell)[1] <= 0) & ~np.isneginf(self.whole.bounds[[case]])
-            strict = self.cases.rows.strict & (self._rows(cell)[1] >= 0)
+            most = self._rows(cell, _outputs(self.graph, self._region(cell)))[1]
+            met = (most <= 0) & ~np.isneginf(self.whole.bounds[[case]])
+            strict = self.cases.rows.strict & (most >= 0)
             if self._of_clauses(met & ~strict, np.logical_and).any():
                 return True
         return False

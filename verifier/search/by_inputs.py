@@ -250,9 +250,13 @@ class InputSearch:
             # Workers must not wait for each other: one part each, or chunks of the only one.
             problem = replace(problem, bounds=replace(problem.bounds, spread=ONE_BY_ONE))
         efforts = self.efforts
-        results = self.workers.map(lambda part: bound_round(problem, part, efforts), parts)
-        if self.ahead:
-            results = self._ahead(problem, parts, results)
+        try:
+            results = self.workers.map(lambda part: bound_round(problem, part, efforts), parts)
+            if self.ahead:
+                results = self._ahead(problem, parts, results)
+        except DeadlinePassed:
+            self.frontier.push(batch)
+            raise
         self._weigh(results)
         for result in results:
             result.log(self.tree)
