@@ -13,7 +13,7 @@ from verifier.certify import Certificate, ProofTree, Sealed
 from verifier.search.context import Context
 from verifier.search.enclose import MANY_NEURONS, Efforts, pay
 from verifier.search.frontier import Frontier
-from verifier.search.hunt import Hunt
+from verifier.search.hunt import LARGE_WORK, Hunt
 from verifier.search.input_problem import InputProblem
 from verifier.search.input_split import Round, bisect, bound_round, splittable
 from verifier.search.subproblems import Subproblems
@@ -46,8 +46,6 @@ PLAIN_BOXES = 512
 UNRECORDED = "not recorded: products were bounded by how their factors move together"
 WORTH_COUNTING = 0.5
 """Float32 errors are counted while they keep no larger share of the open boxes open."""
-LARGE_WORK = 1_000_000
-"""Multiply-adds of a network from which on the attack comes before the first bounds."""
 FIRST_HUNT_SECONDS = 0.1
 """Time of the first attack, once the root bounds have not decided."""
 HUNT_SECONDS = 0.3

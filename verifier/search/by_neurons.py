@@ -31,7 +31,7 @@ from verifier.search.fringe import Fringe
 from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem
-from verifier.search.neuron_tree import FIRST_HUNT, HUNT_SECONDS, Begin, NeuronTree, Paused, decided
+from verifier.search.neuron_tree import Begin, NeuronTree, Paused, decided
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
     UNRECORDED,
@@ -55,8 +55,8 @@ SETTLED = "not certified: the sides of some neurons were found by searches of th
 BY_BOXES = "the outputs' own ranges were used, which certificates do not hold"
 UNSHARED = "unchecked: the checker sweeps all of the network for each neuron, the search a window"
 LONG = 10.0
-"""After so many counted seconds a proof is checked for the real function only: to check it for
-float32 execution takes long, and seldom succeeds where hidden bounds are that hard."""
+"""After so many counted seconds a proof is not checked for float32 execution, too: that takes long,
+and seldom succeeds where hidden bounds are that hard."""
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
 MOST_FIRST_WORK = 30_000_000_000
@@ -128,12 +128,14 @@ class NeuronSearch:
 
     def _case(self, case: int) -> Violated | Unknown | None:
         """Decide one case; None: proved."""
-        context, begun = self.context, time.monotonic()
+        context, hunt = self.context, Hunt(self.context, case)
+        if (found := hunt.before_bounds()) is not None:
+            return found
         xp, batch = context.graph.xp, context.problem.take(case, case + 1)
         region = Box(*xp.outward(batch.lower, batch.upper))
         thresholds = xp.doubles(batch.bounds)
         node = xp.ints(xp.zeros(1)) + case
-        first = first_bounds(context.graph, region, context.bounds)
+        begun, first = time.monotonic(), first_bounds(context.graph, region, context.bounds)
         bounds = replace(context.bounds, spread=self.workers)
         if self.tiler is not None:
             self.tiler.move(region, single=context.bounds.single)
@@ -145,9 +147,7 @@ class NeuronSearch:
             self.tree.close(node)
             self.closed += 1
             return None
-        hunt, took = Hunt(context, case), time.monotonic() - begun
-        found = hunt.run(min(HUNT_SECONDS, max(FIRST_HUNT, took / 2)), steps=200)
-        if found is not None:
+        if (found := hunt.after_bounds(time.monotonic() - begun)) is not None:
             return found
         tree = NeuronTree(context, self.tree, self.target, self.workers, hunt, case)
         try:

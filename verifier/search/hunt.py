@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +15,12 @@ from verifier.verdict import Violated
 
 CASES_AT_ONCE = 512
 """How many input boxes one attack looks into."""
+LARGE_WORK = 1_000_000
+"""Multiply-adds of a network from which on the attack comes before the first bounds."""
+FIRST_HUNT, HUNT_SECONDS = 0.4, 1.0
+"""Seconds of the first attack on a problem whose neurons are split, at least, and of each later
+one. Where there are counterexamples most are found in the first quarter of a second; there is
+another attack on what is open after a round."""
 
 
 class Hunt:
@@ -21,19 +28,37 @@ class Hunt:
 
     def __init__(self, context: Context, first: int = 0) -> None:
         stop = min(len(context.problem.cases), first + CASES_AT_ONCE)
-        cases = np.arange(first, stop)
-        xp, batch = context.graph.xp, context.problem.take(first, stop)
+        self.context, self.cases = context, np.arange(first, stop)
+        self.early = 0.0
+        """Seconds of an attack before there were bounds."""
+
+    @cached_property
+    def attack(self) -> Attack:
+        """On the cases."""
+        context, xp = self.context, self.context.graph.xp
+        batch = context.problem.take(int(self.cases[0]), int(self.cases[-1]) + 1)
         box = Box(xp.floats(batch.lower), xp.floats(batch.upper))
         rows, graph = context.problem.rows, context.graph
         if compares(rows, batch.bounds):
             graph = without_tail(graph)
-        self.attack = Attack(
+        return Attack(
             Target.of(graph, rows),
             Regions(box, xp.floats(batch.bounds)),
-            context.judge(cases),
+            context.judge(self.cases),
             context.generator,
         )
-        self.context, self.cases = context, cases
+
+    def before_bounds(self) -> Violated | None:
+        """Attack, once for all cases, where bounds take so long that this should come first."""
+        if self.context.graph.work <= LARGE_WORK or self.cases[0] % CASES_AT_ONCE:
+            return None
+        self.early = FIRST_HUNT
+        return self.run(FIRST_HUNT, steps=200)
+
+    def after_bounds(self, took: float) -> Violated | None:
+        """Attack for half of the seconds that the first bounds took, or go on with that."""
+        seconds = min(HUNT_SECONDS, max(FIRST_HUNT, took / 2)) - self.early
+        return self.run(seconds, steps=200) if seconds > 0 else None
 
     def run(self, seconds: float, steps: int = 400) -> Violated | None:
         """Look for a counterexample for some time."""

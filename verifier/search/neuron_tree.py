@@ -11,7 +11,7 @@ from verifier.attack import Target
 from verifier.certify import ProofTree
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
-from verifier.search.hunt import Hunt
+from verifier.search.hunt import FIRST_HUNT, HUNT_SECONDS, Hunt
 from verifier.search.leaf import finish
 from verifier.search.neuron_round import NeuronRound, bound_neurons
 from verifier.search.neuron_split import NeuronProblem, split_neurons
@@ -21,10 +21,6 @@ from verifier.settings import DeadlinePassed
 from verifier.tensors import Array
 from verifier.verdict import Reason, Unknown, Violated
 
-FIRST_HUNT, HUNT_SECONDS = 0.4, 1.0
-"""Seconds of the attack before hidden neurons optimise their bounds, at least, and of each later
-one. Where there are counterexamples most are found in the first quarter of a second; there is
-another attack on what is open after a round."""
 HUNT_SHARE = 0.1
 ROUND_SHARE = 0.25
 """The share of the time left that a round may take."""
