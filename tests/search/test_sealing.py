@@ -243,13 +243,19 @@ EXAMPLES = Path(__file__).parents[2] / "benchmarks" / "examples"
 
 
 @pytest.mark.parametrize(
-    ("long", "asked", "semantics"),
-    [(60.0, "auto", "float32"), (-1.0, "auto", "real"), (-1.0, "float32", "float32")],
+    ("limits", "asked", "semantics"),
+    [
+        ((60.0, 1), "auto", "float32"),
+        ((-1.0, 1), "auto", "real"),
+        ((60.0, 0), "auto", "real"),
+        ((-1.0, 0), "float32", "float32"),
+    ],
 )
-def test_proofs_that_took_long_are_checked_for_the_real_function_only(
-    long, asked, semantics, monkeypatch
+def test_proofs_that_took_long_or_have_many_leaves_are_checked_for_the_real_function_only(
+    limits, asked, semantics, monkeypatch
 ):
-    monkeypatch.setattr(by_neurons, "LONG", long)
+    for name, limit in zip(("LONG", "MANY"), limits, strict=True):
+        monkeypatch.setattr(by_neurons, name, limit)
     files = EXAMPLES / "onnx/digits_mlp.onnx", EXAMPLES / "vnnlib/digits_mlp_image3_eps0.01.vnnlib"
     verdict = verify(*files, timeout=30.0, options=Options(semantics=asked)).verdict
     assert isinstance(verdict, Verified)
