@@ -46,3 +46,10 @@ def test_what_the_first_bounds_prove_is_attacked_before_at_most(tmp_path, monkey
     found = verifier.verify(twice(tmp_path / "net.onnx"), prop, timeout=20.0)
     assert isinstance(found.verdict, Verified)
     assert order == ["attack", "bounds"]
+
+
+def test_later_seconds_are_not_spent_on_attacks():
+    early, late = hunt.EARLY_SECONDS, 10 * hunt.EARLY_SECONDS
+    assert hunt.hunting_time(0.2, early) == pytest.approx(0.2 * early)
+    spent = hunt.hunting_time(0.2, late) - hunt.hunting_time(0.2, early)
+    assert spent == pytest.approx(hunt.LATER * 0.2 * (late - early))

@@ -13,7 +13,7 @@ from verifier.certify import Certificate, ProofTree, Sealed
 from verifier.search.context import Context
 from verifier.search.enclose import MANY_NEURONS, Efforts, pay
 from verifier.search.frontier import Frontier
-from verifier.search.hunt import LARGE_WORK, Hunt
+from verifier.search.hunt import LARGE_WORK, Hunt, hunting_time
 from verifier.search.input_problem import InputProblem
 from verifier.search.input_split import Round, bisect, bound_round, splittable
 from verifier.search.subproblems import Subproblems
@@ -51,7 +51,7 @@ FIRST_HUNT_SECONDS = 0.1
 HUNT_SECONDS = 0.3
 """Time of each later one."""
 HUNT_SHARE = 0.2
-"""Share of the time that later attacks may take."""
+"""Share of the first seconds that attacks may take, and much less of later ones."""
 LAST_HUNT_SECONDS = 2.0
 """Time of a last one, where some boxes could be neither closed nor split."""
 REFINE_BOXES, REFINE_SHARE = 4000, 1.0
@@ -366,7 +366,7 @@ class InputSearch:
         if self.hunt is None:
             self.hunt = Hunt(self.context)
             seconds = FIRST_HUNT_SECONDS
-        elif self.hunted < HUNT_SHARE * elapsed - HUNT_SECONDS:
+        elif self.hunted < hunting_time(HUNT_SHARE, elapsed) - HUNT_SECONDS:
             seconds = HUNT_SECONDS
         else:
             return None

@@ -22,6 +22,15 @@ FIRST_HUNT, HUNT_SECONDS = 0.4, 1.0
 one. Where there are counterexamples most are found in the first quarter of a second; there is
 another attack on what is open after a round."""
 
+EARLY_SECONDS, LATER = 10.0, 0.25
+"""From so many seconds on the attack's share of the time is that much of what it was before."""
+
+
+def hunting_time(share: float, elapsed: float) -> float:
+    """How long a search of so many seconds may have attacked."""
+    early = min(elapsed, EARLY_SECONDS)
+    return share * (early + LATER * (elapsed - early))
+
 
 class Hunt:
     """An attack on some of the cases that can be continued."""

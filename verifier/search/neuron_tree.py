@@ -11,7 +11,7 @@ from verifier.attack import Target
 from verifier.certify import ProofTree
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
-from verifier.search.hunt import FIRST_HUNT, HUNT_SECONDS, Hunt
+from verifier.search.hunt import FIRST_HUNT, HUNT_SECONDS, Hunt, hunting_time
 from verifier.search.leaf import finish
 from verifier.search.neuron_round import NeuronRound, bound_neurons
 from verifier.search.neuron_split import NeuronProblem, split_neurons
@@ -229,7 +229,7 @@ class NeuronTree:
             self.attacked = True
             return self.hunt.run(HUNT_SECONDS - FIRST_HUNT, steps=200)
         elapsed = context.deadline - context.left - context.started
-        if self.hunted >= HUNT_SHARE * elapsed - HUNT_SECONDS:
+        if self.hunted >= hunting_time(HUNT_SHARE, elapsed) - HUNT_SECONDS:
             return None
         before = context.left
         found = self.hunt.run(HUNT_SECONDS)
