@@ -29,8 +29,8 @@ class LowerForm:
         """The least value over the region, in float64, rounding included."""
         xp = enclosure.graph.xp
         size = self.coefficients.shape[-1]
-        center = (region.lower + region.upper) / 2
-        radius = (region.upper - region.lower) / 2
+        center = region.center
+        radius = region.radius
         error = gamma(min(size, xp.dot_terms) + 12, xp.unit_roundoff)
         reach = radius + 2 * error * region.magnitude(xp) + size * xp.least_normal
         value = xp.row_dot(self.coefficients, owner.spread(center))

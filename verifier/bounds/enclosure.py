@@ -93,8 +93,8 @@ class Enclosure:
 
     def _affine(self, value: int, operator: Affine, boxes: list[Box]) -> Box:
         xp = self.graph.xp
-        centers = [(b.lower + b.upper) / 2 for b in boxes]
-        radii = [(b.upper - b.lower) / 2 for b in boxes]
+        centers = [b.center for b in boxes]
+        radii = [b.radius for b in boxes]
         reach = [b.magnitude(xp) for b in boxes]
         magnitude = operator.magnitude(*reach)
         own = gamma(operator.terms + EXTRA_TERMS, xp.unit_roundoff)
@@ -106,6 +106,11 @@ class Enclosure:
         self._count_underflow(value, boxes, operator.terms)
         middle, spread = operator.evaluate(*centers), operator.absolute(*radii)
         spread = spread + 2 * own * magnitude + small
+        finite = xp.function("isfinite", middle)
+        if not bool(finite.all()):
+            # A sum that was too large says nothing, not that it is -inf or inf.
+            middle = xp.where(finite, middle, xp.zeros(1))
+            spread = xp.where(finite, spread, xp.full((1,), float("inf")))
         return Box(middle - spread, middle + spread)
 
     def _count_underflow(self, value: int, boxes: list[Box], terms: int) -> None:

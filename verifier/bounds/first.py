@@ -66,7 +66,7 @@ def by_forms(graph: Graph, region: Box, inherited: Mapping[int, Box] | None = No
     push = ForwardPush(Enclosure.over(graph, region), keep=True)
     result = CrownResult(push.run(inherited))
     xp, size = graph.xp, graph.input_size
-    radius = (region.upper - region.lower) / 2
+    radius = region.radius
     wide = radius > 0
     one = xp.full((1,), 1.0)
     inverse = xp.where(wide, one / xp.where(wide, radius, one), xp.zeros(1))

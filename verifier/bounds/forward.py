@@ -96,7 +96,7 @@ class ForwardPush(Push[FormPair]):
     def start(self) -> FormPair:
         xp, region = self.xp, self.enclosure.boxes[0]
         batch, size = region.lower.shape
-        middle, radius = (region.lower + region.upper) / 2, (region.upper - region.lower) / 2
+        middle, radius = region.center, region.radius
         radius = radius + 4 * xp.unit_roundoff * region.magnitude(xp) + xp.tiny
         count = self.count
         center = xp.zeros(batch, count, size)
@@ -114,7 +114,7 @@ class ForwardPush(Push[FormPair]):
 
     def constant(self, box: Box) -> FormPair:
         xp = self.xp
-        middle, radius = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
+        middle, radius = box.center, box.radius
         radius = radius + 4 * xp.unit_roundoff * box.magnitude(xp) + xp.tiny
         finite = xp.function("isfinite", middle) & xp.function("isfinite", radius)
         middle = xp.where(finite, middle, xp.zeros(1))

@@ -33,13 +33,22 @@ class Nearby:
     """One entry for all, or one for each; 0 is exact."""
 
     @staticmethod
+    def of(xp: Backend, center: Array, radius: Array) -> Nearby:
+        """With NaN for what was too large a number: that says nothing, whatever is done with it."""
+        finite = xp.function("isfinite", center)
+        nothing = xp.full((1,), float("nan"))
+        return Nearby(
+            xp, center if bool(finite.all()) else xp.where(finite, center, nothing), radius
+        )
+
+    @staticmethod
     def around(box: Box, xp: Backend) -> Nearby:
         """The least one around boxes."""
-        center = (box.lower + box.upper) / 2
+        center = box.center
         radius = xp.maximum(box.upper - center, center - box.lower)
         if box.lower.shape[1] > SHARED_SIZE:
             radius = xp.amax(radius, 0)[None]
-        return Nearby(xp, center, _inflated(radius, xp.zeros(1), xp))
+        return Nearby.of(xp, center, _inflated(radius, xp.zeros(1), xp))
 
     @property
     def shared(self) -> bool:
@@ -97,16 +106,14 @@ def _affine(operator: Affine, inputs: Sequence[Nearby]) -> Nearby:
     xp = operator.xp
     reach = _alike([x.span.magnitude(xp) for x in inputs], xp)
     own = gamma(operator.terms + EXTRA_TERMS, xp.unit_roundoff)
-    radii = _alike([x.radius for x in inputs], xp)
-    radius = operator.absolute(*(r + 2 * own * m for r, m in zip(radii, reach, strict=True)))
-    bias = operator.bias_bound()
-    radius = radius if bias is None else radius + 2 * own * bias
-    radius = radius + xp.least_normal * (operator.terms + 2) + operator.lost_of(*reach)
+    small = xp.least_normal * (operator.terms + 2) + operator.lost_of(*reach)
+    radius = operator.absolute(*_alike([x.radius for x in inputs], xp))
+    radius = radius + 2 * own * operator.magnitude(*reach) + small
     if operator.moves and operator.terms <= MOST_TERMS:
         # Sums of a few whole numbers are exact.
         exact = operator.absolute(*_alike([x.whole for x in inputs], xp)) == 0
         radius = xp.where(exact, xp.zeros(1), radius)
-    return Nearby(xp, operator.evaluate(*(x.center for x in inputs)), radius)
+    return Nearby.of(xp, operator.evaluate(*(x.center for x in inputs)), radius)
 
 
 def _nonlinear(operator: Nonlinear, inputs: Sequence[Nearby]) -> Nearby:

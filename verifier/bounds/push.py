@@ -94,11 +94,10 @@ class Push(ABC, Generic[Form]):
     def _meet(self, value: int, form: Form) -> Form:
         """Narrow the box with the form; where that is not finite, the box takes its place."""
         xp, old, new = self.enclosure.graph.xp, self.enclosure.boxes[value], self.box(form)
-        # A comparison with NaN is false: the old bound stays.
-        lower = xp.where(new.lower > old.lower, new.lower, old.lower)
-        upper = xp.where(new.upper < old.upper, new.upper, old.upper)
-        box = self.enclosure.boxes[value] = Box(lower, upper)
         finite = xp.function("isfinite", new.lower) & xp.function("isfinite", new.upper)
+        lower = xp.where(finite & (new.lower > old.lower), new.lower, old.lower)
+        upper = xp.where(finite & (new.upper < old.upper), new.upper, old.upper)
+        box = self.enclosure.boxes[value] = Box(lower, upper)
         if bool(finite.all()):
             return form
         return self.choose(finite, form, self.constant(box))

@@ -341,8 +341,8 @@ class Reducer:
         for _, index in self.layers.values():
             slices.append(slice(start, start + index.shape[0]))
             start = slices[-1].stop
-        center = xp.astype_double((region.lower + region.upper) / 2)[0]
-        radius = xp.astype_double((region.upper - region.lower) / 2)[0]
+        center = xp.astype_double(region.center)[0]
+        radius = xp.astype_double(region.radius)[0]
         padded = [
             xp.cat([t.links, xp.zeros(t.links.shape[0], count - t.links.shape[1])], 1)
             for t in self.tails

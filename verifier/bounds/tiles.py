@@ -62,7 +62,7 @@ class Tiler:
         self.recentred = None
         if single:
             return
-        middle = self.xp.numpy((region.lower + region.upper) / 2)[0]
+        middle = self.xp.numpy(region.center)[0]
         found = recentre(self.graph, middle, self.xp.unit_roundoff)
         if all(node.operator.fits_single for node in found.graph.nodes):
             self.recentred = found

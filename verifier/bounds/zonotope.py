@@ -59,7 +59,7 @@ class ZonotopePush(Push[Zonotope]):
 
     def constant(self, box: Box) -> Zonotope:
         xp = self.xp
-        center, radius = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
+        center, radius = box.center, box.radius
         radius = radius + 4 * xp.unit_roundoff * box.magnitude(xp) + xp.tiny
         finite = xp.function("isfinite", center) & xp.function("isfinite", radius)
         center = xp.where(finite, center, xp.zeros(1))

@@ -139,8 +139,9 @@ class Enclosure:
             rounding = gamma32(rule.terms_float32) * whole + rule.terms_float32 * TINY32
             self.noise32[value] = self._single(1.001 * rounding, self.reach[value])
             spread = spread + self.noise32[value]
-        spread = spread * (1 + number.gamma(4))
         middle = rule.forward(*centers)
+        # No numbers, which no proof can rest on, where a sum was too large.
+        spread = spread * (1 + number.gamma(4)) + 0 * middle
         return middle - spread, middle + spread
 
     def _hold(self, value: int, rule: Affine, center: Floats, radius: Floats) -> None:

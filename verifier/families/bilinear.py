@@ -76,8 +76,8 @@ class Product(Nonlinear):
         if not isinstance(relaxation, Planes):
             return relaxation
         x, y = boxes
-        centres = tuple((b.lower + b.upper) / 2 for b in (x, y))
-        rx, ry = ((b.upper - b.lower) / 2 for b in (x, y))
+        centres = tuple(b.center for b in (x, y))
+        rx, ry = (b.radius for b in (x, y))
         none = rx * 0
         corners = (_Turn(ry, rx, none), _Turn(ry, -rx, none))
         if isinstance(relaxation, Correlated):
@@ -91,7 +91,7 @@ class Product(Nonlinear):
     def relax(self, *boxes: Box) -> Planes:
         x, y = boxes
         xp = self.xp
-        below = ((y.lower + y.upper) / 2, (x.lower + x.upper) / 2)
+        below = (y.center, x.center)
         lower_offset = -(x.lower * y.lower + x.upper * y.upper) / 2
         upper_offset = -(x.lower * y.upper + x.upper * y.lower) / 2
         # Every rounding here, and of the rows that use the planes, is relative to |x||y|.

@@ -109,7 +109,7 @@ class Curve(Elementwise):
         """The planes of ``slopes``, or horizontal ones where these are closer in the middle."""
         planes, flat = super().relax(*boxes), self.interval(*boxes)
         (box,) = boxes
-        xp, middle = self.xp, (box.lower + box.upper) / 2
+        xp, middle = self.xp, box.center
         (below,), (above,) = planes.below, planes.above
         low = below * middle + planes.lower_offset < flat.lower
         high = above * middle + planes.upper_offset > flat.upper
@@ -124,10 +124,10 @@ class Curve(Elementwise):
 
     def split_point(self, box: Box) -> Array:
         """The bend in the middle half of the box, or its middle."""
-        point = (box.lower + box.upper) / 2
+        point = box.center
         quarter = (box.upper - box.lower) / 4
         for bend in self.bends_at(box):
-            near = abs(bend - (box.lower + box.upper) / 2) < quarter
+            near = abs(bend - box.center) < quarter
             point = self.xp.where(near, bend + point * 0, point)
         return point
 
@@ -136,7 +136,7 @@ class Curve(Elementwise):
         width = box.upper - box.lower
         wide = width > 0
         safe = xp.where(wide, width, xp.full((1,), 1.0))
-        middle = (box.lower + box.upper) / 2
+        middle = box.center
         tangent = self.derivative(middle)
         # Where phi' is infinite, as that of a root at 0, any slope will do.
         tangent = xp.where(abs(tangent) < INFINITY, tangent, xp.zeros(1))
@@ -154,7 +154,7 @@ class Curve(Elementwise):
 
     def samples(self, box: Box, middle: Array) -> tuple[list[Array], list[Array]]:
         """Points left of the middle, and right of it."""
-        xp, half = self.xp, (box.upper - box.lower) / 2
+        xp, half = self.xp, box.radius
         left = [box.lower + half * (k / SAMPLES) for k in range(SAMPLES)]
         right = [box.upper - half * (k / SAMPLES) for k in range(SAMPLES)]
         for bend in self.bends_at(box):

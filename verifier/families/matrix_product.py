@@ -87,13 +87,13 @@ class MatrixProduct(Nonlinear):
     def sensitivity(
         self, positive: Float[Array, "batch m"], negative: Float[Array, "batch m"], *boxes: Box
     ) -> tuple[Float[Array, "batch _"], ...]:
-        widths = tuple((box.upper - box.lower) / 2 for box in boxes)
+        widths = tuple(box.radius for box in boxes)
         return self.gradient(positive + negative, *widths)
 
     def relax(self, *boxes: Box) -> MatrixBand:
         xp = self.xp
         p, k, q = self.shape
-        centres = [(box.lower + box.upper) / 2 for box in boxes]
+        centres = [box.center for box in boxes]
         widths = [
             xp.maximum(box.upper - c, c - box.lower) for box, c in zip(boxes, centres, strict=True)
         ]
@@ -120,7 +120,7 @@ class MatrixProduct(Nonlinear):
         rounding = gamma(min(count, xp.dot_terms) + relaxation.terms + 24, xp.unit_roundoff)
         return MatrixCorners(
             relaxation,
-            tuple((b.upper - b.lower) / 2 for b in boxes),
+            tuple(b.radius for b in boxes),
             8 * rounding * self._magnitude(*boxes) + 16 * xp.least_normal,
             2 * relaxation.underflow + 8 * count * xp.least_normal,
         )

@@ -12,8 +12,9 @@ from verifier.families.relaxation import Relaxation
 from verifier.sets import Box, Owner
 from verifier.tensors import Array, Backend, Bool, Float, gamma
 
-FEW_MEMBERS = 16
-"""So many are compared one after another, which costs half of what gathering all does."""
+FEW_MEMBERS, MANY_MAXIMA = 9, 4096
+"""So many members of so many groups are compared one after another, which costs half of what
+gathering all of them does."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,7 +42,7 @@ class Maximum(Nonlinear):
 
     def evaluate(self, *inputs: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         x, xp = inputs[0], self.xp
-        if self.index.shape[1] > FEW_MEMBERS:
+        if self.index.shape[1] > FEW_MEMBERS or x.shape[0] * self.size < MANY_MAXIMA:
             return xp.amax(x[:, self.index], -1)
         best = xp.columns(x, self.index[:, 0])
         for k in range(1, self.index.shape[1]):

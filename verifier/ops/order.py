@@ -86,7 +86,7 @@ class ArgGreatest(Nonlinear):
 
     def relax(self, *boxes: Box) -> Level:
         xp, image = self.xp, self.interval(*boxes)
-        middle, radius = (image.lower + image.upper) / 2, (image.upper - image.lower) / 2
+        middle, radius = image.center, image.radius
         # Halves of whole numbers are exact; rows round as they are multiplied and added up.
         rounding = 4 * (min(self.size, xp.dot_terms) + 16) * xp.unit_roundoff
         noise = rounding * (abs(middle) + radius) + 16 * xp.least_normal

@@ -69,7 +69,7 @@ class Wave(Curve):
     def slopes(self, box: Box) -> tuple[Array, Array]:
         xp = self.xp
         width = box.upper - box.lower
-        middle = (box.lower + box.upper) / 2
+        middle = box.center
         tangent, value = self.derivative(middle), self.evaluate(middle)
         halves = self.samples(box, middle)
         lines = [self.support(halves, (middle, value, tangent), sign) for sign in (1, -1)]
@@ -100,7 +100,7 @@ class Wave(Curve):
         return least - error, greatest + error
 
     def split_point(self, box: Box) -> Array:
-        return (box.lower + box.upper) / 2
+        return box.center
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

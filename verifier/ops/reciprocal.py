@@ -47,7 +47,7 @@ class Reciprocal(Elementwise):
         return Box(low + unknown, high + unknown)
 
     def split_point(self, box: Box) -> Array:
-        return (box.lower + box.upper) / 2
+        return box.center
 
     def slopes(self, box: Box) -> tuple[Array, Array]:
         slope = -self.evaluate(box.lower * box.upper) + self._unknown(box)

@@ -58,7 +58,7 @@ class SShaped(Elementwise, Touching):
         )
 
     def split_point(self, box: Box) -> Array:
-        middle = (box.lower + box.upper) / 2
+        middle = box.center
         return self.xp.where((box.lower < 0) & (box.upper > 0), middle * 0, middle)
 
     def _mixed(self, end: Array, limit: Array, chord: Array) -> Array:

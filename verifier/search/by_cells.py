@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 MOST_CELLS = 1_000_000
 MOST_INTEGER = 2.0**24
 """Up to so large, all integers are numbers of the network's type."""
-NUMBERS_AT_ONCE = 6_000_000
+NUMBERS_AT_ONCE, CELLS_AT_ONCE = 6_000_000, 1000
+"""The size of a batch of cells. Between two there is a look at the clock."""
 ROUNDOFF = 2.0**-52
 UNCERTIFIED = "not certified: the network truncates inputs to integers"
 
@@ -171,7 +172,7 @@ class CellSearch:
             )
             raise UnsupportedModel(message)
         size = sum(self.graph.size(v) for v in range(len(self.graph.nodes) + 1))
-        step = max(1, NUMBERS_AT_ONCE // size)
+        step = max(1, min(CELLS_AT_ONCE, NUMBERS_AT_ONCE // size))
         for case, parts in enumerate(self.ranges):
             shape = tuple(len(part) for part in parts)
             # Neighbours are alike: counterexamples are found sooner in no order.

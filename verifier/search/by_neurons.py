@@ -300,7 +300,7 @@ class NeuronSearch:
             return not self._unclear(again, thresholds)
 
         region = plain.boxes[0]
-        proved = settler.run((region.lower + region.upper) / 2, enough)
+        proved = settler.run(region.center, enough)
         # From here on all rests on their boxes, whoever finds the proof.
         self.settled += settler.settled
         if settler.settled:

@@ -82,8 +82,8 @@ def clip_jointly(
     size, rows = coefficients.shape[-1], coefficients.shape[1]
     known = xp.function("isfinite", constant)
     constant = xp.where(known, constant, xp.doubles(xp.zeros(1)) - 1)
-    center = ((box.lower + box.upper) / 2)[:, None, :]
-    radius = ((box.upper - box.lower) / 2)[:, None, :]
+    center = box.center[:, None, :]
+    radius = box.radius[:, None, :]
     duals = _Duals(xp, center, radius, coefficients, constant)
     axes = xp.doubles(xp.zeros(size, size))
     axes[xp.arange(size), xp.arange(size)] = 1.0

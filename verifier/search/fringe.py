@@ -70,7 +70,7 @@ class Fringe:
     ) -> Int[Array, " left"]:
         """Those of some clauses that stay open, when bounds gain no more or at a time."""
         self.bounds = replace(self.bounds, deadline=min(self.bounds.deadline, until))
-        point = (self.enclosure.boxes[0].lower + self.enclosure.boxes[0].upper) / 2
+        point = self.enclosure.boxes[0].center
         here = self.enclosure.graph.values(point)
         try:
             clauses = self._behind(objective, thresholds, clauses)

@@ -24,6 +24,16 @@ class Box:
         upper = xp.minimum(self.upper, other.upper)
         return Box(lower, upper)
 
+    @property
+    def center(self) -> Float[Array, "batch n"]:
+        """Halfway between the bounds; halved first, since their sum may be too large a number."""
+        return self.lower / 2 + self.upper / 2
+
+    @property
+    def radius(self) -> Float[Array, "batch n"]:
+        """Half of the width."""
+        return self.upper / 2 - self.lower / 2
+
     def magnitude(self, xp: Backend) -> Float[Array, "batch n"]:
         """max |x| over the box."""
         return xp.maximum(abs(self.lower), abs(self.upper))

@@ -108,7 +108,7 @@ def _of_curve(
     planes: Planes, weight: Float[Array, "batch m"], box: Box, xp: Backend
 ) -> Float[Array, "batch m"]:
     """The planes of a smooth function are apart by G ~ r^2 in the middle: dG / dr = 2 G / r."""
-    middle, half = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
+    middle, half = box.center, box.radius
     apart = (planes.above[0] - planes.below[0]) * middle + planes.upper_offset - planes.lower_offset
     steep = 2 * apart.clip(min=0) / xp.where(half > 0, half, xp.full((1,), 1.0))
     return weight * xp.where(half > 0, steep, xp.zeros(1))
