@@ -64,7 +64,7 @@ def test_the_output_is_in_its_box(name: str, case, kind: str):
     exact = exact_values(graph, xp.numpy(box.lower).astype(np.float64))[graph.output][None]
     methods = dict(METHODS)
     methods["forward"] = lambda g, b: ForwardPush(Enclosure.over(g, b)).run()
-    methods["zonotope"] = lambda g, b: ZonotopePush(Enclosure.over(g, b), 4).run()
+    methods["zonotope"] = lambda g, b: ZonotopePush(Enclosure.over(g, b), limit=4).run()
     methods["whole numbers"] = whole_interval
     with np.errstate(all="ignore"):
         for label, method in methods.items():
