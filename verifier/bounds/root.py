@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.optimise import Optimised, Rows, default_tilts, optimise, unit_rows
+from verifier.bounds.optimise import default_tilts, optimise, unit_rows
 from verifier.bounds.reduced import Reducer, Tail
 from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.families import Nonlinear
@@ -20,6 +20,9 @@ from verifier.graph import Graph
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings, Spread
 from verifier.tensors import Array, Backend
+
+PARTS_AT_ONCE = 8
+"""So many chunks of rows have their slopes in memory."""
 
 Deepen = Callable[[Reducer, int, Array, Tail], object]
 """Narrows the boxes of a value's neurons further: reducer, value, neurons, and their rows."""
@@ -71,23 +74,23 @@ class _Root:
         signs = xp.where(now.lower[0, neurons] >= 0, one, -one)
         chunk = self.settings.rows_at_once(enclosure.graph, xp)
 
-        def bound(first: int) -> tuple[Rows, Array]:
+        def broken(first: int) -> tuple[Array, dict[int, Array]]:
+            """Which of a chunk's are broken, and their tilts: rows of all would take too much."""
             self.settings.check_time()
             part = slice(first, first + chunk)
             rows = unit_rows(enclosure, value, (xp.ints(one[part] * 0), neurons[part], signs[part]))
-            return rows, optimise(enclosure, rows, 1, self.settings, {}).least
+            least = optimise(enclosure, rows, 1, self.settings, {}).least
+            which = xp.nonzero(~(least >= 0))[0]
+            if not which.shape[0]:
+                return which, {}
+            start = {v: x[which] for v, x in rows.start.items()}
+            tilts = default_tilts(self.plain, start, Owner.equal(1, which.shape[0], xp))
+            return which + first, {v: t for v, t in tilts.items() if v in enclosure.relaxations}
 
         starts = range(0, neurons.shape[0], chunk)
-        for first, (rows, least) in zip(
-            starts, self.settings.spread.map(bound, starts), strict=True
-        ):
-            broken = xp.nonzero(~(least >= 0))[0]
-            if broken.shape[0]:
-                owner = Owner.equal(1, broken.shape[0], xp)
-                start = {v: x[broken] for v, x in rows.start.items()}
-                tilts = default_tilts(self.plain, start, owner)
-                tilts = {v: t for v, t in tilts.items() if v in enclosure.relaxations}
-                self.record(value, (neurons[first + broken], signs[first + broken]), tilts)
+        for which, tilts in self.settings.spread.map(broken, starts):
+            if which.shape[0]:
+                self.record(value, (neurons[which], signs[which]), tilts)
 
     def _half(self, value: int, neuron: Array, sign: Array, tail: Tail) -> None:
         xp, box = self.enclosure.graph.xp, self.enclosure.boxes[value]
@@ -109,28 +112,39 @@ class _Root:
         better = xp.nonzero(xp.floats(found.least) > known)[0]
         chunk = max(16, settings.rows_at_once(self.enclosure.graph, xp) // 4)
         parts = [better[start : start + chunk] for start in range(0, better.shape[0], chunk)]
-        asked = [(xp.ints(some * 0), neuron[some], sign[some]) for some in parts]
 
-        def bound(k: int) -> Optimised:
-            return self._bound(value, asked[k], found.tilt[parts[k]])
+        def bound(some: Array) -> tuple[Array, dict[int, Array]]:
+            which = xp.ints(some * 0), neuron[some], sign[some]
+            return self._bound(value, which, found.tilt[some])
 
-        bounds = settings.spread.map(bound, range(len(parts)))
-        for which, made in zip(asked, bounds, strict=True):
-            self._dispose(value, which, made)
+        # Slopes of whole layers are large: those of a few parts at a time.
+        for first in range(0, len(parts), PARTS_AT_ONCE):
+            group = parts[first : first + PARTS_AT_ONCE]
+            for some, (least, tilts) in zip(group, settings.spread.map(bound, group), strict=True):
+                self._dispose(value, (xp.ints(some * 0), neuron[some], sign[some]), least, tilts)
 
-    def _bound(self, value: int, which: tuple[Array, Array, Array], tilt: Array) -> Optimised:
-        """The bounds that the slopes found give on the graph itself."""
+    def _bound(
+        self, value: int, which: tuple[Array, Array, Array], tilt: Array
+    ) -> tuple[Array, dict[int, Array]]:
+        """The bounds that the slopes found give on the graph itself, and these slopes."""
         self.settings.check_time()
         rows = unit_rows(self.enclosure, value, which)
         tilts = self.reducer.whole_tilts(self.enclosure, rows, tilt)
-        return optimise(self.enclosure, rows, 1, self.settings, tilts)
+        found = optimise(self.enclosure, rows, 1, self.settings, tilts)
+        return found.least, found.tilts
 
-    def _dispose(self, value: int, which: tuple[Array, Array, Array], found: Optimised) -> None:
+    def _dispose(
+        self,
+        value: int,
+        which: tuple[Array, Array, Array],
+        least: Array,
+        tilts: dict[int, Array],
+    ) -> None:
         """Narrow the boxes, and say by what."""
         xp, (_, neuron, sign) = self.enclosure.graph.xp, which
-        narrowed = xp.nonzero(narrow(self.enclosure, value, which, found.least))[0]
+        narrowed = xp.nonzero(narrow(self.enclosure, value, which, least))[0]
         if narrowed.shape[0]:
-            told = {v: t[narrowed] for v, t in found.tilts.items()}
+            told = {v: t[narrowed] for v, t in tilts.items()}
             self.record(value, (neuron[narrowed], sign[narrowed]), told)
 
 
