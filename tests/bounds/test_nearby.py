@@ -72,11 +72,3 @@ def test_sums_of_whole_numbers_are_exact(size: int):
     assert (box.upper[:, 1:] == exact[:, 1:]).all()
     # The others share a radius with the first only where radii are shared.
     assert ((box.lower < box.upper)[:, 0] == [True, *[size > module.SHARED_SIZE] * 4]).all()
-
-
-def test_what_overflows_is_no_bound():
-    graph = mlp(0, (2, 3, 1)).on(numpy_backend())
-    x = np.array([[1e308, 1e308], [0.0, 1.0]])
-    with np.errstate(all="ignore"):
-        box = nearby(graph, Box(x, x.copy()))
-    assert not (box.lower[0] > -np.inf).any()
