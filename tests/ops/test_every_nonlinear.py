@@ -15,7 +15,11 @@ from verifier.sets import Box, Owner
 from verifier.tensors import numpy_backend, torch_backend
 
 NONLINEAR = [pytest.param(case, value, id=label) for label, case, value in operators(Nonlinear)]
-CONTRACTING = [p for p in NONLINEAR if nonlinear(*p.values).contracts]
+CONTRACTING = [
+    pytest.param(case, value, id=label)
+    for label, case, value in operators(Nonlinear)
+    if nonlinear(case, value).contracts
+]
 BACKENDS = [(numpy_backend, "float64"), (numpy_backend, "float32"), (torch_backend, "float32")]
 KINDS = {
     "ordinary": (3.0, 2.0),
