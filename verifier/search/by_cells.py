@@ -225,9 +225,9 @@ class CellSearch:
         sides = self._widened(cells.lower, -np.inf), self._widened(cells.upper, np.inf)
         return Box(*self.graph.xp.outward(*(np.concatenate([x, settings], 1) for x in sides)))
 
-    def _rows(self, cells: CellBatch, outputs: Box) -> tuple[np.ndarray, np.ndarray]:
-        """Least and greatest of the rows, thresholds subtracted: [cells, rows]."""
-        xp, rows, box = self.graph.xp, self.cases.rows, outputs
+    def _rows(self, cells: CellBatch, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest of the rows over outputs, thresholds subtracted: [cells, rows]."""
+        xp, rows = self.graph.xp, self.cases.rows
         low, high = (np.array(xp.numpy(x), dtype=np.float64) for x in (box.lower, box.upper))
         ends = [(rows.output_coefficients, low, high)]
         if rows.input_coefficients is not None:

@@ -13,7 +13,7 @@ from verifier.certify import Certificate, ProofTree, Sealed
 from verifier.search.context import Context
 from verifier.search.enclose import MANY_NEURONS, Efforts, pay
 from verifier.search.frontier import Frontier
-from verifier.search.hunt import LARGE_WORK, Hunt, hunting_time
+from verifier.search.hunt import LARGE_WORK, Hunt
 from verifier.search.input_problem import InputProblem
 from verifier.search.input_split import Round, bisect, bound_round, splittable
 from verifier.search.subproblems import Subproblems
@@ -77,7 +77,6 @@ class InputSearch:
     closed: int = 0
     thin: int = 0
     """Boxes that could neither be closed nor split."""
-    hunted: float = 0.0
     rounds: int = 0
     efforts: Efforts = field(
         default_factory=lambda: Efforts(jointly=True, sharpen=True, forward=True, trial=True)
@@ -360,20 +359,12 @@ class InputSearch:
 
     def _hunt(self) -> Violated | None:
         """Attack once early, and again as the search goes on."""
-        elapsed = max(1e-9, -self.context.left + self.context.deadline - self.context.started)
-        if self.hunt is None and len(self.frontier) == 0:
+        if self.hunt is not None:
+            return self.hunt.go_on(HUNT_SHARE, HUNT_SECONDS)
+        if len(self.frontier) == 0:
             return None
-        if self.hunt is None:
-            self.hunt = Hunt(self.context)
-            seconds = FIRST_HUNT_SECONDS
-        elif self.hunted < hunting_time(HUNT_SHARE, elapsed) - HUNT_SECONDS:
-            seconds = HUNT_SECONDS
-        else:
-            return None
-        before = self.context.left
-        found = self.hunt.run(seconds)
-        self.hunted += before - self.context.left
-        return found
+        self.hunt = Hunt(self.context)
+        return self.hunt.count(FIRST_HUNT_SECONDS)
 
     def unknown(self, reason: Reason, note: str = "") -> Unknown | Verified:
         """How far the search got; what it proved before it looked for more."""

@@ -21,7 +21,6 @@ FIRST_HUNT, HUNT_SECONDS = 0.4, 1.0
 """Seconds of the first attack on a problem whose neurons are split, at least, and of each later
 one. Where there are counterexamples most are found in the first quarter of a second; there is
 another attack on what is open after a round."""
-
 EARLY_SECONDS, LATER = 10.0, 0.25
 """From so many seconds on the attack's share of the time is that much of what it was before."""
 
@@ -38,8 +37,8 @@ class Hunt:
     def __init__(self, context: Context, first: int = 0) -> None:
         stop = min(len(context.problem.cases), first + CASES_AT_ONCE)
         self.context, self.cases = context, np.arange(first, stop)
-        self.early = 0.0
-        """Seconds of an attack before there were bounds."""
+        self.early = self.counted = 0.0
+        """Seconds of an attack before there were bounds, and of those that ``go_on`` counts."""
 
     @cached_property
     def attack(self) -> Attack:
@@ -68,6 +67,21 @@ class Hunt:
         """Attack for half of the seconds that the first bounds took, or go on with that."""
         seconds = min(HUNT_SECONDS, max(FIRST_HUNT, took / 2)) - self.early
         return self.run(seconds, steps=200) if seconds > 0 else None
+
+    def go_on(self, share: float, seconds: float) -> Violated | None:
+        """Attack again, where attacks have had less than their share of the search's time."""
+        context = self.context
+        elapsed = context.deadline - context.left - context.started
+        if self.counted >= hunting_time(share, elapsed) - seconds:
+            return None
+        return self.count(seconds)
+
+    def count(self, seconds: float) -> Violated | None:
+        """Attack, and count the time."""
+        before = self.context.left
+        found = self.run(seconds)
+        self.counted += before - self.context.left
+        return found
 
     def run(self, seconds: float, steps: int = 400) -> Violated | None:
         """Look for a counterexample for some time."""

@@ -11,7 +11,7 @@ from verifier.attack import Target
 from verifier.certify import ProofTree
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
-from verifier.search.hunt import FIRST_HUNT, HUNT_SECONDS, Hunt, hunting_time
+from verifier.search.hunt import FIRST_HUNT, HUNT_SECONDS, Hunt
 from verifier.search.leaf import finish
 from verifier.search.neuron_round import NeuronRound, bound_neurons
 from verifier.search.neuron_split import NeuronProblem, split_neurons
@@ -95,7 +95,6 @@ class NeuronTree:
     case: int
     closed: int = 0
     bounded: int = 0
-    hunted: float = 0.0
     attacked: bool = False
     """Was there an attack after a round?"""
     _exhausted: list[float] = field(default_factory=list[float])
@@ -224,17 +223,10 @@ class NeuronTree:
 
     def attack(self) -> Violated | None:
         """Go on with the attack, for its share of the time."""
-        context = self.context
         if not self.attacked:
             self.attacked = True
             return self.hunt.run(HUNT_SECONDS - FIRST_HUNT, steps=200)
-        elapsed = context.deadline - context.left - context.started
-        if self.hunted >= hunting_time(HUNT_SHARE, elapsed) - HUNT_SECONDS:
-            return None
-        before = context.left
-        found = self.hunt.run(HUNT_SECONDS)
-        self.hunted += before - context.left
-        return found
+        return self.hunt.go_on(HUNT_SHARE, HUNT_SECONDS)
 
 
 def _open_share(frontier: Frontier[SignPatterns], roots: int) -> float:
