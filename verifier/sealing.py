@@ -41,6 +41,8 @@ REAL_ONLY = "it holds for the real function only: the network is no float32 one 
 FOLDED = "not certified: sums of ReLUs of one number were bounded as one function of it"
 LEAST_CHECK_SECONDS, CHECK_SHARE = 5.0, 1.0
 """A check that nobody asked for may take so long, or so many times what the search took."""
+LEAST_TRY_SECONDS = 1.0
+"""The same where the checker may well not be able to follow, as it has no tables."""
 MOST_REFINED = 4096
 """With more leaves than this that hold for the real function only, float32 is given up."""
 
@@ -192,7 +194,8 @@ class Seal:
         deadline = self.deadline
         if not self.options.thorough:
             taken = CHECK_SHARE * (time.monotonic() - self.started)
-            deadline = min(deadline, time.monotonic() + max(LEAST_CHECK_SECONDS, taken))
+            least = LEAST_TRY_SECONDS if self.problem.folded else LEAST_CHECK_SECONDS
+            deadline = min(deadline, time.monotonic() + max(least, taken))
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         with threadpool_limits(limits=1, user_api="blas"):
             # What is known of a proof with tables is all that its check says.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from verifier.checker.arithmetic import Arithmetic
-from verifier.checker.atoms import Relu, absolute, clip, leaky_relu
+from verifier.checker.atoms import Floor, Relu, absolute, clip, leaky_relu
 from verifier.checker.curves import SShape, _sigmoid, exp_of_minus
 from verifier.checker.errors import Unsupported
 
@@ -99,6 +99,59 @@ def test_piecewise_lines_are_the_best_in_the_middle(name):
 
             others = np.linspace(-2, 2, 41)
             assert height(slope) >= max(map(height, others)) - 1e-9
+
+
+def stairs(rng, count):
+    """Boxes for Floor: points, ends at and next to whole numbers, far out, narrow and wide."""
+    lower, upper = boxes(rng, count, (1e-8, 1.0, 10.0, 1e9, 2.0**45))
+    for end in (lower, upper):
+        whole = rng.random(end.shape) < 0.4
+        end[whole] = np.rint(end[whole])
+        end[rng.random(end.shape) < 0.2] += rng.choice([-1, 1]) * 2.0**-40
+    return np.minimum(lower, upper), np.maximum(lower, upper)
+
+
+def below_floor(n, a, low, high):
+    """The greatest number that n floor(x) - a x does not fall below on a box."""
+    jumps = {f for f in (low // 1 + 1, high // 1) if low < f <= high}
+    values = [n * (x // 1) - a * x for x in (low, high, *jumps)]
+    return min(values + [n * (f - 1) - a * f for f in jumps])
+
+
+def test_intercepts_of_floor_are_below_and_touch():
+    rng, atom = np.random.default_rng(11), Floor()
+    (lower, upper), (nu, multiplier) = stairs(rng, 600), rows(rng, 600)
+    result, image = atom.intercept(nu, multiplier, lower, upper), atom.interval(lower, upper)
+    for i in range(600):
+        n, a, p, q = (Fraction(float(x[0, i])) for x in (nu, multiplier, lower, upper))
+        true, inside = below_floor(n, a, p, q), points(rng, p, q)
+        steps = [x for k in range(4) for x in (p // 1 + k, p // 1 + k - Fraction(1, 10**9))]
+        inside += [x for x in steps if p <= x <= q]
+        assert true <= min(n * (x // 1) - a * x for x in inside)
+        size = max(abs(n * (x // 1)) + abs(n) + abs(a * x) for x in (p, q))
+        assert Fraction(float(result[0, i])) <= true
+        assert float(true) - result[0, i] <= 1e-14 * float(size) + 1e-300
+        assert [Fraction(float(x[0, i])) for x in image] == [p // 1, q // 1]
+
+
+def test_lines_of_floor_are_the_best_in_the_middle():
+    lower, upper = boxes(np.random.default_rng(12), 100, (1.0, 4.0))
+    atom, middle = Floor(), (lower + upper) / 2
+    one = np.ones_like(lower)
+    for sign, slope in zip((1, -1), atom.lines(lower, upper), strict=True):
+        best = atom.intercept(sign * one, sign * slope, lower, upper) + sign * slope * middle
+        for other in np.linspace(-1, 3, 81):
+            rival = atom.intercept(sign * one, sign * other * one, lower, upper)
+            assert (best >= rival + sign * other * middle - 1e-9).all()
+
+
+def test_floor_says_nothing_where_whole_numbers_are_no_floats():
+    far = np.array([[2.0**51]])
+    assert np.isnan(Floor().intercept(far, 0 * far, far, far + 1)).all()
+    assert np.isnan(Floor().interval(far, far + 1)).all()
+    exact = Arithmetic(exact=True).numbers(far)
+    with pytest.raises(Unsupported, match="exact"):
+        Floor().interval(exact, exact)
 
 
 def test_the_errors_of_float32_execution_cover_it():

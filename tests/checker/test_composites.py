@@ -53,6 +53,7 @@ FORMS = {
         [node("Min", ["c", "x"], ["y"])], [1, 2], {"c": np.array([[0.25], [-0.5]], np.float32)}
     ),
     "exp": single("Exp", shape=(2, 3)),
+    "floor": single("Floor", shape=(2, 3)),
     "sin": single("Sin", shape=(2, 3)),
     "cos": single("Cos", shape=(2, 3)),
     "square": single("Pow", np.float32(2), shape=(2, 3)),
@@ -102,7 +103,7 @@ POSITIVE = {
 }
 MOVED = {"max pool of one", "reduce max, empty", "max of one"}
 STRAINED = {
-    *("exp", "sin", "cos", "square", "cube", "sqrt", "power of a half"),
+    *("exp", "floor", "sin", "cos", "square", "cube", "sqrt", "power of a half"),
     *("softmax", "softmax of columns", "softmax, old"),
     *("layer normalisation", "layer normalisation of two axes"),
 }

@@ -266,15 +266,6 @@ def test_unsupported_nodes_are_named(name):
         read(step, shape=[1, 1, 2] if step.op_type == "Conv" else [1, 2], **constants)
 
 
-def test_float_arithmetic_between_constants_is_not_folded():
-    with pytest.raises(Unsupported, match="between constants"):
-        read(
-            node("Add", ["c", "c"], ["d"]),
-            node("Add", ["x", "d"], ["y"]),
-            c=np.array([1, 2], dtype=np.float32),
-        )
-
-
 def test_versions_functions_and_sparse_constants():
     for opset in (7, 23):
         with pytest.raises(Unsupported, match="need 8 to 22"):

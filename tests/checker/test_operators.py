@@ -57,31 +57,7 @@ NO_RULE = {
     "training": (norm(training_mode=1), "training mode"),
     "old normalisation over everything": (norm(spatial=0, opset=8), "training mode"),
     "a negative variance": (norm(variance=-5e-6), "out of range"),
-    "a product of constants": (
-        file(
-            [node("MatMul", ["c", "c"], ["d"]), node("Add", ["x", "d"], ["y"])],
-            [2, 2],
-            {"c": weights(2, 2)},
-        ),
-        "two constants",
-    ),
     "several matrices": (single("MatMul", weights(3, 2, 2), shape=(3, 2, 2)), "several matrices"),
-    "a gemm of constants": (
-        file(
-            [node("Gemm", ["c", "c"], ["d"]), node("Add", ["x", "d"], ["y"])],
-            [2, 2],
-            {"c": weights(2, 2)},
-        ),
-        "two constants",
-    ),
-    "a sum over constants": (
-        file(
-            [node("ReduceSum", ["c"], ["d"]), node("Add", ["x", "d"], ["y"])],
-            [1, 2],
-            {"c": weights(2)},
-        ),
-        "arithmetic between constants",
-    ),
     "a shape that is computed": (
         single("Reshape", inputs=("x", "x")),
         "an input that must be constant is not",

@@ -174,7 +174,7 @@ def test_each_child_of_a_neuron_split_has_its_side():
     halves = split(NEURON, **COLUMNS)
     second = {"neurons": TWO, "column_atom": [0], "column_neuron": [1]}
     for text, failing in (
-        ("(<= Y_0 -0.001)", [2]),
+        ("(<= Y_0 -0.001)", []),
         ("(>= Y_0 0.001)", [2]),
         ("(>= Y_0 1.001)", []),
         ("(<= Y_0 -1.001)", []),

@@ -1,11 +1,11 @@
 """What the engine proves, but the checker has no rule for: such an ``unsat`` is "not certified".
 
-Nor has it one for these forms of operators that otherwise have one: constants that the network
-computes from other constants in floating point; properties with nonlinear terms, several networks,
-or names of hidden nodes; products of very large variable matrices. And certificates have no place
-for the planes of products and the tangents of curves that rows chose in a search over neurons, for
-sums of ReLUs that were bounded as one function, for neurons that were bounded where the property
-fails, nor for neurons before jumps and products that were bounded by searches of their own.
+Nor has it one for these forms of operators that otherwise have one: comparisons and choices that
+depend on the input; properties with nonlinear terms, several networks, or names of hidden nodes;
+products of very large variable matrices. And certificates have no place for the planes of products
+and the tangents of curves that rows chose in a search over neurons, for sums of ReLUs that were
+bounded as one function, for neurons that were bounded where the property fails, nor for neurons
+before jumps and products that were bounded by searches of their own.
 """
 
 CURVED = "a curve without a proven bracket"
@@ -24,9 +24,9 @@ UNCERTIFIED = {
     ),
     **dict.fromkeys(
         (
-            *("And", "ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual"),
+            *("And", "ArgMax", "ArgMin", "Ceil", "Greater", "GreaterOrEqual"),
             *("Less", "LessOrEqual", "Not", "Or", "QuantizeLinear", "Round", "Shrink", "Sign"),
-            *("Mod", "QLinearConv", "QLinearMatMul", "ThresholdedRelu", "TopK", "Where"),
+            *("Mod", "QLinearConv", "QLinearMatMul", "ThresholdedRelu", "TopK"),
             *("Xor", "Hardmax", "ai.onnx.ml.Binarizer", "com.microsoft.QGemm"),
             *(
                 f"com.microsoft.QLinear{name}"

@@ -22,6 +22,10 @@ def _joined(x: tuple[Floats, ...]) -> Floats:
     return x[0] if len(x) == 1 else np.concatenate(x, axis=1)
 
 
+MOST_FILLED = 1 / 16
+"""A matrix is taken by its entries if no row and no column has more than this share of them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dense:
     """Full matrices [groups, m, k]: x is [copies, groups, k, columns], the image has m for k."""
@@ -56,6 +60,16 @@ class Dense:
     def transposed(self) -> Dense:
         """The matrix of a -> a M."""
         return Dense(self.weight.swapaxes(1, 2), self.copies, self.columns)
+
+    def thinned(self) -> Dense | Sparse:
+        """The same matrix, by its entries alone where there are few in each row and column."""
+        present = self.weight[0] != 0
+        most = max(int(present.sum(0).max()) / len(present), int(present.sum(1).max()) / self.terms)
+        if self.weight.shape[0] * self.copies * self.columns > 1 or most > MOST_FILLED:
+            return self
+        place = np.nonzero(present)
+        packed = _packed((place[0], place[1]), self.weight[0][place], len(present))
+        return Sparse(*packed, self.terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,16 +120,21 @@ class Sparse:
     def transposed(self) -> Sparse:
         """The matrix of a -> a M."""
         present = self.scale != 0
-        column, rows = self.index[present], self.index.shape[1]
-        row = np.nonzero(present)[1]
-        order = np.argsort(column, kind="stable")
-        column, row, entries = column[order], row[order], self.scale[present][order]
-        counts = np.bincount(column, minlength=self.width)
-        rank = np.arange(len(column)) - (np.cumsum(counts) - counts)[column]
-        index = np.zeros((max(1, int(counts.max())), self.width), dtype=np.intp)
-        scale = _zeros(index.shape, self.scale)
-        index[rank, column], scale[rank, column] = row, entries
-        return Sparse(index, scale, rows)
+        column, row = self.index[present], np.nonzero(present)[1]
+        packed = _packed((column, row), self.scale[present], self.width)
+        return Sparse(*packed, self.index.shape[1])
+
+
+def _packed(place: tuple[Indices, Indices], entries: Floats, size: int) -> tuple[Indices, Floats]:
+    """Index and scale [terms, size] of a matrix with these entries, (row, column) of each."""
+    order = np.argsort(place[0], kind="stable")
+    row, column = place[0][order], place[1][order]
+    counts = np.bincount(row, minlength=size)
+    rank = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+    index = np.zeros((max(1, int(counts.max())), size), dtype=np.intp)
+    scale = _zeros(index.shape, entries)
+    index[rank, row], scale[rank, row] = column, entries[order]
+    return index, scale
 
 
 class Affine:
@@ -152,12 +171,20 @@ class Affine:
         return rule
 
     @property
+    def separate(self) -> bool:
+        """Whether each element is computed from one number at most."""
+        matrix = self.matrix
+        return isinstance(matrix, Sparse) and int((matrix.scale != 0).sum(axis=0).max()) < 2
+
+    @property
     def extent(self) -> tuple[float, float]:
         """log2 of the least and of the greatest |weight| that is not 0."""
         matrix = self.matrix
         weights = abs(matrix.weight if isinstance(matrix, Dense) else matrix.scale)
         weights = weights[weights > 0].astype(np.float64)
-        return tuple(np.log2([weights.min(), weights.max()]).tolist()) if len(weights) else (0, 0)
+        return (
+            tuple(np.log2([weights.min(), weights.max()]).tolist()) if len(weights) else (0.0, 0.0)
+        )
 
     @cached_property
     def _absolute(self) -> Dense | Sparse:

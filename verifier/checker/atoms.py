@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from verifier.checker.arithmetic import TINY, TINY32, UNIT, UNIT32, Floats
+from verifier.checker.errors import Unsupported
 
 Pair = tuple[Floats, Floats]
 
@@ -98,14 +99,15 @@ class Piecewise(Atom):
         """``slope`` is 1, or of the one part whose values are rounded."""
         self.value, self.kinks, self.slope = value, kinks, slope
 
-    def _points(self, lower: Floats, upper: Floats) -> list[Floats]:
-        """The ends and the kinks, moved into the box: pieces are least and greatest there."""
+    def _points(self, lower: Floats, upper: Floats) -> list[Pair]:
+        """x, phi(x) at the ends and the kinks, moved into the box: where pieces are extreme."""
         kinks = [numeral(k, lower) for k in self.kinks]
-        return [lower, *(np.minimum(np.maximum(lower, k), upper) for k in kinks), upper]
+        inner = [np.minimum(np.maximum(lower, k), upper) for k in kinks]
+        return [(x, self.value(x)) for x in (lower, *inner, upper)]
 
     def interval(self, lower: Floats, upper: Floats) -> Pair:
         """The extreme values, outward by one unit where they are rounded."""
-        values = [self.value(x) for x in self._points(lower, upper)]
+        values = [y for _, y in self._points(lower, upper)]
         low, high = np.minimum.reduce(values), np.maximum.reduce(values)
         if self.slope == 1 or low.dtype == object:
             return low, high
@@ -114,8 +116,8 @@ class Piecewise(Atom):
     def intercept(self, nu: Floats, multiplier: Floats, lower: Floats, upper: Floats) -> Floats:
         """The least at the ends and kinks, each lowered by its own rounding."""
         results: list[Floats] = []
-        for x in self._points(lower, upper):
-            first, second = nu * self.value(x), multiplier * x
+        for x, y in self._points(lower, upper):
+            first, second = nu * y, multiplier * x
             results.append(lowered(first - second, abs(first) + abs(second)))
         return np.minimum.reduce(results)
 
@@ -124,8 +126,8 @@ class Piecewise(Atom):
         return self._highest(lower, upper, 1), self._highest(lower, upper, -1)
 
     def _highest(self, lower: Floats, upper: Floats, sign: int) -> Floats:
-        points = self._points(lower, upper)
-        values = [sign * self.value(x) for x in points]
+        points, values = zip(*self._points(lower, upper), strict=True)
+        values = [sign * y for y in values]
         best = top = lower * 0
         for i, j in combinations(range(len(points)), 2):
             slope = ratio(values[j] - values[i], points[j] - points[i], best)
@@ -140,6 +142,34 @@ class Piecewise(Atom):
         if self.slope == 1:
             return lower * 0
         return np.maximum(abs(lower), abs(upper)) * abs(self.slope) * (1.001 * UNIT32) + TINY32
+
+
+class Floor(Piecewise):
+    """phi(x) = the greatest whole number <= x."""
+
+    def __init__(self) -> None:
+        super().__init__(np.floor, [], 1.0)
+
+    def _points(self, lower: Floats, upper: Floats) -> list[Pair]:
+        """The ends, and what phi comes from and goes to at the first and the last of its jumps.
+
+        At the jumps between them phi - A x is linear in the number of the jump. Beyond 2^50, where
+        the next whole number may be no float, nothing is known.
+        """
+        if lower.dtype == object:
+            raise Unsupported("exact arithmetic has no rule for Floor")
+        far = np.where(np.maximum(abs(lower), abs(upper)) < 2.0**50, 0.0, np.nan)
+        low, high = np.floor(lower) + far, np.floor(upper) + far
+        jumps = low < high
+        first, last = np.where(jumps, low + 1, upper), np.where(jumps, high, lower)
+        return [
+            (lower, low),
+            (first, low),
+            (first, np.where(jumps, low + 1, low)),
+            (last, np.where(jumps, high - 1, low)),
+            (last, high),
+            (upper, high),
+        ]
 
 
 def leaky_relu(slope: float) -> Piecewise:

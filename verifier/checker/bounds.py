@@ -13,53 +13,22 @@ import numpy as np
 
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import TINY32, Arithmetic, Floats, Ints, gamma32
-from verifier.checker.atoms import Atom, Pair, numeral
+from verifier.checker.atoms import Atom, numeral
 from verifier.checker.errors import require_time
 from verifier.checker.groups import Product
 from verifier.checker.network import Network
-from verifier.checker.rows import Form, Multipliers, Rows
+from verifier.checker.rows import Form, Held, Lines, Multipliers, Rows
 
 LARGEST32 = 1.7e38
 """Less than half the greatest float32 number: gamma32 is at most 1."""
 STILL = 2.0**-50
 """An input that moves by no more than this part of its size is as good as constant."""
+NARROW, NARROW32 = 2.0**-40, 2.0**-18
+"""Over a box of so small a part of its numbers' size everything is linear, for each semantics."""
+NEGLIGIBLE = 1e-30
+"""And over one of this width."""
 ROW_ELEMENTS = 60_000
 """Rows are bounded in chunks of so many coefficients."""
-
-
-@dataclass(frozen=True, eq=False)
-class Lines:
-    """n phi(x) >= A x + c over each box for A = n slope + |n| half, c = n rest + |n| gap.
-
-    All are [batch, n]. ``rest`` and ``gap`` make up for what rounding A and summing up c lose.
-    """
-
-    below: Floats
-    """slope + half, of a line below phi"""
-    above: Floats
-    """slope - half"""
-    slope: Floats
-    half: Floats
-    rest: Floats
-    gap: Floats
-
-    def in_parts(self, parts: int, where: tuple[Ints, Ints], own: Pair) -> Lines:
-        """Those of an only box for parts of it; some elements have their own slopes."""
-        below, above = (np.repeat(x, parts, 0) for x in (self.below, self.above))
-        below[where], above[where] = own
-        return replace(self, below=below, above=above)
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """An affine function of the input, in a few moving inputs: weight . x + middle +- spread."""
-
-    moving: Ints
-    weight: Floats
-    """[n, moving], exact"""
-    middle: Floats
-    """[batch, n]: the rest in the middle of the box; the rounding is not part of ``spread``"""
-    spread: Floats
 
 
 @dataclass(eq=False)
@@ -217,7 +186,8 @@ class Enclosure:
     def unstable(self, value: int) -> Ints:
         """Where an atom that reads the value is not linear over the box: bool [batch, n]."""
         lower, upper = self.lower[value], self.upper[value]
-        crossing, wide = (lower < 0) & (upper > 0), lower < upper
+        narrow = (NARROW32 if self.single else NARROW) * self.magnitude(value) + NEGLIGIBLE
+        crossing, wide = (lower < 0) & (upper > 0), upper - lower > narrow
         result = np.zeros(lower.shape, dtype=bool)
         for node in self.network.nodes:
             if not isinstance(node.rule, Affine) and node.inputs == (value,):
@@ -249,6 +219,24 @@ class Enclosure:
         backs = self._chunks(rows, multipliers, tally=multipliers is not None)
         return np.concatenate([back.least(back.run()) for back in backs])
 
+    def by_boxes(self, rows: Rows) -> Floats:
+        """The least values that the boxes of the values allow that the rows are about."""
+        least = rows.constant
+        for value, coefficients in rows.start.items():
+            least = self.on_box(value, coefficients, least, rows.owner)
+        return least
+
+    def on_box(self, value: int, rows: Floats, constant: Floats, owner: Ints) -> Floats:
+        """The least of rows . x + constant on a value's boxes, those of the owners: [rows]."""
+        number, some = self.arithmetic, np.flatnonzero((rows != 0).any(0))
+        terms, rows = rows.shape[1] + 8, rows[:, some]
+        lower, upper = self.lower[value][:, some], self.upper[value][:, some]
+        if len(lower) > 1:
+            lower, upper = lower.take(owner, 0), upper.take(owner, 0)
+        error = _sums(abs(rows), np.maximum(abs(lower), abs(upper))) + abs(constant)
+        total = (rows * np.where(rows > 0, lower, upper)).sum(1) + constant
+        return total - (2 * number.gamma(terms) * error + number.tiny * terms)
+
     def _chunks(self, rows: Rows, chosen: Multipliers | None, *, tally: bool) -> Iterator[_Back]:
         step = max(8, ROW_ELEMENTS // max(self.network.sizes))
         for start in range(0, len(rows.owner), step):
@@ -268,13 +256,7 @@ class _Back:
 
     def least(self, form: Form) -> Floats:
         """The least values of the rows' forms on their boxes."""
-        enclosure, number, a = self.enclosure, self.enclosure.arithmetic, form.coefficients
-        terms, some = a.shape[1] + 8, np.flatnonzero((a != 0).any(0))
-        boxes = (x[0][:, some] for x in (enclosure.lower, enclosure.upper))
-        a, lower, upper = a[:, some], *map(self._owned, boxes)
-        error = _sums(abs(a), np.maximum(abs(lower), abs(upper))) + abs(form.constant)
-        total = (a * np.where(a > 0, lower, upper)).sum(1) + form.constant
-        return total - (2 * number.gamma(terms) * error + number.tiny * terms)
+        return self.enclosure.on_box(0, form.coefficients, form.constant, self.owner)
 
     def run(self) -> Form:
         """From the outputs to the input: what is left is a form over the input."""

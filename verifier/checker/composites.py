@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from verifier.checker.affine import Indices
-from verifier.checker.atoms import Atom, Relu
+from verifier.checker.atoms import Atom, Floor, Relu
 from verifier.checker.curves import Exp, Power, Reciprocal, Root, Wave
 from verifier.checker.groups import Maximum
 from verifier.checker.operators import (
@@ -23,7 +23,16 @@ from verifier.checker.operators import (
     reduced,
     with_constant,
 )
-from verifier.checker.tensors import NoRule, Step, Tensor, Variable, exact, side_by_side
+from verifier.checker.tensors import (
+    Constant,
+    NoRule,
+    Step,
+    Tensor,
+    Variable,
+    bounded,
+    exact,
+    side_by_side,
+)
 from verifier.checker.windows import patches, transposed_convolution
 
 MOST_MULTIPLIED = 1 << 20
@@ -99,7 +108,7 @@ def _reduce(extreme: Callable[[Step, list[Variable], Indices], Tensor], **how: b
 
 
 def _function(make: Callable[[], Atom]) -> Rule:
-    """A curve: proved for the real function only, as nothing is known of float32 runtimes."""
+    """A curve or jump, proved for the real function only: float32 may be far from it."""
 
     def rule(step: Step) -> list[Tensor]:
         x = step.variable()
@@ -221,6 +230,21 @@ def _blocks(step: Step) -> list[Tensor]:
     return moved(step, [step.variable()], mover)
 
 
+def _of_constants(compute: Callable[..., Constant]) -> Rule:
+    """A comparison or choice, of constants only."""
+
+    def rule(step: Step) -> list[Tensor]:
+        tensors = [step.tensor() for _ in list(step.inputs)]
+        if any(isinstance(tensor, Variable) for tensor in tensors):
+            raise NoRule("what depends on the input is compared or chosen")
+        if len({tensor.dtype for tensor in tensors[-2:]}) > 1:
+            raise ValueError("two types")
+        bounded(prod(np.broadcast_shapes(*(tensor.shape for tensor in tensors))))
+        return [np.asarray(compute(*tensors))]
+
+    return rule
+
+
 def _gather_elements(step: Step, x: Any) -> Any:
     axis, index = step.attribute("axis", 0), step.constant()
     assert index is not None
@@ -236,7 +260,9 @@ ALL_RULES: dict[str, Rule] = RULES | {
     "ConvTranspose": transposed_convolution,
     "Cos": _function(lambda: Wave(cosine=True)),
     "DepthToSpace": _blocks,
+    "Equal": _of_constants(np.equal),
     "Exp": _function(Exp),
+    "Floor": _function(Floor),
     "GatherElements": moves(_gather_elements),
     "GlobalMaxPool": _reduce(_greatest, spatial=True),
     "LayerNormalization": _layer_normalization,
@@ -251,4 +277,5 @@ ALL_RULES: dict[str, Rule] = RULES | {
     "Softmax": _softmax,
     "Sqrt": _function(Root),
     "Sum": _sum,
+    "Where": _of_constants(np.where),
 }

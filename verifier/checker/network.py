@@ -20,9 +20,22 @@ from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.cases import Tensor as Declared
 from verifier.checker.composites import ALL_RULES
 from verifier.checker.errors import Unreadable, Unsupported
-from verifier.checker.tensors import Constant, Node, NoRule, Step, Tensor, Values, Variable, bounded
+from verifier.checker.intervals import told_by_intervals
+from verifier.checker.operators import Rule
+from verifier.checker.tensors import (
+    Constant,
+    Node,
+    NoRule,
+    Step,
+    Tensor,
+    Values,
+    Variable,
+    bounded,
+    exact,
+)
 
 _DOMAINS = ("", "ai.onnx")
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +58,11 @@ class Network:
         """How often each value is read, by a node or as the output."""
         counts = Counter([self.output, *chain.from_iterable(node.inputs for node in self.nodes)])
         return [counts[value] for value in range(len(self.sizes))]
+
+    @cached_property
+    def by_intervals(self) -> set[int]:
+        """The values of which interval arithmetic tells as much as rows back to the input."""
+        return told_by_intervals(self.nodes, self.sizes[0])
 
     def unlike(self, declared: Sequence[Declared]) -> str | None:
         """What a property of VNN-LIB 2.0 declares otherwise; axes of size 1 do not count."""
@@ -168,10 +186,8 @@ def _define(
     elif not missing:
         attributes = _attributes(node, folder)
         given = [None if isinstance(t, _Missing) else t for t in read]
-        step = Step(values, list(node.output), attributes, given)
         try:
-            results = rule(step)
-            step.finish()
+            results = _computed_by(rule, Step(values, list(node.output), attributes, given))
         except NoRule as error:
             missing.append(f"{label}: {error}")
         except (MemoryError, Unsupported):
@@ -186,6 +202,31 @@ def _define(
     absent = _Missing(tuple(dict.fromkeys(missing or [f"{label}: the output {rest}"])))
     tensors.update(dict.fromkeys(node.output, absent))
     tensors.update(zip(node.output, results, strict=False))
+
+
+def _computed_by(rule: Rule, step: Step) -> Sequence[Tensor]:
+    """What the rule makes of the node; arithmetic between constants, of one that is a value.
+
+    A value that does not depend on the input: its sums and products need not be float64 numbers.
+    """
+    variables = [t for t in step.inputs if isinstance(t, Variable)]
+    again = replace(step, attributes=dict(step.attributes), inputs=list(step.inputs))
+    try:
+        results = rule(step)
+    except NoRule as error:
+        first = again.inputs[0] if again.inputs else None
+        if variables or not isinstance(first, np.ndarray) or first.dtype not in _FLOATS:
+            raise
+        whole = Variable(0, (step.values.sizes[0],), first.dtype)
+        index = -1 - np.arange(first.size).reshape(first.shape)
+        name, pool = f"{step.outputs[0]}:constant", exact(first, whole).reshape(-1)
+        again.inputs[0] = step.values.select(name, [whole], index, pool)
+        try:
+            step, results = again, rule(again)
+        except NoRule:
+            raise error from None
+    step.finish()
+    return results
 
 
 def _attributes(node: onnx.NodeProto, folder: Path | None) -> dict[str, Any]:

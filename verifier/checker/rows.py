@@ -1,10 +1,13 @@
-"""What is bounded: linear functions of values, numbers that choose lines for them, and forms."""
+"""What is bounded: linear functions of values, the lines and numbers that do it, and forms."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from verifier.checker.arithmetic import Floats, Ints, Table
+from verifier.checker.atoms import Pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +57,38 @@ class Multipliers:
             for choice in (self.slopes, self.added)
         )
         return Multipliers(*parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """n phi(x) >= A x + c over each box for A = n slope + |n| half, c = n rest + |n| gap.
+
+    All are [batch, n]. ``rest`` and ``gap`` make up for what rounding A and summing up c lose.
+    """
+
+    below: Floats
+    """slope + half, of a line below phi"""
+    above: Floats
+    """slope - half"""
+    slope: Floats
+    half: Floats
+    rest: Floats
+    gap: Floats
+
+    def in_parts(self, parts: int, where: tuple[Ints, Ints], own: Pair) -> Lines:
+        """Those of an only box for parts of it; some elements have their own slopes."""
+        below, above = (np.repeat(x, parts, 0) for x in (self.below, self.above))
+        below[where], above[where] = own
+        return replace(self, below=below, above=above)
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """An affine function of the input, in a few moving inputs: weight . x + middle +- spread."""
+
+    moving: Ints
+    weight: Floats
+    """[n, moving], exact"""
+    middle: Floats
+    """[batch, n]: the rest in the middle of the box; the rounding is not part of ``spread``"""
+    spread: Floats

@@ -166,7 +166,8 @@ class Step:
 
     def product(self, x: Variable, matrix: Dense, shape: Shape, bias: Floats) -> Tensor:
         """A value of this shape, a full matrix times x, plus a bias that is broadcast."""
-        rule = Affine(matrix, np.broadcast_to(bias, shape).reshape(-1), (prod(x.shape),))
+        bias = np.broadcast_to(bias, shape).reshape(-1)
+        rule = Affine(matrix.thinned(), bias, (prod(x.shape),))
         return self.values.add(self.outputs[0], rule, [x], shape)
 
 

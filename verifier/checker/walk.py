@@ -153,8 +153,8 @@ class Walk:
 
     def _tighten(self, part: Open, enclosure: Enclosure, value: int, wanted: Ints) -> None:
         """Bound the neurons of a value that are not linear yet, in the nodes where it is wanted."""
-        node, lower, upper = self.network.nodes[value - 1], enclosure.lower, enclosure.upper
-        if any(node.inputs) or not isinstance(node.rule, Affine):
+        lower, upper = enclosure.lower, enclosure.upper
+        if value not in self.network.by_intervals:
             mask = np.zeros(lower[value].shape, dtype=bool)
             mask[wanted] = enclosure.unstable(value)[wanted]
             batch, neuron = np.nonzero(mask)
@@ -260,9 +260,10 @@ class Walk:
             beta = self._betas(part, batch, sums.record)
             alpha = self.proof["row_alpha"][sums.record]
             chosen = self.proof.multipliers(alpha, beta, number)
-        form, least = enclosure.bound(Rows(start, -offset - cost, batch), chosen)
+        rows = Rows(start, -offset - cost, batch)
+        (form, least), boxes = enclosure.bound(rows, chosen), enclosure.by_boxes(rows) > 0
         slack = number.gamma(8) * (abs(least) + form.single)
-        whole, real = least > 0, least + form.single - slack > 0
+        whole, real = boxes | (least > 0), boxes | (least + form.single - slack > 0)
         clause = group.clause[sums.first]
         part.live[batch[whole], clause[whole]] = False
         part.live[batch[real], clause[real], 0] = False

@@ -18,6 +18,7 @@ from verifier.bounds import (
     bound_objective,
     crown,
     first_bounds,
+    interval,
     sharpen,
 )
 from verifier.bounds.reduced import is_reducible
@@ -52,7 +53,6 @@ from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 log = logging.getLogger(__name__)
 
 SETTLED = "not certified: the sides of some neurons were found by searches of their own"
-BY_BOXES = "the outputs' own ranges were used, which certificates do not hold"
 UNSHARED = "unchecked: the checker sweeps all of the network for each neuron, the search a window"
 LONG, MANY = 10.0, 60
 """After so many counted seconds, or leaves, a proof is not checked for float32 execution, too: that
@@ -135,6 +135,11 @@ class NeuronSearch:
         region = Box(*xp.outward(batch.lower, batch.upper))
         thresholds = xp.doubles(batch.bounds)
         node = xp.ints(xp.zeros(1)) + case
+        if not self._unclear(interval(context.graph, region), thresholds):
+            # The checker has no tables: it may need more than intervals where there are some.
+            few = context.problem.folded and self._first_rows() is None
+            self.tree.act(node, Action.HIDDEN | Action.ROWS if few else Action.ROWS)
+            return self._close(node)
         begun, first = time.monotonic(), first_bounds(context.graph, region, context.bounds)
         bounds = replace(context.bounds, spread=self.workers)
         if self.tiler is not None:
@@ -144,9 +149,7 @@ class NeuronSearch:
         self.tree.act(node, Action.HIDDEN | Action.ROWS)
         clauses = self._left(plain, thresholds, case)
         if clauses.shape[0] == 0:
-            self.tree.close(node)
-            self.closed += 1
-            return None
+            return self._close(node)
         if (found := hunt.after_bounds(time.monotonic() - begun)) is not None:
             return found
         tree = NeuronTree(context, self.tree, self.target, self.workers, hunt, case)
@@ -155,6 +158,11 @@ class NeuronSearch:
         finally:
             self.closed += tree.closed
             self.bounded += tree.bounded
+
+    def _close(self, node: Array) -> None:
+        """Some nodes are proved."""
+        self.tree.close(node)
+        self.closed += node.shape[0]
 
     def _split(
         self, tree: NeuronTree, plain: Enclosure, thresholds: Array, clauses: Array
@@ -168,9 +176,7 @@ class NeuronSearch:
             problem, clauses = self._root(tree.case, plain, thresholds[0], clauses)
             log.info("%d clauses left, %d unstable neurons", clauses.shape[0], problem.neurons)
         if problem is None or clauses.shape[0] == 0:
-            self.tree.close(node)
-            self.closed += 1
-            return None
+            return self._close(node)
         children = self.tree.by_clause(node, clauses)
         return self._search(tree, problem.propagating(clauses), (clauses, children))
 
@@ -228,8 +234,7 @@ class NeuronSearch:
         self.tree.restart(mark, ())
         still = (clauses[0][:, None] == left[None, :]).any(1)
         proved, rest = xp.nonzero(~still)[0], xp.nonzero(still)[0]
-        self.tree.close(clauses[1][proved])
-        self.closed += proved.shape[0]
+        self._close(clauses[1][proved])
         if rest.shape[0] == 0:
             return None
         roots = problem.roots(clauses[0][rest], clauses[1][rest])
@@ -293,10 +298,8 @@ class NeuronSearch:
         settler = Settler(plain, self.tiler, context.bounds, context.settings, self.workers)
 
         def enough() -> bool:
-            again = Enclosure.over(plain.graph, plain.boxes[0], single=plain.single)
             known = dict(enumerate(plain.boxes))
-            for _ in plain.graph.nodes:
-                again.step(known)
+            again = interval(plain.graph, plain.boxes[0], known, single=plain.single)
             return not self._unclear(again, thresholds)
 
         region = plain.boxes[0]
@@ -377,10 +380,7 @@ class NeuronSearch:
         refuted = self.objective.best_of_clauses(found.least)[0] > 0
         if not is_reducible(enclosure):
             # A function's own range may say more than lines do.
-            boxes = self.objective.by_boxes(enclosure, thresholds)[0] > 0
-            if bool((boxes & ~refuted).any()):
-                self.tree.lacking = BY_BOXES
-            refuted = refuted | boxes
+            refuted = refuted | (self.objective.by_boxes(enclosure, thresholds)[0] > 0)
         return xp.nonzero(~refuted)[0]
 
 

@@ -1,0 +1,44 @@
+"""Where interval arithmetic is exact, or as good as rows that go back to the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from verifier.checker.affine import Affine, Dense, Indices, Sparse
+from verifier.checker.tensors import Node
+
+
+def told_by_intervals(nodes: Sequence[Node], inputs: int) -> set[int]:
+    """The values of which interval arithmetic tells as much as rows do; 0 is the input.
+
+    Affine functions of inputs that each meet once; functions of single numbers whose boxes are
+    as tight as can be, since a line below phi is no higher at a box's ends than phi is somewhere
+    in it; and arrangements of such values. Nothing is unsound about a wrong answer.
+    """
+    told, origin = {0}, {0: np.arange(inputs)}
+    for value, node in enumerate(nodes, 1):
+        known, rule = told.issuperset(node.inputs), node.rule
+        if not isinstance(rule, Affine):
+            told.update([value] if rule.arity == 1 and (known or not rule.tilted) else [])
+        elif all(i in origin for i in node.inputs):
+            terms = _terms(rule.matrix, np.concatenate([origin[i] for i in node.inputs]))
+            if len(terms) == 1:
+                origin[value] = terms[0].reshape(-1)
+            ordered = np.sort(terms, 0)
+            repeated = (ordered[1:] == ordered[:-1]) & (ordered[1:] >= 0)
+            told.update([] if repeated.any() else [value])
+        elif known and rule.separate:
+            told.add(value)
+    return told
+
+
+def _terms(matrix: Dense | Sparse, origin: Indices) -> Indices:
+    """Of which inputs the terms of each element are: [terms, ...]; -1: of none."""
+    if isinstance(matrix, Sparse):
+        present = matrix.scale != 0
+        terms = np.where(present, origin[matrix.index], -1)
+        return terms.max(0, keepdims=True) if present.sum(0).max() < 2 else terms
+    groups, _, k = matrix.weight.shape
+    return np.moveaxis(origin.reshape(matrix.copies, groups, k, matrix.columns), 2, 0)
