@@ -17,6 +17,8 @@ TIGHTENED = Refreshing(64, 10)
 """How boxes are tightened in subproblems."""
 UNTIL = 0.4
 """Counted seconds of a search before they are."""
+CERTIFIED = 0.4
+"""Where a certificate is wanted, at least this share of the time is for proofs that have one."""
 TURN = 2.0
 """Turns are so many times as long as the one before."""
 SUPPOSED = "boxes of neurons where the property fails are not in certificates yet"
@@ -31,10 +33,14 @@ def race(
     """Go on with a search; where that lasts, begin another that tightens boxes of subproblems.
 
     Either may be better by far, and what is open says little of what is left to do: their turns get
-    longer and longer. The clauses come with their nodes, which were made at the mark.
+    longer and longer. The clauses come with their nodes, which were made at the mark. No
+    certificate has a place for boxes of subproblems: where one must be, they are left alone.
     """
     (problem, begin), steps, proof = begun, begun[0].bounds, tree.tree
-    patience = float("inf") if tree.context.strict else UNTIL
+    context = tree.context
+    patience = float("inf") if context.strict else UNTIL
+    if context.thorough:
+        patience = max(patience, CERTIFIED * (context.allowed - context.spent))
     problems = problem, replace(problem, refreshing=TIGHTENED)
     begins = [begin, Begin(problems[1].roots(*clauses), steps.objective_steps)]
     branch = proof.restart(mark)
