@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx.helper import make_node as node
 
-from tests.checker.onnx_files import agrees, file
+from tests.checker.onnx_files import agrees, execute, file
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.bounds import Enclosure
@@ -94,28 +94,49 @@ def test_sums_and_products_are_those_of_the_numbers_in_the_file():
         assert enclosure.lower[-1][0, 0] == enclosure.upper[-1][0, 0] == 1 + Fraction(small)
 
 
-@pytest.mark.parametrize("optimised", [True, False])
-def test_float32_runtimes_may_round_what_they_compute_from_constants(optimised):
-    from tests.checker.onnx_files import execute
+def test_nothing_is_claimed_of_float32_runtimes_that_compute_them():
+    """They merge what they computed beforehand with affine nodes before and after it.
 
-    data = joined(
-        node("Mul", ["a", "b"], ["e"]),
-        node("Add", ["e", "c"], ["d"]),
-        a=1 + weights(3) * np.float32(1e-3),
-        b=1 + weights(3) * np.float32(1e-3),
-        c=np.full(3, -1, np.float32),
-    )
+    Here ONNX Runtime multiplies a convolution's weight 1e-30 by 1e-20, which is 0, then by 1e20.
+    """
+    kernel, x = np.full((1, 1, 1, 1), 1e-30, np.float32), np.array([1e30])
+    steps = [
+        node("Conv", ["x", "k"], ["a"]),
+        node("Add", ["small", "none"], ["d"]),
+        node("Mul", ["a", "d"], ["b"]),
+        node("Add", ["large", "none"], ["e"]),
+        node("Mul", ["b", "e"], ["y"]),
+    ]
+    numbers = {k: np.full((1, 1, 1), v, np.float32) for k, v in SIZES.items()}
+    data = file(steps, (1, 1, 1, 1), {"k": kernel, **numbers})
     network = read_network(data, Arithmetic())
-    x = np.zeros(3)
-    for single in (True, False):
-        enclosure = Enclosure(network, Arithmetic(), single, [x[None]], [x[None]])
-        for step in network.nodes:
-            value = enclosure.step()
-            if not isinstance(step.rule, Affine):
-                enclosure.relax(value)
-        y = execute(data, x, optimised=optimised)
-        inside = (enclosure.lower[-1][0] <= y) & (y <= enclosure.upper[-1][0])
-        assert inside.all() if single else not inside.all()
+    assert not network.single_precision
+    y = boxes(network, x, x)
+    assert y.lower[-1][0, 0] == pytest.approx(1) == y.upper[-1][0, 0]
+    assert execute(data, x)[0] == 0
+    assert execute(data, x, optimised=False)[0] == pytest.approx(1)
+
+
+SIZES = {"small": 1e-20, "none": 0.0, "large": 1e20}
+
+
+UNNEEDED = {
+    "infinite": (node("Add", ["a", "i"], ["u"]), {"i": np.full(3, np.inf, np.float32)}),
+    "division by 0": (node("Div", ["a", "z"], ["u"]), {"z": np.zeros(3, np.float32)}),
+    "empty": (node("Relu", ["o"], ["u"]), {"o": np.zeros((0, 3), np.float32)}),
+    "no number": (node("Cast", ["i"], ["u"], to=7), {"i": np.full(3, np.nan, np.float32)}),
+    "a curve": (node("Sqrt", ["a"], ["u"]), {}),
+    "many": (node("Mul", ["l", "l"], ["u"]), {"l": np.ones(2**23, np.float32)}),
+}
+
+
+@pytest.mark.parametrize("name", UNNEEDED)
+def test_what_nothing_needs_changes_nothing(name):
+    step, constants = UNNEEDED[name]
+    nodes = [step, node("Add", ["x", "a"], ["y"])]
+    network = agrees(file(nodes, (1, 3), {"a": abs(weights(3)), **constants}))
+    assert network.single_precision
+    assert len(network.nodes) == 1
 
 
 INTEGERS = np.array([2, -1])
@@ -172,6 +193,24 @@ def test_integers_are_compared_and_chosen():
 )
 def test_what_is_not_known_exactly_has_no_rule(data, message):
     with pytest.raises(Unsupported, match=message):
+        read_network(data, Arithmetic())
+
+
+FEW = {"i": INTEGERS, "j": INTEGERS}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        node("Equal", ["i", "j", "i"], ["q"]),
+        node("Equal", ["i"], ["q"]),
+        node("Where", ["i", "i", "j"], ["q"]),
+        node("Where", ["i"], ["q"]),
+    ],
+)
+def test_comparisons_that_the_runtime_refuses_are_refused(step):
+    data = file([step, node("Expand", ["x", "q"], ["y"])], (1, 3), FEW)
+    with pytest.raises((Unreadable, Unsupported)):
         read_network(data, Arithmetic())
 
 

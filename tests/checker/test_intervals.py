@@ -52,6 +52,26 @@ DIFFERENCES = file(
 )
 
 
+ONE = file(
+    [
+        node("MatMul", ["x", "w"], ["a"]),
+        node("MatMul", ["a", "v"], ["b"]),
+        node("Relu", ["b"], ["y"]),
+    ],
+    (1, 1),
+    {"w": weights(1, 2), "v": weights(2, 2)},
+)
+CHANNEL = file(
+    [
+        node("Conv", ["x", "w"], ["a"]),
+        node("Conv", ["a", "v"], ["b"]),
+        node("Relu", ["b"], ["y"]),
+    ],
+    (1, 1, 3, 2),
+    {"w": weights(3, 1, 1, 1), "v": weights(2, 3, 1, 1)},
+)
+
+
 def enclosed(network: Network, low: np.ndarray, high: np.ndarray) -> Enclosure:
     """Boxes, of which rows have made tight what is not told by intervals."""
     enclosure = Enclosure(network, FLOAT, False, [low[None]], [high[None]])
@@ -72,7 +92,7 @@ def by_rows(enclosure: Enclosure, value: int) -> tuple[np.ndarray, np.ndarray]:
     return ends[0], -ends[1]
 
 
-@pytest.mark.parametrize("data", [IMAGE, DIFFERENCES])
+@pytest.mark.parametrize("data", [IMAGE, DIFFERENCES, ONE, CHANNEL])
 @pytest.mark.parametrize("seed", range(4))
 def test_rows_would_tell_no_more(data, seed):
     g, network = np.random.default_rng(seed), read_network(data, FLOAT)
@@ -101,6 +121,9 @@ def test_what_intervals_tell():
         "d": False,
         "y": False,
     }
+    # Each output of the second matrix meets the one input twice, or one channel three times.
+    assert told(ONE) == {"a": True, "b": False, "y": False}
+    assert told(CHANNEL)["b"] is False
     # c = b - x meets every input twice; of a ReLU that is linear by its box nothing is bounded.
     assert told(DIFFERENCES) == {
         "a": True,
@@ -120,27 +143,28 @@ def test_what_intervals_tell():
 def test_nearly_constant_numbers_get_no_rows():
     """What rounding makes of a number that does not move is no box to be narrowed."""
     network = read_network(
-        file([node("Mul", ["x", "x"], ["y"])], (1, 4)),
+        file([node("Mul", ["x", "x"], ["y"])], (1, 5)),
         FLOAT,
     )
-    low = np.array([3.0, 3.0, 0.0, 0.0])
-    width = np.array([NARROW, 16 * NARROW, 1e-31, 1e-20])
-    enclosure = Enclosure(network, FLOAT, False, [low[None]], [(low + width)[None]])
-    assert enclosure.unstable(0)[0].tolist() == [False, True, False, True]
+    low = np.array([3.0, 3.0, 0.0, 0.0, -np.inf])
+    high = low + np.array([NARROW, 16 * NARROW, 1e-31, 1e-20, 0.0])
+    high[4] = 0.0
+    enclosure = Enclosure(network, FLOAT, False, [low[None]], [high[None]])
+    assert enclosure.unstable(0)[0].tolist() == [False, True, False, True, True]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_nearly_empty_matrices_are_taken_by_their_entries(seed):
     g = np.random.default_rng(seed)
-    weight = np.zeros((64, 96))
+    weight = np.zeros((160, 240))
     for _ in range(3):
-        weight[np.arange(64), g.permutation(96)[:64]] = g.normal(size=64)
+        weight[np.arange(160), g.permutation(240)[:160]] = g.normal(size=160)
     weight[5] = 0
     weight[:, 7] = 0
     dense = Dense(weight[None])
     thin = dense.thinned()
     assert isinstance(thin, Sparse)
-    x, a = g.normal(size=(2, 96)), g.normal(size=(2, 64))
+    x, a = g.normal(size=(2, 240)), g.normal(size=(2, 160))
     np.testing.assert_allclose(thin.apply(x), x @ weight.T, atol=1e-14)
     np.testing.assert_allclose(thin.absolute().apply(x), x @ abs(weight).T, atol=1e-14)
     np.testing.assert_allclose(thin.transposed().apply(a), a @ weight, atol=1e-14)

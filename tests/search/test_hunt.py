@@ -42,10 +42,28 @@ def test_where_bounds_take_long_a_counterexample_comes_first(
 
 def test_what_the_first_bounds_prove_is_attacked_before_at_most(tmp_path, monkeypatch, order):
     monkeypatch.setattr(hunt, "LARGE_WORK", 0)
-    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 2.5))")
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= (- Y_0 X_0) 1.5))")
     found = verifier.verify(twice(tmp_path / "net.onnx"), prop, timeout=20.0)
     assert isinstance(found.verdict, Verified)
     assert order == ["attack", "bounds"]
+
+
+def test_what_intervals_prove_is_neither_attacked_nor_bounded(tmp_path, monkeypatch, order):
+    monkeypatch.setattr(hunt, "LARGE_WORK", 0)
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 2.5))")
+    found = verifier.verify(twice(tmp_path / "net.onnx"), prop, timeout=20.0)
+    assert isinstance(found.verdict, Verified)
+    assert found.verdict.certificate is not None
+    assert found.verdict.certificate.semantics == "float32"
+    assert order == []
+
+
+def test_a_proof_by_intervals_leaves_room_for_float32(tmp_path, order):
+    """y is at most 2: what is nearer than float32 rounds is left to better bounds."""
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 2.00000001))")
+    found = verifier.verify(twice(tmp_path / "net.onnx"), prop, timeout=20.0)
+    assert isinstance(found.verdict, Verified)
+    assert order[0] == "bounds"
 
 
 def test_later_seconds_are_not_spent_on_attacks():

@@ -22,7 +22,7 @@ def _joined(x: tuple[Floats, ...]) -> Floats:
     return x[0] if len(x) == 1 else np.concatenate(x, axis=1)
 
 
-MOST_FILLED = 1 / 16
+MOST_FILLED = 1 / 48
 """A matrix is taken by its entries if no row and no column has more than this share of them."""
 
 

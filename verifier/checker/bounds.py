@@ -187,6 +187,7 @@ class Enclosure:
         """Where an atom that reads the value is not linear over the box: bool [batch, n]."""
         lower, upper = self.lower[value], self.upper[value]
         narrow = (NARROW32 if self.single else NARROW) * self.magnitude(value) + NEGLIGIBLE
+        narrow = np.where(narrow < np.inf, narrow, NEGLIGIBLE)
         crossing, wide = (lower < 0) & (upper > 0), upper - lower > narrow
         result = np.zeros(lower.shape, dtype=bool)
         for node in self.network.nodes:

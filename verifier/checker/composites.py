@@ -230,15 +230,17 @@ def _blocks(step: Step) -> list[Tensor]:
     return moved(step, [step.variable()], mover)
 
 
-def _of_constants(compute: Callable[..., Constant]) -> Rule:
-    """A comparison or choice, of constants only."""
+def _of_constants(compute: Callable[..., Constant], *kinds: str) -> Rule:
+    """A comparison or choice, of constants only; of those inputs the first are of these kinds."""
 
     def rule(step: Step) -> list[Tensor]:
-        tensors = [step.tensor() for _ in list(step.inputs)]
+        tensors = [step.tensor() for _ in (*kinds, 0, 1)]
         if any(isinstance(tensor, Variable) for tensor in tensors):
             raise NoRule("what depends on the input is compared or chosen")
-        if len({tensor.dtype for tensor in tensors[-2:]}) > 1:
-            raise ValueError("two types")
+        if tensors[-1].dtype != tensors[-2].dtype or [t.dtype.kind for t in tensors[:-2]] != [
+            *kinds
+        ]:
+            raise ValueError("types that do not go together")
         bounded(prod(np.broadcast_shapes(*(tensor.shape for tensor in tensors))))
         return [np.asarray(compute(*tensors))]
 
@@ -277,5 +279,5 @@ ALL_RULES: dict[str, Rule] = RULES | {
     "Softmax": _softmax,
     "Sqrt": _function(Root),
     "Sum": _sum,
-    "Where": _of_constants(np.where),
+    "Where": _of_constants(np.where, "b"),
 }

@@ -35,10 +35,16 @@ def told_by_intervals(nodes: Sequence[Node], inputs: int) -> set[int]:
 
 
 def _terms(matrix: Dense | Sparse, origin: Indices) -> Indices:
-    """Of which inputs the terms of each element are: [terms, ...]; -1: of none."""
+    """Of which inputs the terms of each element are: [terms, ...]; -1: of none.
+
+    Of a full matrix, whose rows have the same terms, for one of them, unless that is only one term.
+    """
     if isinstance(matrix, Sparse):
         present = matrix.scale != 0
         terms = np.where(present, origin[matrix.index], -1)
         return terms.max(0, keepdims=True) if present.sum(0).max() < 2 else terms
-    groups, _, k = matrix.weight.shape
-    return np.moveaxis(origin.reshape(matrix.copies, groups, k, matrix.columns), 2, 0)
+    groups, m, k = matrix.weight.shape
+    laid = origin.reshape(matrix.copies, groups, k, matrix.columns)
+    if k > 1:
+        return np.moveaxis(laid, 2, 0)
+    return np.broadcast_to(laid, (matrix.copies, groups, m, matrix.columns)).reshape(1, -1)

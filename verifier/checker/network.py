@@ -35,6 +35,8 @@ from verifier.checker.tensors import (
 )
 
 _DOMAINS = ("", "ai.onnx")
+MOST_COMPUTED = 1 << 18
+"""Elements of constants, at most, that are computed with."""
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -125,9 +127,10 @@ def _read(model: onnx.ModelProto, arithmetic: Arithmetic, folder: Path | None) -
     outputs = [_computed(tensors, o.name) for o in graph.output]
     every = np.arange(sum(prod(o.shape) for o in outputs))
     joined = values.select(" ".join(o.name for o in graph.output), outputs, every)
-    nodes, sizes, output = _prune(values, joined.value)
+    nodes, sizes, output, kept = _prune(values, joined.value)
     _raise_terms(nodes)
     single = set(names) == {"float32"} and not values.strained and _merges_in_range(nodes)
+    single = single and kept.isdisjoint(values.constants)
     given = zip(names, shapes, strict=True)
     ports = [("declare-input", name, shape) for name, shape in given]
     ports += [("declare-output", o.kind.name, o.shape) for o in outputs]
@@ -208,24 +211,47 @@ def _computed_by(rule: Rule, step: Step) -> Sequence[Tensor]:
     """What the rule makes of the node; arithmetic between constants, of one that is a value.
 
     A value that does not depend on the input: its sums and products need not be float64 numbers.
+    Where that does not work either, the node has no rule.
     """
-    variables = [t for t in step.inputs if isinstance(t, Variable)]
     again = replace(step, attributes=dict(step.attributes), inputs=list(step.inputs))
     try:
         results = rule(step)
     except NoRule as error:
-        first = again.inputs[0] if again.inputs else None
-        if variables or not isinstance(first, np.ndarray) or first.dtype not in _FLOATS:
+        constants = [x for x in again.inputs if isinstance(x, np.ndarray)]
+        fitting = len(constants) == sum(x is not None for x in again.inputs) > 0
+        if not fitting or sum(c.size for c in constants) > MOST_COMPUTED:
             raise
-        whole = Variable(0, (step.values.sizes[0],), first.dtype)
-        index = -1 - np.arange(first.size).reshape(first.shape)
-        name, pool = f"{step.outputs[0]}:constant", exact(first, whole).reshape(-1)
-        again.inputs[0] = step.values.select(name, [whole], index, pool)
         try:
-            step, results = again, rule(again)
-        except NoRule:
+            again.inputs[0] = _as_value(again)
+            step, results = again, _without_strain(rule, again)
+        except MemoryError:
+            raise
+        except Exception:
             raise error from None
     step.finish()
+    return results
+
+
+def _as_value(step: Step) -> Variable:
+    """The first input of a node, a constant, as a value with weights 0."""
+    first = step.inputs[0]
+    if not isinstance(first, np.ndarray) or first.dtype not in _FLOATS:
+        raise NoRule("no constant that could be a value")
+    whole = Variable(0, (step.values.sizes[0],), first.dtype)
+    index, pool = -1 - np.arange(first.size).reshape(first.shape), exact(first, whole).reshape(-1)
+    value = step.values.select(f"{step.outputs[0]}:constant", [whole], index, pool)
+    step.values.constants.append(value.value)
+    return value
+
+
+def _without_strain(rule: Rule, step: Step) -> list[Tensor]:
+    """What a rule makes of constants: nothing is claimed for float32 where that is needed at all.
+
+    Runtimes compute it beforehand, and merge the result with affine nodes before and after.
+    """
+    before = len(step.values.strained)
+    results = rule(step)
+    del step.values.strained[before:]
     return results
 
 
@@ -261,8 +287,10 @@ def _computed(tensors: dict[str, Tensor | _Missing], name: str) -> Variable:
     return tensor
 
 
-def _prune(values: Values, output: int) -> tuple[tuple[Node, ...], tuple[int, ...], int]:
-    """Only the nodes that the output depends on, with new numbers."""
+def _prune(
+    values: Values, output: int
+) -> tuple[tuple[Node, ...], tuple[int, ...], int, frozenset[int]]:
+    """Only the nodes that the output depends on, with new numbers, and their old ones."""
     wanted = {0, output}
     for value in range(len(values.nodes), 0, -1):
         if value in wanted:
@@ -271,7 +299,8 @@ def _prune(values: Values, output: int) -> tuple[tuple[Node, ...], tuple[int, ..
     number = {old: new for new, old in enumerate(kept)}
     nodes = [values.nodes[old - 1] for old in kept[1:]]
     nodes = [replace(node, inputs=tuple(number[i] for i in node.inputs)) for node in nodes]
-    return tuple(nodes), tuple(values.sizes[old] for old in kept), number[output]
+    sizes = tuple(values.sizes[old] for old in kept)
+    return tuple(nodes), sizes, number[output], frozenset(kept)
 
 
 def _merges_in_range(nodes: Sequence[Node]) -> bool:

@@ -67,6 +67,8 @@ class Values:
     nodes: list[Node] = field(default_factory=list[Node])
     strained: list[str] = field(default_factory=list[str])
     """Values on whose way a float32 execution may meet numbers beyond their magnitude."""
+    constants: list[int] = field(default_factory=list[int])
+    """Values that are constants, with which the network computes."""
 
     def add(self, name: str, rule: Affine | Atom, x: list[Variable], shape: Shape) -> Variable:
         """A new value."""

@@ -97,6 +97,8 @@ class NeuronSearch:
         cases = len(self.context.problem.cases)
         for case in range(cases):
             self.case = case
+            if self.context.left <= 0:
+                raise DeadlinePassed
             verdict = self._case(case)
             if isinstance(verdict, Unknown):
                 return Unknown(verdict.reason, verdict.margin, verdict.open + cases - case - 1)
@@ -128,18 +130,18 @@ class NeuronSearch:
 
     def _case(self, case: int) -> Violated | Unknown | None:
         """Decide one case; None: proved."""
-        context, hunt = self.context, Hunt(self.context, case)
-        if (found := hunt.before_bounds()) is not None:
-            return found
-        xp, batch = context.graph.xp, context.problem.take(case, case + 1)
+        context, hunt, xp = self.context, Hunt(self.context, case), self.context.graph.xp
+        batch = context.problem.take(case, case + 1)
         region = Box(*xp.outward(batch.lower, batch.upper))
         thresholds = xp.doubles(batch.bounds)
         node = xp.ints(xp.zeros(1)) + case
-        if not self._unclear(interval(context.graph, region), thresholds):
+        if not self._unclear(interval(context.graph, region, single=True), thresholds):
             # The checker has no tables: it may need more than intervals where there are some.
             few = context.problem.folded and self._first_rows() is None
             self.tree.act(node, Action.HIDDEN | Action.ROWS if few else Action.ROWS)
             return self._close(node)
+        if (found := hunt.before_bounds()) is not None:
+            return found
         begun, first = time.monotonic(), first_bounds(context.graph, region, context.bounds)
         bounds = replace(context.bounds, spread=self.workers)
         if self.tiler is not None:
@@ -156,8 +158,7 @@ class NeuronSearch:
         try:
             return self._split(tree, plain, thresholds, clauses)
         finally:
-            self.closed += tree.closed
-            self.bounded += tree.bounded
+            self.closed, self.bounded = self.closed + tree.closed, self.bounded + tree.bounded
 
     def _close(self, node: Array) -> None:
         """Some nodes are proved."""
@@ -327,9 +328,8 @@ class NeuronSearch:
         if is_reducible(plain):
             how = single_precision(graph.xp), self.workers
             reducer = refine_root(graph, context.bounds, plain, record, how)
-            root = reducer.enclosure
-            made = NeuronProblem.of(root, self.objective, thresholds, settings, reducer)
-            return made, clauses
+            how = thresholds, settings, reducer
+            return NeuronProblem.of(reducer.enclosure, self.objective, *how), clauses
         if has_products(plain):
             self.tree.lacking = UNRECORDED
             bounds = replace(context.bounds, spread=self.workers)
