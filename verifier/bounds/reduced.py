@@ -11,6 +11,7 @@ matrices are rounded, so bounds found here propose; the graph's own sweep dispos
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -188,6 +189,13 @@ def is_reducible(root: Enclosure) -> bool:
     return 0 < work <= limit and 8 * work <= REDUCED_BYTES
 
 
+def _part(rows: Rows, some: slice) -> Rows:
+    """Some rows of an only box."""
+    start = {v: x[some] for v, x in rows.start.items()}
+    constant = rows.constant[some]
+    return Rows(start, constant, Owner(None, 1, constant.shape[0]))
+
+
 @dataclass(eq=False)
 class Reducer:
     """Reduces a root of batch 1, layer by layer, while its enclosure grows.
@@ -225,7 +233,18 @@ class Reducer:
     def tail(self, rows: Rows) -> Tail:
         """Rows over values, over the layers so far."""
         self._follow()
-        return self._tail(self.exact, rows)
+        return self._tail(self.exact, rows.owner.rows, lambda some: _part(rows, some))
+
+    def unit_tail(self, enclosure: Enclosure, value: int, index: Int[Array, " rows"]) -> Tail:
+        """The same of the rows ``e_index`` on a value, of which only some are there at a time."""
+        self._follow()
+
+        def units(some: slice) -> Rows:
+            part = index[some]
+            one = enclosure.graph.xp.full((part.shape[0],), 1.0)
+            return unit_rows(enclosure, value, (part * 0, part, one))
+
+        return self._tail(self.exact, index.shape[0], units)
 
     def sure_layers(self) -> list[SureRows] | None:
         """What the unstable neurons read, with what that may be off by; None: it is not known."""
@@ -241,7 +260,7 @@ class Reducer:
 
     def charged_tail(self, rows: Rows) -> Tail:
         """The same with a bias that is lowered by all rounding errors."""
-        return self._tail(self._charged(), rows)
+        return self._tail(self._charged(), rows.owner.rows, lambda some: _part(rows, some))
 
     def charged_units(self, value: int, index: Int[Array, " rows"], sign: float) -> Rows:
         """The rows ``sign * e_index`` on a value, less what is lost before they start."""
@@ -261,16 +280,15 @@ class Reducer:
             relaxations[value] = replace(planes, noise=noise)
         return Enclosure(e.graph, e.boxes, e.noise, relaxations, e.fused, e.single, e.underflow)
 
-    def _tail(self, enclosure: Enclosure, rows: Rows) -> Tail:
+    def _tail(self, enclosure: Enclosure, total: int, rows_of: Callable[[slice], Rows]) -> Tail:
         xp, graph = enclosure.graph.xp, enclosure.graph
         chunk = self.settings.rows_at_once(graph, xp)
 
         def part(first: int) -> Tail:
             self.settings.check_time()
-            start = {v: x[first : first + chunk] for v, x in rows.start.items()}
-            constant = rows.constant[first : first + chunk]
-            trace, count = Trace(), constant.shape[0]
-            form = back_substitute(enclosure, start, Owner.equal(1, count, xp), trace=trace)
+            rows = rows_of(slice(first, min(total, first + chunk)))
+            trace, count = Trace(), rows.owner.rows
+            form = back_substitute(enclosure, rows.start, rows.owner, trace=trace)
             passed = [xp.zeros(count, 0)]
             for value, (_, index) in self.layers.items():
                 there = trace.rows.get(value)
@@ -278,9 +296,9 @@ class Reducer:
                 passed.append(
                     xp.zeros(count, index.shape[0]) if absent else xp.columns(there, index)
                 )
-            return Tail(form.coefficients, xp.cat(passed, 1), form.constant + constant)
+            return Tail(form.coefficients, xp.cat(passed, 1), form.constant + rows.constant)
 
-        parts = self.settings.spread.map(part, range(0, rows.owner.rows, chunk))
+        parts = self.settings.spread.map(part, range(0, total, chunk))
         names = ("weights", "links", "bias")
         return Tail(*(xp.cat([getattr(p, name) for p in parts], 0) for name in names))
 
@@ -312,10 +330,7 @@ class Reducer:
         )
         if index.shape[0] == 0:
             return
-        one = xp.full((index.shape[0],), 1.0)
-        self._follow()
-        units = unit_rows(self.exact, source, (xp.ints(one * 0), index, one))
-        self.tails.append(self.tail(units))
+        self.tails.append(self.unit_tail(self.exact, source, index))
         self.lines.append(_lines(xp, planes, self.enclosure.boxes[source], index))
         self.layers[value] = (source, index)
 

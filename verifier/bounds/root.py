@@ -49,7 +49,7 @@ class _Root:
             return
         box, one = enclosure.boxes[value], xp.full((neuron.shape[0],), 1.0)
         sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
-        tail = self.reducer.tail(unit_rows(enclosure, value, (xp.ints(one * 0), neuron, one)))
+        tail = self.reducer.unit_tail(enclosure, value, neuron)
         self._half(value, neuron, sign, tail)
         left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
         if left.shape[0]:
