@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 
 from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic
+from verifier.checker.bounds import Enclosure
 from verifier.checker.network import Network, read_network
 
 FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
@@ -87,3 +88,13 @@ def agrees(data: bytes, x: np.ndarray | None = None) -> Network:
     computed = evaluate(network, np.asarray(x, float)[None])[network.output][0]
     np.testing.assert_allclose(computed, execute(data, x), atol=1e-5)
     return network
+
+
+def enclosed(network: Network, box: tuple[np.ndarray, np.ndarray], *, single: bool) -> Enclosure:
+    """Boxes and lines of all values over one box."""
+    enclosure = Enclosure(network, Arithmetic(), single, [box[0][None]], [box[1][None]])
+    for step in network.nodes:
+        value = enclosure.step()
+        if not isinstance(step.rule, Affine):
+            enclosure.relax(value)
+    return enclosure

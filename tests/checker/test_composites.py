@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from onnx.helper import make_node as node
 
-from tests.checker.onnx_files import agrees, execute, file, single
+from tests.checker.onnx_files import agrees, enclosed, execute, file, single
 from verifier.checker import composites
-from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic
-from verifier.checker.bounds import Enclosure
 from verifier.checker.errors import Unreadable, Unsupported
-from verifier.checker.network import Network, read_network
+from verifier.checker.network import read_network
 
 FLOAT = Arithmetic()
 G = np.random.default_rng(0)
@@ -107,15 +105,6 @@ STRAINED = {
     *("softmax", "softmax of columns", "softmax, old"),
     *("layer normalisation", "layer normalisation of two axes"),
 }
-
-
-def enclosed(network: Network, box: tuple[np.ndarray, np.ndarray], *, single: bool) -> Enclosure:
-    enclosure = Enclosure(network, FLOAT, single, [box[0][None]], [box[1][None]])
-    for step in network.nodes:
-        value = enclosure.step()
-        if not isinstance(step.rule, Affine):
-            enclosure.relax(value)
-    return enclosure
 
 
 @pytest.mark.parametrize("name", [*FORMS, *POSITIVE])

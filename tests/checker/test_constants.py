@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from onnx.helper import make_node as node
 
-from tests.checker.onnx_files import agrees, execute, file
-from verifier.checker.affine import Affine
+from tests.checker.onnx_files import agrees, enclosed, execute, file
 from verifier.checker.arithmetic import Arithmetic
 from verifier.checker.bounds import Enclosure
 from verifier.checker.errors import Unreadable, Unsupported
-from verifier.checker.network import Network, read_network
+from verifier.checker.network import read_network
 
 G = np.random.default_rng(0)
 
@@ -59,20 +58,11 @@ FORMS = {
 }
 
 
-def boxes(network: Network, low: np.ndarray, high: np.ndarray) -> Enclosure:
-    enclosure = Enclosure(network, Arithmetic(), False, [low[None]], [high[None]])
-    for step in network.nodes:
-        value = enclosure.step()
-        if not isinstance(step.rule, Affine):
-            enclosure.relax(value)
-    return enclosure
-
-
 @pytest.mark.parametrize("name", FORMS)
 def test_it_is_what_the_runtime_computes(name):
     network = agrees(FORMS[name])
     x = G.normal(size=network.sizes[0])
-    enclosure = boxes(network, x, x)
+    enclosure = enclosed(network, (x, x), single=False)
     width = enclosure.upper[-1] - enclosure.lower[-1]
     assert (width < 1e-12).all()
 
@@ -111,7 +101,7 @@ def test_nothing_is_claimed_of_float32_runtimes_that_compute_them():
     data = file(steps, (1, 1, 1, 1), {"k": kernel, **numbers})
     network = read_network(data, Arithmetic())
     assert not network.single_precision
-    y = boxes(network, x, x)
+    y = enclosed(network, (x, x), single=False)
     assert y.lower[-1][0, 0] == pytest.approx(1) == y.upper[-1][0, 0]
     assert execute(data, x)[0] == 0
     assert execute(data, x, optimised=False)[0] == pytest.approx(1)

@@ -34,6 +34,11 @@ class Rows:
     constant: Float[Array, " rows"]
     owner: Owner
 
+    def part(self, some: slice) -> Rows:
+        """Some rows of an only box."""
+        start, constant = {v: x[some] for v, x in self.start.items()}, self.constant[some]
+        return Rows(start, constant, Owner(None, 1, constant.shape[0]))
+
 
 def unit_rows(enclosure: Enclosure, value: int, which: tuple[Array, Array, Array]) -> Rows:
     """The rows ``sign * neuron`` of a value, for (batch, neuron, sign)."""

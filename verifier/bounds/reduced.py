@@ -20,7 +20,7 @@ from verifier.bounds.bands import Bands
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Rows, default_tilts, project, unit_rows
 from verifier.families import Planes
-from verifier.sets import Box, Owner
+from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Float, Int
 
@@ -189,11 +189,10 @@ def is_reducible(root: Enclosure) -> bool:
     return 0 < work <= limit and 8 * work <= REDUCED_BYTES
 
 
-def _part(rows: Rows, some: slice) -> Rows:
-    """Some rows of an only box."""
-    start = {v: x[some] for v, x in rows.start.items()}
-    constant = rows.constant[some]
-    return Rows(start, constant, Owner(None, 1, constant.shape[0]))
+def _units(enclosure: Enclosure, value: int, index: Int[Array, " rows"], sign: float) -> Rows:
+    """The rows ``sign * e_index`` on a value of an only box."""
+    signs = enclosure.graph.xp.full((index.shape[0],), sign)
+    return unit_rows(enclosure, value, (index * 0, index, signs))
 
 
 @dataclass(eq=False)
@@ -233,16 +232,14 @@ class Reducer:
     def tail(self, rows: Rows) -> Tail:
         """Rows over values, over the layers so far."""
         self._follow()
-        return self._tail(self.exact, rows.owner.rows, lambda some: _part(rows, some))
+        return self._tail(self.exact, rows.owner.rows, rows.part)
 
     def unit_tail(self, enclosure: Enclosure, value: int, index: Int[Array, " rows"]) -> Tail:
         """The same of the rows ``e_index`` on a value, of which only some are there at a time."""
         self._follow()
 
         def units(some: slice) -> Rows:
-            part = index[some]
-            one = enclosure.graph.xp.full((part.shape[0],), 1.0)
-            return unit_rows(enclosure, value, (part * 0, part, one))
+            return _units(enclosure, value, index[some], 1.0)
 
         return self._tail(self.exact, index.shape[0], units)
 
@@ -260,13 +257,11 @@ class Reducer:
 
     def charged_tail(self, rows: Rows) -> Tail:
         """The same with a bias that is lowered by all rounding errors."""
-        return self._tail(self._charged(), rows.owner.rows, lambda some: _part(rows, some))
+        return self._tail(self._charged(), rows.owner.rows, rows.part)
 
     def charged_units(self, value: int, index: Int[Array, " rows"], sign: float) -> Rows:
         """The rows ``sign * e_index`` on a value, less what is lost before they start."""
-        xp = self.enclosure.graph.xp
-        which = (index * 0, index, xp.full((index.shape[0],), sign))
-        return unit_rows(self._charged(), value, which)
+        return _units(self._charged(), value, index, sign)
 
     def _charged(self) -> Enclosure:
         """The exact enclosure with the rounding errors of all that rows pass."""

@@ -26,6 +26,8 @@ PARTS_AT_ONCE = 8
 
 Deepen = Callable[[Reducer, int, Array, Tail], object]
 """Narrows the boxes of a value's neurons further: reducer, value, neurons, and their rows."""
+Bounded = tuple[tuple[Array, Array, Array], Array, dict[int, Array]]
+"""(batch, neuron, sign) of some rows, their least values, and the tilts that give them."""
 Record = Callable[[int, tuple[Array, Array], dict[int, Array]], object]
 """Is told which rows made a box smaller: value, (neuron, sign), and their tilts."""
 
@@ -113,15 +115,15 @@ class _Root:
         chunk = max(16, settings.rows_at_once(self.enclosure.graph, xp) // 4)
         parts = [better[start : start + chunk] for start in range(0, better.shape[0], chunk)]
 
-        def bound(some: Array) -> tuple[Array, dict[int, Array]]:
+        def bound(some: Array) -> Bounded:
             which = xp.ints(some * 0), neuron[some], sign[some]
-            return self._bound(value, which, found.tilt[some])
+            return which, *self._bound(value, which, found.tilt[some])
 
         # Slopes of whole layers are large: those of a few parts at a time.
         for first in range(0, len(parts), PARTS_AT_ONCE):
             group = parts[first : first + PARTS_AT_ONCE]
-            for some, (least, tilts) in zip(group, settings.spread.map(bound, group), strict=True):
-                self._dispose(value, (xp.ints(some * 0), neuron[some], sign[some]), least, tilts)
+            for made in settings.spread.map(bound, group):
+                self._dispose(value, made)
 
     def _bound(
         self, value: int, which: tuple[Array, Array, Array], tilt: Array
@@ -133,15 +135,10 @@ class _Root:
         found = optimise(self.enclosure, rows, 1, self.settings, tilts)
         return found.least, found.tilts
 
-    def _dispose(
-        self,
-        value: int,
-        which: tuple[Array, Array, Array],
-        least: Array,
-        tilts: dict[int, Array],
-    ) -> None:
+    def _dispose(self, value: int, made: Bounded) -> None:
         """Narrow the boxes, and say by what."""
-        xp, (_, neuron, sign) = self.enclosure.graph.xp, which
+        xp, (which, least, tilts) = self.enclosure.graph.xp, made
+        _, neuron, sign = which
         narrowed = xp.nonzero(narrow(self.enclosure, value, which, least))[0]
         if narrowed.shape[0]:
             told = {v: t[narrowed] for v, t in tilts.items()}

@@ -231,15 +231,14 @@ def _blocks(step: Step) -> list[Tensor]:
 
 
 def _of_constants(compute: Callable[..., Constant], *kinds: str) -> Rule:
-    """A comparison or choice, of constants only; of those inputs the first are of these kinds."""
+    """A comparison or choice, of constants only: some of these kinds, then two of one type."""
 
     def rule(step: Step) -> list[Tensor]:
-        tensors = [step.tensor() for _ in (*kinds, 0, 1)]
+        tensors = [step.tensor() for _ in range(len(kinds) + 2)]
         if any(isinstance(tensor, Variable) for tensor in tensors):
             raise NoRule("what depends on the input is compared or chosen")
-        if tensors[-1].dtype != tensors[-2].dtype or [t.dtype.kind for t in tensors[:-2]] != [
-            *kinds
-        ]:
+        *first, x, y = (tensor.dtype for tensor in tensors)
+        if x != y or tuple(kind.kind for kind in first) != kinds:
             raise ValueError("types that do not go together")
         bounded(prod(np.broadcast_shapes(*(tensor.shape for tensor in tensors))))
         return [np.asarray(compute(*tensors))]

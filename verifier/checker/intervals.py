@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from verifier.checker.affine import Affine, Dense, Indices, Sparse
+from verifier.checker.affine import Affine, Indices, Sparse
 from verifier.checker.tensors import Node
 
 
@@ -21,28 +21,29 @@ def told_by_intervals(nodes: Sequence[Node], inputs: int) -> set[int]:
     for value, node in enumerate(nodes, 1):
         known, rule = told.issuperset(node.inputs), node.rule
         if not isinstance(rule, Affine):
-            told.update([value] if rule.arity == 1 and (known or not rule.tilted) else [])
+            exact = rule.arity == 1 and (known or not rule.tilted)
         elif all(i in origin for i in node.inputs):
-            terms = _terms(rule.matrix, np.concatenate([origin[i] for i in node.inputs]))
+            terms = _terms(rule, np.concatenate([origin[i] for i in node.inputs]))
             if len(terms) == 1:
-                origin[value] = terms[0].reshape(-1)
+                origin[value] = terms[0]
             ordered = np.sort(terms, 0)
-            repeated = (ordered[1:] == ordered[:-1]) & (ordered[1:] >= 0)
-            told.update([] if repeated.any() else [value])
-        elif known and rule.separate:
+            exact = not ((ordered[1:] == ordered[:-1]) & (ordered[1:] >= 0)).any()
+        else:
+            exact = known and rule.separate
+        if exact:
             told.add(value)
     return told
 
 
-def _terms(matrix: Dense | Sparse, origin: Indices) -> Indices:
+def _terms(rule: Affine, origin: Indices) -> Indices:
     """Of which inputs the terms of each element are: [terms, ...]; -1: of none.
 
     Of a full matrix, whose rows have the same terms, for one of them, unless that is only one term.
     """
+    matrix = rule.matrix
     if isinstance(matrix, Sparse):
-        present = matrix.scale != 0
-        terms = np.where(present, origin[matrix.index], -1)
-        return terms.max(0, keepdims=True) if present.sum(0).max() < 2 else terms
+        terms = np.where(matrix.scale != 0, origin[matrix.index], -1)
+        return terms.max(0, keepdims=True) if rule.separate else terms
     groups, m, k = matrix.weight.shape
     laid = origin.reshape(matrix.copies, groups, k, matrix.columns)
     if k > 1:

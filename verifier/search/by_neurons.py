@@ -328,8 +328,8 @@ class NeuronSearch:
         if is_reducible(plain):
             how = single_precision(graph.xp), self.workers
             reducer = refine_root(graph, context.bounds, plain, record, how)
-            how = thresholds, settings, reducer
-            return NeuronProblem.of(reducer.enclosure, self.objective, *how), clauses
+            root = reducer.enclosure, self.objective, thresholds, settings
+            return NeuronProblem.of(*root, reducer), clauses
         if has_products(plain):
             self.tree.lacking = UNRECORDED
             bounds = replace(context.bounds, spread=self.workers)
