@@ -11,6 +11,7 @@ from verifier.bounds.back import LowerForm, Route, Trace, UnitStart, back_substi
 from verifier.bounds.compose import compose
 from verifier.bounds.correlate import Correlation, correlate
 from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.offsets import LEAST_WORK, Offsets
 from verifier.bounds.optimise import Optimised, optimise, unit_rows
 from verifier.bounds.tiles import Tile, Tiler
 from verifier.families import Elementwise, Nonlinear, Product
@@ -278,16 +279,21 @@ def _rows(
     Of many neurons over many inputs they would fill the memory.
     """
     xp, (settings, optimiser) = enclosure.graph.xp, how
-    chunk = settings.rows_at_once(_passed(enclosure, value), xp)
+    count, together = which[0].shape[0], settings.spread.count
+    offsets = _offsets(enclosure, value, count) if optimiser is None else None
+    swept = xp if offsets is None else offsets.enclosure.graph.xp
+    chunk = settings.rows_at_once(_passed(enclosure, value), swept)
     if optimiser is not None:
         chunk = max(16, chunk // OPTIMISER_ARRAYS)
-    count, together = which[0].shape[0], settings.spread.count
     source = enclosure.bent() if optimiser is not None and optimiser.bend else enclosure
     chunk = min(chunk, max(16, -(-count // together)))
 
     def bound(start: int) -> Optimised:
         settings.check_time()
         batch, neuron, sign = (x[start : start + chunk] for x in which)
+        if offsets is not None:
+            least, coefficients = offsets.bound(value, (batch, neuron, sign))
+            return Optimised(least, {}, LowerForm(coefficients, least), Trace())
         rows = unit_rows(enclosure, value, (batch, neuron, sign))
         if optimiser is not None:
             return optimise(source, rows, optimiser.steps, settings)
@@ -303,10 +309,24 @@ def _rows(
             some = tuple(x[start : start + chunk] for x in which)
             _use(enclosure, value, (some[0], some[1], some[2]), found, optimiser)
             if keep:
-                parts.append(found.form.coefficients)
+                parts.append(xp.floats(found.form.coefficients))
     if not keep:
         return None
     return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
+
+
+def _offsets(enclosure: Enclosure, value: int, count: int) -> Offsets | None:
+    """The enclosure in single precision, where so many rows of a value are worth it."""
+    graph = enclosure.graph
+    if enclosure.composed or not graph.xp.supports_convolution:
+        return None
+    work = sum(graph.node(v).operator.work for v in graph.ancestors[value] if v)
+    if count * work < LEAST_WORK:
+        return None
+    if enclosure.offsets is None:
+        enclosure.offsets = Offsets.of(enclosure)
+    offsets = enclosure.offsets
+    return offsets if offsets is not None and offsets.reach(value) else None
 
 
 def _passed(enclosure: Enclosure, value: int) -> list[int]:

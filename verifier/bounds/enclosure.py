@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from verifier.bounds.composed import Composed
 from verifier.families import Affine, Nonlinear, Planes, Product, Relaxation
 from verifier.graph import Graph
 from verifier.sets import Box
 from verifier.tensors import Array, Float, gamma
+
+if TYPE_CHECKING:
+    from verifier.bounds.offsets import Offsets
 
 EXTRA_TERMS = 10
 """Roundings in each bound besides those of a node's own sums: boxes' centres and radii, the input's
@@ -41,6 +45,8 @@ class Enclosure:
     the least normal one: whatever the row's coefficients are."""
     composed: dict[int, Composed] = field(default_factory=dict)
     """Relaxations that take plain rows from a value to one much earlier."""
+    offsets: Offsets | None = field(default=None, init=False)
+    """The same in single precision, as offsets from points, once there are rows for it."""
 
     @staticmethod
     def over(graph: Graph, region: Box, *, single: bool = False) -> Enclosure:
@@ -95,6 +101,23 @@ class Enclosure:
         xp = self.graph.xp
         centers = [b.center for b in boxes]
         radii = [b.radius for b in boxes]
+        off = self.charge(value, boxes)
+        middle, spread = operator.evaluate(*centers), operator.absolute(*radii)
+        spread = spread + off
+        finite = xp.function("isfinite", middle)
+        if not bool(finite.all()):
+            # A sum that was too large says nothing, not that it is -inf or inf.
+            middle = xp.where(finite, middle, xp.zeros(1))
+            spread = xp.where(finite, spread, xp.full((1,), float("inf")))
+        return Box(middle - spread, middle + spread)
+
+    def charge(self, value: int, boxes: list[Box]) -> Float[Array, "batch n"]:
+        """Set an affine value's noise; returns how far from it what interval arithmetic computes.
+
+        ``boxes``: of what it is computed from.
+        """
+        xp, operator = self.graph.xp, self.graph.node(value).operator
+        assert isinstance(operator, Affine)
         reach = [b.magnitude(xp) for b in boxes]
         magnitude = operator.magnitude(*reach)
         own = gamma(operator.terms + EXTRA_TERMS, xp.unit_roundoff)
@@ -103,17 +126,10 @@ class Enclosure:
         if self.single:
             own = own + SINGLE_FACTOR * gamma(operator.terms + EXTRA_TERMS, SINGLE_ROUNDOFF)
         self.noise[value] = (own + dot) * magnitude + small
-        self._count_underflow(value, boxes, operator.terms)
-        middle, spread = operator.evaluate(*centers), operator.absolute(*radii)
-        spread = spread + 2 * own * magnitude + small
-        finite = xp.function("isfinite", middle)
-        if not bool(finite.all()):
-            # A sum that was too large says nothing, not that it is -inf or inf.
-            middle = xp.where(finite, middle, xp.zeros(1))
-            spread = xp.where(finite, spread, xp.full((1,), float("inf")))
-        return Box(middle - spread, middle + spread)
+        self.count_underflow(value, boxes, operator.terms)
+        return 2 * own * magnitude + small
 
-    def _count_underflow(self, value: int, boxes: list[Box], terms: int) -> None:
+    def count_underflow(self, value: int, boxes: list[Box], terms: int) -> None:
         xp = self.graph.xp
         reach = [xp.astype_double(box.magnitude(xp)).sum(1) for box in boxes]
         total = sum(reach[1:], reach[0]) + self.graph.size(value)
@@ -124,12 +140,12 @@ class Enclosure:
         node = self.graph.node(value)
         assert isinstance(node.operator, Nonlinear)
         relaxation = node.operator.relax(*(self.boxes[i] for i in node.inputs))
-        self._count_underflow(value, [self.boxes[i] for i in node.inputs], 8)
+        self.count_underflow(value, [self.boxes[i] for i in node.inputs], 8)
         if isinstance(relaxation, Planes) and len(node.inputs) == 1:
-            relaxation = self._fuse(node.inputs[0], relaxation)
+            relaxation = self.fuse(node.inputs[0], relaxation)
         self.relaxations[value] = relaxation
 
-    def _fuse(self, source: int, planes: Planes) -> Planes:
+    def fuse(self, source: int, planes: Planes) -> Planes:
         """Charge the noise of a value that only this node reads along with the node's own."""
         if source not in self.noise or len(self.graph.consumers[source]) > 1:
             return planes

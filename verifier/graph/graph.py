@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from verifier.families import Affine, Elementwise, Nonlinear, Operator
-from verifier.tensors import Array, Backend, Float
+from verifier.tensors import Array, Backend, Float, single_precision
 
 LARGE_CONVOLUTIONS = 10_000_000
 """Multiply-adds of a network with convolutions from which on torch beats NumPy."""
@@ -47,6 +47,8 @@ class Graph:
     nodes: tuple[Node, ...]
     output: int
     backend: Backend | None = None
+    source: Graph | None = field(default=None, init=False)
+    """The same on no backend, where this one is on one as it was put there."""
 
     def __post_init__(self) -> None:
         for place, node in enumerate(self.nodes, start=1):
@@ -88,7 +90,23 @@ class Graph:
     def on(self, backend: Backend) -> Graph:
         """The same graph with its constants on a backend."""
         nodes = tuple(replace(node, operator=node.operator.on(backend)) for node in self.nodes)
-        return replace(self, nodes=nodes, backend=backend)
+        made = replace(self, nodes=nodes, backend=backend)
+        if self.backend is None:
+            object.__setattr__(made, "source", self)
+        return made
+
+    @cached_property
+    def linear_in_single(self) -> Graph | None:
+        """The same in float32 without the biases of affine operators; None: it is not known."""
+        if self.source is None or not all(n.operator.fits_single for n in self.source.nodes):
+            return None
+        nodes = []
+        for node in self.source.nodes:
+            operator = node.operator
+            if isinstance(operator, Affine):
+                operator = replace(operator, bias=None, bias_magnitude=None)
+            nodes.append(replace(node, operator=operator))
+        return replace(self.source, nodes=tuple(nodes)).on(single_precision(self.xp))
 
     def evaluate(self, x: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         """The network's outputs at points."""

@@ -1,0 +1,141 @@
+"""Rows in single precision, over offsets of all values from a point each.
+
+What rounding may cost a row grows with the size of the values that it passes. As offsets from where
+the network takes the middle of a box, values are about as large as their boxes are wide, and so
+float32's rounding is small beside what relaxations lose: rows cost a quarter, and more is left of
+them than of float32 rows over the values themselves. The points and the lines' offsets from them
+are computed in float64, and what they may be off by is charged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, back_substitute
+from verifier.bounds.enclosure import EXTRA_TERMS, Enclosure
+from verifier.bounds.optimise import unit_rows
+from verifier.families import Affine, Planes
+from verifier.sets import Box
+from verifier.tensors import Array, Float, Int, gamma
+
+LEAST_WORK = 200_000_000
+"""Multiply-adds of some rows from which on they are worth the conversion."""
+
+
+@dataclass(eq=False)
+class Offsets:
+    """An enclosure in float64 seen from a point in each box, value by value as it grows."""
+
+    source: Enclosure
+    enclosure: Enclosure
+    """Of the network without biases, in float32: what its values are, is offsets."""
+    centers: list[Float[Array, "batch n"]]
+    """The points, float64: those of affine values are computed from those before."""
+    seen: list[Box] = field(default_factory=list[Box])
+    """The source's boxes that the offsets' boxes were made from."""
+
+    @staticmethod
+    def of(source: Enclosure) -> Offsets | None:
+        """None where single precision cannot hold the network, or is all there is."""
+        if source.graph.xp.dtype != "float64" or source.single:
+            return None
+        graph = source.graph.linear_in_single
+        if graph is None:
+            return None
+        region, xp = source.boxes[0], source.graph.xp
+        center = xp.where(xp.function("isfinite", region.center), region.center, xp.zeros(1))
+        made = Offsets(source, Enclosure(graph, []), [center], [region])
+        made.enclosure.boxes.append(made._box(0))
+        return made
+
+    def reach(self, value: int) -> bool:
+        """Follow the source up to a value; False where one of its relaxations cannot be moved."""
+        for v in range(len(self.centers), value + 1):
+            node = self.source.graph.node(v)
+            if isinstance(node.operator, Affine):
+                self._affine(v, node.operator, node.inputs)
+            else:
+                planes = self.source.relaxations.get(v)
+                if not isinstance(planes, Planes) or planes.cut is not None:
+                    return False
+                self._relaxed(v, planes, node.inputs)
+            self.enclosure.boxes.append(self._box(v))
+            self.seen.append(self.source.boxes[v])
+        return True
+
+    def bound(
+        self,
+        value: int,
+        which: tuple[Int[Array, " rows"], Int[Array, " rows"], Float[Array, " rows"]],
+    ) -> tuple[Float[Array, " rows"], Float[Array, "rows n"]]:
+        """Lower bounds of ``sign * neuron``, float64, and the coefficients of their forms."""
+        (batch, neuron, sign), e = which, self.enclosure
+        rows = unit_rows(e, value, (batch, neuron, e.graph.xp.floats(sign)))
+        form = back_substitute(e, rows.start, rows.owner)
+        form = LowerForm(form.coefficients, form.constant + rows.constant)
+        least = form.least(e.boxes[0], rows.owner, e)
+        center = sign * self.centers[value][batch, neuron]
+        rounding = 4 * DOUBLE_ROUNDOFF * (abs(least) + abs(center))
+        return least + center - rounding, form.coefficients
+
+    def _affine(self, value: int, operator: Affine, inputs: tuple[int, ...]) -> None:
+        """The point and the noise of an affine value."""
+        xp, e = self.source.graph.xp, self.enclosure
+        centers = [self.centers[i] for i in inputs]
+        center, sizes = operator.evaluate(*centers), [abs(c) for c in centers]
+        finite = xp.function("isfinite", center)
+        off = gamma(operator.terms + EXTRA_TERMS, DOUBLE_ROUNDOFF) * operator.magnitude(*sizes)
+        off = off + operator.lost_of(*sizes) + xp.tiny
+        self.centers.append(xp.where(finite, center, xp.zeros(1)))
+        e.charge(value, [e.boxes[i] for i in inputs])
+        off = xp.where(finite, off, xp.full((1,), float("inf")))
+        e.noise[value] = e.noise[value] + self._upward(off)
+
+    def _relaxed(self, value: int, planes: Planes, inputs: tuple[int, ...]) -> None:
+        """The planes of a nonlinear value, as lines of offsets."""
+        xp, e = self.source.graph.xp, self.enclosure
+        for i in inputs:
+            if self.seen[i] is not self.source.boxes[i]:
+                self.seen[i], e.boxes[i] = self.source.boxes[i], self._box(i)
+        low, high, wide = planes.lower_offset, planes.upper_offset, 0.0
+        size = abs(low) + abs(high)
+        whole = xp.bools(xp.zeros(*low.shape) + 1)
+        for i, below, above in zip(inputs, planes.below, planes.above, strict=True):
+            center, steep = self.centers[i], xp.maximum(abs(below), abs(above))
+            low, high = low + below * center, high + above * center
+            size = size + steep * abs(center)
+            wide = wide + steep * xp.astype_double(e.boxes[i].magnitude(e.graph.xp))
+            whole = whole & (below == above) & ((below == 0) | (abs(below) == 1))
+        center = low / 2 + high / 2
+        center = xp.where(xp.function("isfinite", center), center, xp.zeros(1))
+        self.centers.append(center)
+        low, high = low - center, high - center
+        terms = min(center.shape[-1], e.graph.xp.dot_terms)
+        lost = gamma(terms + 16, e.graph.xp.unit_roundoff) * (abs(low) + abs(high))
+        slopes = gamma(16, e.graph.xp.unit_roundoff) * 3 * wide
+        noise = planes.noise + lost + xp.where(whole, slopes * 0, slopes)
+        noise = noise + 16 * DOUBLE_ROUNDOFF * (size + abs(center)) + 16 * e.graph.xp.least_normal
+        here = e.graph.xp
+        moved = Planes(
+            here,
+            tuple(here.floats(x) for x in planes.below),
+            tuple(here.floats(x) for x in planes.above),
+            here.floats(low),
+            here.floats(high),
+            self._upward(noise),
+        )
+        e.count_underflow(value, [e.boxes[i] for i in inputs], 8)
+        e.relaxations[value] = e.fuse(inputs[0], moved) if len(inputs) == 1 else moved
+
+    def _upward(self, noise: Array) -> Array:
+        """In single precision, and no less, with what sums of so many may lose."""
+        xp = self.enclosure.graph.xp
+        return xp.floats(noise) * (1 + 2.0**-10) + xp.least_normal
+
+    def _box(self, value: int) -> Box:
+        """A value's box, less its point, rounded outward."""
+        box, center = self.source.boxes[value], self.centers[value]
+        low, high = box.lower - center, box.upper - center
+        low = low - 2 * DOUBLE_ROUNDOFF * abs(low)
+        high = high + 2 * DOUBLE_ROUNDOFF * abs(high)
+        return Box(*self.enclosure.graph.xp.outward_cast(low, high))
