@@ -30,6 +30,10 @@ class Spread:
         """The function's results for each part."""
         return [function(part) for part in parts]
 
+    def apart(self, function: Callable[[T], R], parts: Sequence[T]) -> list[R]:
+        """The same for a function that only computes something, by many small operations."""
+        return [function(part) for part in parts]
+
 
 ONE_BY_ONE = Spread()
 

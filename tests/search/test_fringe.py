@@ -14,7 +14,7 @@ from verifier.ops.relu import Relu
 from verifier.search import by_neurons
 from verifier.search import fringe as fringe_module
 from verifier.search.fringe import Fringe
-from verifier.search.lemma import Lemmas
+from verifier.search.lemma import Effort, Lemmas
 from verifier.search.neuron_tree import NeuronTree, Paused
 from verifier.search.strategy import Strategy, decide
 from verifier.search.workers import Workers
@@ -96,8 +96,8 @@ def test_nothing_false_is_proved_of_a_neuron(seed: int):
     for neuron in range(3):
         for sign in (1.0, -1.0):
             least = float((sign * values[value][:, neuron]).min())
-            assert not lemmas.prove(value, (neuron, sign), least, 200)
-            assert lemmas.prove(value, (neuron, sign), least - 0.6, 1000)
+            assert not lemmas.prove(value, (neuron, sign), least, Effort(200))
+            assert lemmas.prove(value, (neuron, sign), least - 0.6, Effort(1000))
 
 
 @pytest.mark.parametrize("curved", [False, True])

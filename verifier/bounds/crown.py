@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from verifier.bounds.correlate import Correlation, correlate
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.offsets import LEAST_WORK, Offsets
 from verifier.bounds.optimise import Optimised, optimise, unit_rows
-from verifier.bounds.tiles import Tile, Tiler
+from verifier.bounds.tiles import Tiler
 from verifier.families import Elementwise, Nonlinear, Product
 from verifier.graph import Graph, Node
 from verifier.sets import Box
@@ -201,15 +201,6 @@ def tighten(
     return HiddenRows(value, batch, neuron, influence)
 
 
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """Rows of a tile: ``sign`` times some of its neurons."""
-
-    tile: Tile
-    index: Int[Array, " rows"]
-    sign: Float[Array, " rows"]
-
-
 def tighten_by_tiles(
     enclosure: Enclosure,
     value: int,
@@ -223,47 +214,36 @@ def tighten_by_tiles(
     if tiles is None:
         return False
 
-    def place(neurons: np.ndarray) -> Tile:
-        settings.check_time()
-        return tiler.tile(enclosure, value, neurons, tiler.xp)
+    def bound(neurons: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        return _tile_bounds(enclosure, value, neurons, (settings, tiler))
 
-    together = settings.spread.count
-    for start in range(0, len(tiles), together):
-        some = settings.spread.map(place, tiles[start : start + together])
-        asked = [_first_side(enclosure, value, tile) for tile in some]
-        _bound_tiles(enclosure, value, asked, settings)
-        others = [_other_side(enclosure, value, one) for one in asked]
-        _bound_tiles(enclosure, value, [x for x in others if x.sign.shape[0]], settings)
+    for found in settings.spread.apart(bound, tiles):
+        for neuron, sign, least in found:
+            which = xp.ints(neuron * 0), xp.ints(neuron), xp.floats(sign)
+            narrow(enclosure, value, which, xp.doubles(least))
     return True
 
 
-def _first_side(enclosure: Enclosure, value: int, tile: Tile) -> _Asked:
-    """The bound of each neuron that may settle it."""
-    xp, box = enclosure.graph.xp, enclosure.boxes[value]
+def _tile_bounds(
+    enclosure: Enclosure, value: int, neurons: np.ndarray, how: tuple[BoundSettings, Tiler]
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(neuron, sign, least) of a tile: of the side that may settle each, and of the other."""
+    (settings, tiler), xp = how, enclosure.graph.xp
+    settings.check_time()
+    tile = tiler.tile(enclosure, value, neurons, tiler.xp)
+    box, index = enclosure.boxes[value], xp.arange(len(neurons))
     one = xp.full((1,), 1.0)
     low, high = box.lower[0, tile.neurons], box.upper[0, tile.neurons]
-    return _Asked(tile, xp.arange(low.shape[0]), xp.where(high > -low, one, -one))
-
-
-def _other_side(enclosure: Enclosure, value: int, asked: _Asked) -> _Asked:
-    """The other bound of those that were not settled."""
-    open_ = unstable_mask(enclosure, value)[0, asked.tile.neurons[asked.index]]
-    left = enclosure.graph.xp.nonzero(open_)[0]
-    return _Asked(asked.tile, asked.index[left], -asked.sign[left])
-
-
-def _bound_tiles(
-    enclosure: Enclosure, value: int, asked: Sequence[_Asked], settings: BoundSettings
-) -> None:
-    """Back-substitute rows of several tiles, and narrow the value's box."""
-
-    def bound(one: _Asked) -> Array:
-        return one.tile.least(one.index, one.sign, settings)
-
-    for one, least in zip(asked, settings.spread.map(bound, asked), strict=True):
-        neuron = one.tile.neurons[one.index]
-        batch = enclosure.graph.xp.ints(neuron * 0)
-        narrow(enclosure, value, (batch, neuron, one.sign), least)
+    sign = xp.where(high > -low, one, -one)
+    mine, found = replace(enclosure, boxes=list(enclosure.boxes)), []
+    while index.shape[0] and len(found) < 2:
+        neuron = xp.ints(tile.neurons[index])
+        least = tile.least(index, sign[index], settings)
+        narrow(mine, value, (neuron * 0, neuron, sign[index]), least)
+        found.append(tuple(xp.numpy(x) for x in (neuron, sign[index], least)))
+        index = index[unstable_mask(mine, value)[0, neuron]]
+        sign = -sign
+    return found
 
 
 def _rows(

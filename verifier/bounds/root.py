@@ -40,7 +40,7 @@ class _Root:
     plain: Enclosure
     reducer: Reducer
     settings: BoundSettings
-    record: Record
+    record: Record | None
     deepen: Deepen | None = None
 
     def refine(self, value: int) -> None:
@@ -66,7 +66,9 @@ class _Root:
         Tighter boxes before them may give other lines and a worse bound, and who repeats the proof
         has nothing but these boxes; the slopes that plain CROWN had still do on tighter boxes.
         """
-        xp, enclosure = self.enclosure.graph.xp, self.enclosure
+        xp, enclosure, record = self.enclosure.graph.xp, self.enclosure, self.record
+        if record is None:
+            return
         now = enclosure.boxes[value]
         enclosure.boxes[value] = own
         mask = unstable_mask(enclosure, value)[0]
@@ -92,7 +94,7 @@ class _Root:
         starts = range(0, neurons.shape[0], chunk)
         for which, tilts in self.settings.spread.map(broken, starts):
             if which.shape[0]:
-                self.record(value, (neurons[which], signs[which]), tilts)
+                record(value, (neurons[which], signs[which]), tilts)
 
     def _half(self, value: int, neuron: Array, sign: Array, tail: Tail) -> None:
         xp, box = self.enclosure.graph.xp, self.enclosure.boxes[value]
@@ -140,7 +142,7 @@ class _Root:
         xp, (which, least, tilts) = self.enclosure.graph.xp, made
         _, neuron, sign = which
         narrowed = xp.nonzero(narrow(self.enclosure, value, which, least))[0]
-        if narrowed.shape[0]:
+        if narrowed.shape[0] and self.record is not None:
             told = {v: t[narrowed] for v, t in tilts.items()}
             self.record(value, (neuron[narrowed], sign[narrowed]), told)
 
@@ -149,7 +151,7 @@ def refine_root(
     graph: Graph,
     settings: BoundSettings,
     plain: Enclosure,
-    record: Record,
+    record: Record | None,
     how: tuple[Backend, Spread],
     deepen: Deepen | None = None,
 ) -> Reducer:
@@ -157,7 +159,7 @@ def refine_root(
 
     ``plain`` is what CROWN gives without optimised slopes. ``how``: what slopes are sought in, and
     who works on parts. ``deepen`` may do more for the neurons of each value that slopes
-    leave unstable. Returns what reduces the network; its ``enclosure`` holds the boxes.
+    leave unstable. Without ``record`` nobody is to repeat the proof. Returns what reduces the network; its ``enclosure`` holds the boxes.
     """
     enclosure = Enclosure.over(graph, plain.boxes[0], single=settings.single)
     settings = replace(settings, spread=how[1])

@@ -112,8 +112,7 @@ class NeuronSearch:
         seal, context = self.context.seal, self.context
         if seal is None:
             return Verified(self.tree)
-        spared = 0 if self.tiler is None else self.tiler.spared
-        if self.settled or (spared > CHECKED_WORK and not context.thorough):
+        if self.settled or self._unshared:
             note = SETTLED if self.settled else UNSHARED
             return Verified(self.tree, certificate=Certificate(None, note=note))
         # Leaves are not split again: one that lacks is as many as all.
@@ -127,6 +126,12 @@ class NeuronSearch:
         if certificate is None:
             return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen), note)
         return Verified(self.tree, certificate=certificate)
+
+    @property
+    def _unshared(self) -> bool:
+        """Would the checker sweep so much more than the search that it is not begun?"""
+        spared = 0 if self.tiler is None else self.tiler.spared
+        return spared > CHECKED_WORK and not self.context.thorough
 
     def _case(self, case: int) -> Violated | Unknown | None:
         """Decide one case; None: proved."""
@@ -327,6 +332,8 @@ class NeuronSearch:
         settings = context.bounds, context.settings
         if is_reducible(plain):
             how = single_precision(graph.xp), self.workers
+            if self._unshared:
+                record, self.tree.lacking = None, UNSHARED
             reducer = refine_root(graph, context.bounds, plain, record, how)
             root = reducer.enclosure, self.objective, thresholds, settings
             return NeuronProblem.of(*root, reducer), clauses

@@ -16,7 +16,7 @@ from functools import partial
 from verifier.bounds import Enclosure, Objective, Tiler, crown
 from verifier.graph import Graph
 from verifier.graph.passes import Severed, sever
-from verifier.search.lemma import Lemmas, representable
+from verifier.search.lemma import Effort, Lemmas, representable
 from verifier.search.product_root import product_root
 from verifier.search.workers import Workers
 from verifier.sets import Box
@@ -100,7 +100,7 @@ class Fringe:
             if graph.affine_of_input[value]:
                 continue  # interval arithmetic is exact
             asked = [(n, sign) for n in range(graph.size(value)) for sign in (1.0, -1.0)]
-            least = self.workers.map(partial(self._better, value, here[value], most), asked)
+            least = self.workers.apart(partial(self._better, value, here[value], most), asked)
             box, xp = self.enclosure.boxes[value], graph.xp
             lower, upper = xp.copy(box.lower), xp.copy(box.upper)
             for (neuron, sign), bound in zip(asked, least, strict=True):
@@ -120,7 +120,7 @@ class Fringe:
         for share in SHARES:
             least = representable(end + share * way, self.enclosure.graph.xp)
             try:
-                if least > end and lemmas.prove(value, asked, least, most):
+                if least > end and lemmas.prove(value, asked, least, Effort(most)):
                     return least
             except DeadlinePassed:
                 break

@@ -8,16 +8,29 @@ import numpy as np
 
 from verifier.bounds import Enclosure, Objective, Tiler
 from verifier.bounds.reduced import Reducer, is_reducible
+from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
+from verifier.families import Nonlinear
 from verifier.search.neuron_round import propose, seal_patterns
 from verifier.search.neuron_split import NeuronProblem, split_neurons
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
+from verifier.sets import Box
 from verifier.settings import ONE_BY_ONE, BoundSettings, SearchSettings
 from verifier.tensors import Backend
 
 STEPS = 5
 """Of the slope optimisation for a subproblem: there are few at a time, and many in all."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a search for one neuron may take."""
+
+    subproblems: int
+    """So many at most."""
+    refined: bool = False
+    """Whether the neurons before it optimise their own bounds first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +43,10 @@ class Lemmas:
     bounds: BoundSettings
     settings: SearchSettings
 
-    def prove(self, value: int, asked: tuple[int, float], least: float, most: int) -> bool:
+    def prove(self, value: int, asked: tuple[int, float], least: float, effort: Effort) -> bool:
         """Is ``sign * neuron`` more than ``least`` in all of the region?
 
-        ``asked`` is (neuron, sign). False where that takes more than ``most`` subproblems.
+        ``asked`` is (neuron, sign). False where that takes more than the effort allows.
         """
         neuron, sign = asked
         fine, fast = self.enclosure.graph.xp, self.tiler.xp
@@ -45,12 +58,19 @@ class Lemmas:
             return False
         problem = self._problem(root, sign, least)
         # What is searched is only a proposal: single precision will do, whose sweeps cost less.
-        quick = self._problem(other, sign, least, self._reducer(other))
+        if effort.refined:
+            how = self.tiler.xp, ONE_BY_ONE
+            reducer = refine_root(other.graph, self.bounds, other, None, how)
+            root, other = _narrowed(root, reducer.enclosure), reducer.enclosure
+            problem = self._problem(root, sign, least)
+        else:
+            reducer = self._reducer(other)
+        quick = self._problem(other, sign, least, reducer)
         if _same_neurons(problem, quick):
             problem = replace(problem, reduced=quick.reduced)
         else:
             problem = self._problem(root, sign, least, self._reducer(root))
-        return self._search(problem, most)
+        return self._search(problem, effort.subproblems)
 
     def _reducer(self, root: Enclosure) -> Reducer:
         # A search for one number has one thread.
@@ -87,6 +107,23 @@ class Lemmas:
         # Sealed all at once: many small sweeps of the graph cost more than the search.
         sealed, _ = seal_patterns(problem, SignPatterns.cat(closed, problem.xp), alone)
         return bool(sealed.all())
+
+
+def _narrowed(root: Enclosure, other: Enclosure) -> Enclosure:
+    """The same network with boxes that are known of what its nonlinear operators read.
+
+    ``other`` is of the same nodes, perhaps with an input that is offsets.
+    """
+    graph, known = root.graph, dict[int, Box]()
+    for v in graph.relaxed_inputs:
+        box = other.boxes[v]
+        known[v] = Box(graph.xp.floats(box.lower), graph.xp.floats(box.upper))
+    made = Enclosure.over(graph, root.boxes[0], single=root.single)
+    for _ in graph.nodes:
+        value = made.step(known)
+        if isinstance(graph.node(value).operator, Nonlinear):
+            made.relax(value)
+    return made
 
 
 def representable(x: float, xp: Backend) -> float:

@@ -8,7 +8,7 @@ often a small one, and a search over that part's signs is complete.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ import numpy as np
 from verifier.bounds import Enclosure, Tiler
 from verifier.bounds.crown import unstable_mask
 from verifier.families import Nonlinear
-from verifier.search.lemma import Lemmas, representable
+from verifier.search.lemma import Effort, Lemmas, representable
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
@@ -25,8 +25,8 @@ from verifier.tensors import Array
 
 log = logging.getLogger(__name__)
 
-MOST_SUBPROBLEMS = (300, 4000)
-"""How many a neuron may take, at first and once all others have had their turn."""
+EFFORTS = (Effort(60), Effort(300, refined=True), Effort(4000, refined=True))
+"""What a neuron may take, at first and once all others have had their turn."""
 SLIGHT = 1e-6
 """How far from the jump a neuron must be, as a share of its magnitude."""
 SETTLED_AT_ONCE = 32
@@ -53,22 +53,20 @@ class Settler:
         there.
         """
         values = self.enclosure.graph.values(point)
-        for most, value, some in self._groups():
-            here = self.enclosure.graph.xp.numpy(values[value])[0]
-            asked = [(n, 1.0 if here[n] > 0 else -1.0) for n in some]
-            least = self.workers.map(partial(self._least, value, most), asked)
-            count = self._narrow(value, asked, least)
-            self.settled += count
-            if count and enough():
-                return True
-        return False
-
-    def _groups(self) -> Iterator[tuple[int, int, list[int]]]:
-        """Limits of subproblems, and some neurons of a value that are to be settled within them."""
-        for most in MOST_SUBPROBLEMS:
+        for effort in EFFORTS:
             for value, neurons in self._waiting():
-                for start in range(0, len(neurons), SETTLED_AT_ONCE):
-                    yield most, value, neurons[start : start + SETTLED_AT_ONCE].tolist()
+                here = self.enclosure.graph.xp.numpy(values[value])[0]
+                asked = [(int(n), 1.0 if here[n] > 0 else -1.0) for n in neurons]
+                for start in range(0, len(asked), SETTLED_AT_ONCE):
+                    some = asked[start : start + SETTLED_AT_ONCE]
+                    least = self.workers.apart(partial(self._least, value, effort), some)
+                    count = self._narrow(value, some, least)
+                    self.settled += count
+                    if count and enough():
+                        return True
+                    if not count:
+                        break  # those that lack more will take more
+        return False
 
     def _waiting(self) -> list[tuple[int, np.ndarray]]:
         """The values that jumping operators read, and their unstable neurons, easiest first."""
@@ -86,13 +84,13 @@ class Settler:
             result.append((value, neurons[np.argsort(lack, kind="stable")]))
         return result
 
-    def _least(self, value: int, most: int, asked: tuple[int, float]) -> float:
-        """A positive lower bound of ``sign * neuron``, or 0, by at most so many subproblems."""
+    def _least(self, value: int, effort: Effort, asked: tuple[int, float]) -> float:
+        """A positive lower bound of ``sign * neuron``, or 0, by at most so much effort."""
         xp = self.enclosure.graph.xp
         size = float(self.enclosure.boxes[value].magnitude(xp)[0, asked[0]])
         least = representable(SLIGHT * size, xp)
         lemmas = Lemmas(self.enclosure, self.tiler, self.bounds, self.settings)
-        return least if least > 0 and lemmas.prove(value, asked, least, most) else 0.0
+        return least if least > 0 and lemmas.prove(value, asked, least, effort) else 0.0
 
     def _narrow(
         self, value: int, asked: Sequence[tuple[int, float]], least: Sequence[float]

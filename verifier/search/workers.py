@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 
+from verifier.search import apart as processes
 from verifier.settings import Spread
 from verifier.tensors import Backend
 
@@ -46,6 +47,15 @@ class Workers(AbstractContextManager["Workers"], Spread):
         if self._pool is None or len(parts) == 1:
             return [function(part) for part in parts]
         return list(self._pool.map(function, parts))
+
+    def apart(self, function: Callable[[T], R], parts: Sequence[T]) -> list[R]:
+        """The same for parts that are many small operations: in processes, where that is possible.
+
+        The function may not map over parts itself, and what it changes may be lost.
+        """
+        if self._pool is None or len(parts) < 2 or not processes.possible:
+            return [function(part) for part in parts]
+        return processes.apart(function, parts, self.count)
 
 
 def _be_quiet() -> None:

@@ -1,0 +1,133 @@
+"""Parts of a work in processes of their own: many small operations, of which Python runs one thread.
+
+The processes are copies of this one (``fork``), so nothing is handed to them, and only results come
+back. What one of them does not bring back is done here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeVar
+
+from verifier.settings import DeadlinePassed
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SLOWER, GRACE = 3.0, 5.0
+"""A process that takes so many times as long as this one does for as much, and so many seconds
+more, is given up."""
+DIE_WITH_PARENT = 1
+"""``PR_SET_PDEATHSIG`` of Linux's ``prctl``."""
+CHUNK = 1 << 20
+
+possible = sys.platform == "linux" and hasattr(os, "fork")
+"""Elsewhere, libraries of a process that has threads may not survive its being copied."""
+
+
+def apart(function: Callable[[T], R], parts: Sequence[T], count: int) -> list[R]:
+    """The function's results for each part, in order, by this process and some more.
+
+    Results are pickled; what else the function does is lost. Raises what it raises.
+    """
+    shares = [parts[k::count] for k in range(min(count, len(parts)))]
+    children = [_Child.of(function, share) for share in shares[1:]]
+    try:
+        begun = time.monotonic()
+        found = [[function(part) for part in shares[0]]]
+        patience = SLOWER * (time.monotonic() - begun) + GRACE
+        for share, child in zip(shares[1:], children, strict=True):
+            results = child.results(patience)
+            found.append([function(part) for part in share] if results is None else results)
+    finally:
+        for child in children:
+            child.end()
+    return [found[k % len(shares)][k // len(shares)] for k in range(len(parts))]
+
+
+@dataclass(eq=False)
+class _Child:
+    """A copy of this process at work."""
+
+    pid: int = 0
+    """0: there is none."""
+    pipe: int = -1
+    read: bytearray = field(default_factory=bytearray)
+
+    @staticmethod
+    def of(function: Callable[[T], R], share: Sequence[T]) -> _Child:
+        """A copy that applies a function to some parts; none where there is no room for one."""
+        parent, (out, into) = os.getpid(), os.pipe()
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            with warnings.catch_warnings():
+                # Threads of ours are idle meanwhile, and the copy uses none.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+            if pid == 0:
+                _work(parent, into, lambda: [function(part) for part in share])
+        except OSError:
+            os.close(out)
+            return _Child()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            os.close(into)
+        return _Child(pid, out)
+
+    def results(self, patience: float) -> list[R] | None:
+        """What it found; None: nothing, for whatever reason. Raises DeadlinePassed as it did."""
+        until = time.monotonic() + patience
+        while self.pid:
+            ready, _, _ = select.select([self.pipe], [], [], max(0.0, until - time.monotonic()))
+            part = os.read(self.pipe, CHUNK) if ready else b""
+            self.read += part
+            if not part:
+                break
+        if not self.read:
+            return None
+        try:
+            late, found = pickle.loads(bytes(self.read))  # noqa: S301 - our own copy's words
+        except (EOFError, pickle.UnpicklingError, ValueError, TypeError):
+            return None
+        if late:
+            raise DeadlinePassed
+        return found
+
+    def end(self) -> None:
+        """Make sure that it is gone."""
+        if not self.pid:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        os.close(self.pipe)
+        self.pid = 0
+
+
+def _work(parent: int, into: int, run: Callable[[], list[R]]) -> NoReturn:
+    """What the copy does: send results, and end at once, whatever its parent would still do."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+        if os.getppid() == parent:
+            try:
+                words = pickle.dumps((False, run()))
+            except DeadlinePassed:
+                words = pickle.dumps((True, []))
+            with os.fdopen(into, "wb") as pipe:
+                pipe.write(words)
+    finally:
+        os._exit(0)
