@@ -214,6 +214,11 @@ def tighten_by_tiles(
     if tiles is None:
         return False
 
+    if enclosure.offsets is None:
+        enclosure.offsets = Offsets.of(enclosure)
+    if enclosure.offsets is not None:
+        enclosure.offsets.reach(value)
+
     def bound(neurons: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         return _tile_bounds(enclosure, value, neurons, (settings, tiler))
 
@@ -230,7 +235,11 @@ def _tile_bounds(
     """(neuron, sign, least) of a tile: of the side that may settle each, and of the other."""
     (settings, tiler), xp = how, enclosure.graph.xp
     settings.check_time()
-    tile = tiler.tile(enclosure, value, neurons, tiler.xp)
+    offsets = enclosure.offsets
+    if offsets is not None and offsets.reach(value):
+        tile = tiler.tile_of_offsets(offsets, value, neurons)
+    else:
+        tile = tiler.tile(enclosure, value, neurons, tiler.xp)
     box, index = enclosure.boxes[value], xp.arange(len(neurons))
     one = xp.full((1,), 1.0)
     low, high = box.lower[0, tile.neurons], box.upper[0, tile.neurons]

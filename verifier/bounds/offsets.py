@@ -15,6 +15,7 @@ from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, back_substitute
 from verifier.bounds.enclosure import EXTRA_TERMS, Enclosure
 from verifier.bounds.optimise import unit_rows
 from verifier.families import Affine, Planes
+from verifier.graph.passes import Crop
 from verifier.sets import Box
 from verifier.tensors import Array, Float, Int, gamma
 
@@ -74,9 +75,30 @@ class Offsets:
         form = back_substitute(e, rows.start, rows.owner)
         form = LowerForm(form.coefficients, form.constant + rows.constant)
         least = form.least(e.boxes[0], rows.owner, e)
-        center = sign * self.centers[value][batch, neuron]
-        rounding = 4 * DOUBLE_ROUNDOFF * (abs(least) + abs(center))
-        return least + center - rounding, form.coefficients
+        return moved(least, sign * self.centers[value][batch, neuron]), form.coefficients
+
+    def part(self, crop: Crop) -> Enclosure:
+        """The same of a crop of the network without biases."""
+        e, graph = self.enclosure, crop.graph.on(self.enclosure.graph.xp)
+        values = {number: value for value, number in crop.numbers.items()}
+        made = Enclosure(graph, [_elements(e.boxes[0], e.graph.xp.ints(crop.places[0]))])
+        for number in range(1, len(graph.nodes) + 1):
+            value = values.get(number)
+            if value is None:
+                made.step()
+                continue
+            index = e.graph.xp.ints(crop.places[value])
+            made.boxes.append(_elements(e.boxes[value], index))
+            made.underflow[number] = e.underflow[value]
+            if value in e.noise:
+                made.noise[number] = e.noise[value][:, index]
+                if value in e.fused:
+                    made.fused.add(number)
+            else:
+                planes = e.relaxations[value]
+                assert isinstance(planes, Planes)
+                made.relaxations[number] = planes.elements(index)
+        return made
 
     def _affine(self, value: int, operator: Affine, inputs: tuple[int, ...]) -> None:
         """The point and the noise of an affine value."""
@@ -139,3 +161,12 @@ class Offsets:
         low = low - 2 * DOUBLE_ROUNDOFF * abs(low)
         high = high + 2 * DOUBLE_ROUNDOFF * abs(high)
         return Box(*self.enclosure.graph.xp.outward_cast(low, high))
+
+
+def moved(least: Float[Array, " rows"], center: Float[Array, " rows"]) -> Float[Array, " rows"]:
+    """The bound of a row from that of its offset, rounded downward."""
+    return least + center - 4 * DOUBLE_ROUNDOFF * (abs(least) + abs(center))
+
+
+def _elements(box: Box, index: Int[Array, " some"]) -> Box:
+    return Box(box.lower[:, index], box.upper[:, index])

@@ -15,13 +15,14 @@ import numpy as np
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, back_substitute
 from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.offsets import Offsets, moved
 from verifier.bounds.optimise import unit_rows
 from verifier.families import Nonlinear
 from verifier.graph import Graph
 from verifier.graph.passes import Crop, Recentred, crop, recentre
 from verifier.sets import Box
 from verifier.settings import BoundSettings
-from verifier.tensors import Array, Backend, single_precision
+from verifier.tensors import Array, Backend, Float, single_precision
 
 WIDTHS = (2, 4, 8, 16)
 """How many cells of a grid a tile may be wide."""
@@ -127,6 +128,15 @@ class Tiler:
         return Tile.of(enclosure, part, xp.ints(neurons), xp, self.recentred.centers)
 
 
+    def tile_of_offsets(self, offsets: Offsets, value: int, neurons: np.ndarray) -> Tile:
+        """The same as offsets from a point, in single precision; they must reach the value."""
+        xp = offsets.source.graph.xp
+        part = crop(self.graph.without_biases, value, neurons)
+        index = xp.ints(neurons)
+        center = offsets.centers[value][0, index]
+        return Tile(index, offsets.part(part), center)
+
+
 def _blocks(neurons: np.ndarray, block: np.ndarray) -> list[np.ndarray]:
     """Neurons by the block that they lie in."""
     _, which = np.unique(block, axis=0, return_inverse=True)
@@ -147,6 +157,8 @@ class Tile:
 
     neurons: Array
     enclosure: Enclosure
+    center: Float[Array, " neurons"] | None = None
+    """What the enclosure has of them, is offsets from this."""
 
     @staticmethod
     def of(
@@ -188,4 +200,5 @@ class Tile:
             form = back_substitute(e, rows.start, rows.owner)
             form = LowerForm(form.coefficients, form.constant + rows.constant)
             parts.append(form.least(e.boxes[0], rows.owner, e))
-        return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
+        least = parts[0] if len(parts) == 1 else xp.cat(parts, 0)
+        return least if self.center is None else moved(least, sign * self.center[index])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from verifier.sets import Owner
@@ -146,17 +147,18 @@ class Planes(Relaxation):
         return lever if self.cut is None else lever + owner.spread(self.cut)
 
     def take(self, index: Array) -> Planes:
-        def some(x: Array | None) -> Array | None:
-            return None if x is None else x[index]
+        return self._each(lambda x: x[index])
 
+    def elements(self, index: Array) -> Planes:
+        """Those of some elements."""
+        return self._each(lambda x: x[:, index])
+
+    def _each(self, of: Callable[[Array], Array]) -> Planes:
+        optional = (None if x is None else of(x) for x in (self.gain, self.cut, self.untilted))
         return Planes(
             self.xp,
-            tuple(x[index] for x in self.below),
-            tuple(x[index] for x in self.above),
-            self.lower_offset[index],
-            self.upper_offset[index],
-            self.noise[index],
-            some(self.gain),
-            some(self.cut),
-            some(self.untilted),
+            tuple(of(x) for x in self.below),
+            tuple(of(x) for x in self.above),
+            *(of(x) for x in (self.lower_offset, self.upper_offset, self.noise)),
+            *optional,
         )

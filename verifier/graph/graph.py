@@ -96,17 +96,22 @@ class Graph:
         return made
 
     @cached_property
-    def linear_in_single(self) -> Graph | None:
-        """The same in float32 without the biases of affine operators; None: it is not known."""
-        if self.source is None or not all(n.operator.fits_single for n in self.source.nodes):
-            return None
+    def without_biases(self) -> Graph:
+        """The same without the biases of affine operators."""
         nodes = []
-        for node in self.source.nodes:
+        for node in self.nodes:
             operator = node.operator
             if isinstance(operator, Affine):
                 operator = replace(operator, bias=None, bias_magnitude=None)
             nodes.append(replace(node, operator=operator))
-        return replace(self.source, nodes=tuple(nodes)).on(single_precision(self.xp))
+        return replace(self, nodes=tuple(nodes))
+
+    @cached_property
+    def linear_in_single(self) -> Graph | None:
+        """The same in float32 without biases; None: it is not known."""
+        if self.source is None or not all(n.operator.fits_single for n in self.source.nodes):
+            return None
+        return self.source.without_biases.on(single_precision(self.xp))
 
     def evaluate(self, x: Float[Array, "batch n"]) -> Float[Array, "batch m"]:
         """The network's outputs at points."""
