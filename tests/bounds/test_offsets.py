@@ -1,5 +1,6 @@
 """Rows over offsets, in single precision: below every point, and nearly as good as float64's."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -53,11 +54,10 @@ def test_rows_are_below_every_point(name: str, seed: int):
     trial = Trial.of(seed, name)
     with np.errstate(all="ignore"):
         enclosure = crown(trial.placed, trial.box, SETTINGS).enclosure
-        for value in range(1, len(trial.placed.nodes) + 1):
-            for sign in (1, -1):
-                least = by_offsets(enclosure, value, float(sign))
-                if least is not None:
-                    assert below(least[None], trial.values[value] * sign), (value, sign)
+        for value, sign in itertools.product(range(1, len(trial.placed.nodes) + 1), (1, -1)):
+            least = by_offsets(enclosure, value, float(sign))
+            if least is not None:
+                assert below(least[None], trial.values[value] * sign), (value, sign)
 
 
 @given(seed=SEEDS, name=NAMES)
@@ -123,7 +123,9 @@ def test_crown_takes_them_where_there_is_much_work(seed: int, monkeypatch: pytes
 
 def test_boxes_that_became_smaller_are_seen():
     graph = u_net(0)
-    enclosure = crown(graph.on(XP), around(graph, np.random.default_rng(0), 0.3), SETTINGS).enclosure
+    enclosure = crown(
+        graph.on(XP), around(graph, np.random.default_rng(0), 0.3), SETTINGS
+    ).enclosure
     made = Offsets.of(enclosure)
     value = next(v for v in graph.nonlinear if graph.node(v).inputs != (0,))
     (source,) = graph.node(value).inputs
@@ -143,13 +145,13 @@ def small(scale: float) -> Graph:
 
 def test_there_are_none_where_single_precision_will_not_do():
     box = Box(np.array([[-1.0, -1.0]]), np.array([[1.0, 1.0]]))
-    for scale, backend, single in (
+    for scale, xp, single in (
         (1e40, numpy_backend("float64"), False),
         (1.0, numpy_backend("float32"), False),
         (1.0, numpy_backend("float64"), True),
     ):
-        graph = small(scale).on(backend)
-        region = Box(backend.floats(box.lower), backend.floats(box.upper))
+        graph = small(scale).on(xp)
+        region = Box(xp.floats(box.lower), xp.floats(box.upper))
         enclosure = crown(graph, region, BoundSettings(single=single)).enclosure
         assert Offsets.of(enclosure) is None
     graph = small(1.0).on(numpy_backend("float64"))

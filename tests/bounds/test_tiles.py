@@ -5,6 +5,7 @@ import pytest
 
 from tests.graph.test_crop import u_net
 from verifier.bounds import HiddenOptimiser, Tiler, crown, tiles
+from verifier.bounds.offsets import Offsets
 from verifier.ops.steps import step
 from verifier.sets import Box
 from verifier.settings import BoundSettings
@@ -94,6 +95,51 @@ def test_around_the_middle_bounds_are_tighter_and_hold(seed: int):
     assert (np.asarray(values[graph.relaxed_inputs[-1]]) >= mine).all()
     assert (mine <= exact).all()
     assert (exact - mine).sum() < 0.7 * (exact - other).sum()
+
+
+def by_offsets(graph, region) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of the last value's neurons, over offsets by one tile and by whole sweeps."""
+    tiler, value = Tiler(graph, XP), graph.relaxed_inputs[-1]
+    whole = crown(graph.on(XP64), region, BoundSettings()).enclosure
+    made, index = Offsets.of(whole), XP64.arange(graph.size(value))
+    assert made is not None
+    assert made.reach(value)
+    tile = tiler.tile_of_offsets(made, value, np.arange(graph.size(value)))
+    ones = XP64.full((graph.size(value),), 1.0)
+    mine = tile.least(index, ones, BoundSettings())
+    return np.asarray(mine), np.asarray(made.bound(value, (index * 0, index, ones))[0])
+
+
+@pytest.mark.parametrize("radius", [0.3, 0.002])
+@pytest.mark.parametrize("seed", range(6))
+def test_tiles_of_offsets_are_tighter_and_hold(seed: int, radius: float):
+    graph, generator = u_net(seed), np.random.default_rng(seed)
+    region = around(graph, generator, radius)
+    exact, other = least(graph, region, XP64, moved=False), least(graph, region, XP, moved=True)
+    mine, whole = by_offsets(graph, region)
+    low, high = np.asarray(region.lower), np.asarray(region.upper)
+    corners = np.where(generator.random((300, graph.input_size)) < 0.5, low, high)
+    inside = generator.uniform(low, high, (300, graph.input_size))
+    values = graph.on(XP64).values(XP64.floats(np.concatenate([corners, inside])))
+    assert (np.asarray(values[graph.relaxed_inputs[-1]]) >= mine).all()
+    assert (mine <= exact).all()
+    assert (exact - mine).sum() < 0.7 * (exact - other).sum()
+    np.testing.assert_allclose(mine, whole, rtol=0, atol=0.1 * float((exact - other).max()))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_crown_takes_tiles_of_offsets(seed: int):
+    graph = u_net(seed)
+    region = around(graph, np.random.default_rng(seed), 0.1)
+    placed, optimiser = graph.on(XP64), HiddenOptimiser(0, tiler=Tiler(graph, XP))
+    mine = crown(placed, region, BoundSettings(), optimiser=optimiser).enclosure
+    whole = crown(placed, region, BoundSettings()).enclosure
+    assert mine.offsets is not None
+    for value in graph.relaxed_inputs:
+        one, other = mine.boxes[value], whole.boxes[value]
+        slack = 1e-3 * float((other.upper - other.lower).max())
+        np.testing.assert_allclose(one.lower, other.lower, rtol=0, atol=slack)
+        np.testing.assert_allclose(one.upper, other.upper, rtol=0, atol=slack)
 
 
 def test_double_precision_is_not_swept_around_the_middle():

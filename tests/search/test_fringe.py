@@ -87,8 +87,9 @@ def test_narrowed_boxes_hold_what_is_reached(seed: int, monkeypatch: pytest.Monk
     assert ((after.upper - after.lower) < 0.9 * (before.upper - before.lower)).any()
 
 
+@pytest.mark.parametrize("refined", [False, True])
 @pytest.mark.parametrize("seed", range(2))
-def test_nothing_false_is_proved_of_a_neuron(seed: int):
+def test_nothing_false_is_proved_of_a_neuron(seed: int, refined: bool):
     graph = deep(seed, curved=False)
     fringe, values = fringe_of(graph), sampled(graph)
     (value,) = fringe.severed.fringe
@@ -96,8 +97,23 @@ def test_nothing_false_is_proved_of_a_neuron(seed: int):
     for neuron in range(3):
         for sign in (1.0, -1.0):
             least = float((sign * values[value][:, neuron]).min())
-            assert not lemmas.prove(value, (neuron, sign), least, Effort(200))
-            assert lemmas.prove(value, (neuron, sign), least - 0.6, Effort(1000))
+            assert not lemmas.prove(value, (neuron, sign), least, Effort(200, refined))
+            assert lemmas.prove(value, (neuron, sign), least - 0.6, Effort(1000, refined))
+
+
+def test_neurons_before_it_that_are_bounded_better_save_subproblems():
+    """What one subproblem shows with refined bounds of hidden neurons, but not without."""
+    graph = deep(0, curved=False)
+    fringe, values = fringe_of(graph), sampled(graph)
+    (value,) = fringe.severed.fringe
+    lemmas, shown = Lemmas(fringe.enclosure, fringe.tiler, *SETTINGS), np.zeros(2)
+    for neuron in range(3):
+        least = float(values[value][:, neuron].min())
+        for share in np.linspace(0.2, 2.0, 19):
+            for refined in (False, True):
+                effort = Effort(1, refined)
+                shown[int(refined)] += lemmas.prove(value, (neuron, 1.0), least - share, effort)
+    assert shown[1] > shown[0] > 0
 
 
 @pytest.mark.parametrize("curved", [False, True])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from verifier.bounds.correlate import Correlation, correlate
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.offsets import LEAST_WORK, Offsets
 from verifier.bounds.optimise import Optimised, optimise, unit_rows
-from verifier.bounds.tiles import Tiler
+from verifier.bounds.tiles import Tile, Tiler
 from verifier.families import Elementwise, Nonlinear, Product
 from verifier.graph import Graph, Node
 from verifier.sets import Box
@@ -214,13 +214,14 @@ def tighten_by_tiles(
     if tiles is None:
         return False
 
-    if enclosure.offsets is None:
-        enclosure.offsets = Offsets.of(enclosure)
-    if enclosure.offsets is not None:
-        enclosure.offsets.reach(value)
+    offsets = Offsets.reaching(enclosure, value)
 
     def bound(neurons: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        return _tile_bounds(enclosure, value, neurons, (settings, tiler))
+        if offsets is None:
+            tile = tiler.tile(enclosure, value, neurons, tiler.xp)
+        else:
+            tile = tiler.tile_of_offsets(offsets, value, neurons)
+        return _tile_bounds(enclosure, value, tile, settings)
 
     for found in settings.spread.apart(bound, tiles):
         for neuron, sign, least in found:
@@ -230,17 +231,11 @@ def tighten_by_tiles(
 
 
 def _tile_bounds(
-    enclosure: Enclosure, value: int, neurons: np.ndarray, how: tuple[BoundSettings, Tiler]
+    enclosure: Enclosure, value: int, tile: Tile, settings: BoundSettings
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(neuron, sign, least) of a tile: of the side that may settle each, and of the other."""
-    (settings, tiler), xp = how, enclosure.graph.xp
-    settings.check_time()
-    offsets = enclosure.offsets
-    if offsets is not None and offsets.reach(value):
-        tile = tiler.tile_of_offsets(offsets, value, neurons)
-    else:
-        tile = tiler.tile(enclosure, value, neurons, tiler.xp)
-    box, index = enclosure.boxes[value], xp.arange(len(neurons))
+    xp, box = enclosure.graph.xp, enclosure.boxes[value]
+    index = xp.arange(tile.neurons.shape[0])
     one = xp.full((1,), 1.0)
     low, high = box.lower[0, tile.neurons], box.upper[0, tile.neurons]
     sign = xp.where(high > -low, one, -one)
@@ -312,10 +307,7 @@ def _offsets(enclosure: Enclosure, value: int, count: int) -> Offsets | None:
     work = sum(graph.node(v).operator.work for v in graph.ancestors[value] if v)
     if count * work < LEAST_WORK:
         return None
-    if enclosure.offsets is None:
-        enclosure.offsets = Offsets.of(enclosure)
-    offsets = enclosure.offsets
-    return offsets if offsets is not None and offsets.reach(value) else None
+    return Offsets.reaching(enclosure, value)
 
 
 def _passed(enclosure: Enclosure, value: int) -> list[int]:

@@ -49,6 +49,14 @@ class Offsets:
         made.enclosure.boxes.append(made._box(0))
         return made
 
+    @staticmethod
+    def reaching(source: Enclosure, value: int) -> Offsets | None:
+        """Those that an enclosure keeps, if they can follow it up to a value."""
+        if source.offsets is None:
+            source.offsets = Offsets.of(source)
+        made = source.offsets
+        return made if made is not None and made.reach(value) else None
+
     def reach(self, value: int) -> bool:
         """Follow the source up to a value; False where one of its relaxations cannot be moved."""
         for v in range(len(self.centers), value + 1):

@@ -158,8 +158,9 @@ def refine_root(
     """Boxes of all values over the region of ``plain``, as tight as optimised slopes make them.
 
     ``plain`` is what CROWN gives without optimised slopes. ``how``: what slopes are sought in, and
-    who works on parts. ``deepen`` may do more for the neurons of each value that slopes
-    leave unstable. Without ``record`` nobody is to repeat the proof. Returns what reduces the network; its ``enclosure`` holds the boxes.
+    who works on parts. ``deepen`` may do more for the neurons of each value that slopes leave
+    unstable. Without ``record`` nobody is to repeat the proof. Returns what reduces the network;
+    its ``enclosure`` holds the boxes.
     """
     enclosure = Enclosure.over(graph, plain.boxes[0], single=settings.single)
     settings = replace(settings, spread=how[1])

@@ -127,7 +127,6 @@ class Tiler:
         part = crop(self.recentred.graph, value, neurons)
         return Tile.of(enclosure, part, xp.ints(neurons), xp, self.recentred.centers)
 
-
     def tile_of_offsets(self, offsets: Offsets, value: int, neurons: np.ndarray) -> Tile:
         """The same as offsets from a point, in single precision; they must reach the value."""
         xp = offsets.source.graph.xp

@@ -1,4 +1,4 @@
-"""Parts of a work in processes of their own: many small operations, of which Python runs one thread.
+"""Parts of a work in processes of their own: of many small operations, Python runs one thread.
 
 The processes are copies of this one (``fork``), so nothing is handed to them, and only results come
 back. What one of them does not bring back is done here.
@@ -96,7 +96,7 @@ class _Child:
         if not self.read:
             return None
         try:
-            late, found = pickle.loads(bytes(self.read))  # noqa: S301 - our own copy's words
+            late, found = pickle.loads(bytes(self.read))
         except (EOFError, pickle.UnpicklingError, ValueError, TypeError):
             return None
         if late:

@@ -36,6 +36,7 @@ from verifier.search.neuron_tree import Begin, NeuronTree, Paused, decided
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
     UNRECORDED,
+    first_rows,
     has_products,
     hidden_work,
     product_root,
@@ -59,8 +60,6 @@ LONG, MANY = 10.0, 60
 takes long, and of 28 proofs with more leaves the least margin was too small in all."""
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
-MOST_FIRST_WORK = 30_000_000_000
-"""Multiply-adds of rows of hidden neurons, above which those inside funnels get none at first."""
 PATIENCE = 1.5
 """Seconds of a search before the bounds of hidden neurons get searches of their own."""
 WORTH_IT, BETTER = 0.95, 0.8
@@ -142,7 +141,7 @@ class NeuronSearch:
         node = xp.ints(xp.zeros(1)) + case
         if not self._unclear(interval(context.graph, region, single=True), thresholds):
             # The checker has no tables: it may need more than intervals where there are some.
-            few = context.problem.folded and self._first_rows() is None
+            few = context.problem.folded and first_rows(self.context.graph) is None
             self.tree.act(node, Action.HIDDEN | Action.ROWS if few else Action.ROWS)
             return self._close(node)
         if (found := hunt.before_bounds()) is not None:
@@ -151,7 +150,7 @@ class NeuronSearch:
         bounds = replace(context.bounds, spread=self.workers)
         if self.tiler is not None:
             self.tiler.move(region, single=context.bounds.single)
-        some = HiddenOptimiser(0, only=self._first_rows(), tiler=self.tiler)
+        some = HiddenOptimiser(0, only=first_rows(self.context.graph), tiler=self.tiler)
         plain = crown(context.graph, region, bounds, first, optimiser=some).enclosure
         self.tree.act(node, Action.HIDDEN | Action.ROWS)
         clauses = self._left(plain, thresholds, case)
@@ -357,19 +356,6 @@ class NeuronSearch:
     ) -> HiddenRecorder:
         """Hands over what bounds hidden neurons, as the proof tree records it."""
         return HiddenRecorder(self.context.graph, node, unstable_neurons(plain), tell)
-
-    def _first_rows(self) -> dict[int, Array] | None:
-        """The values whose neurons are bounded by rows at first; None: all.
-
-        Where that is much work, not those inside funnels: there are many, and a few numbers tell
-        nearly as much.
-        """
-        graph, xp = self.context.graph, self.context.graph.xp
-        rows = 2 * sum(graph.size(v) for v in graph.bounded_by_rows)
-        if rows * graph.work <= MOST_FIRST_WORK:
-            return None
-        values = set(graph.bounded_by_rows) - graph.inside_funnels
-        return {v: xp.bools(xp.full((1, 1), 1.0)) for v in values}
 
     def _left(self, enclosure: Enclosure, thresholds: Array, case: int) -> Array:
         """The clauses that plain CROWN does not refute, nor optimised slopes of its lines."""

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from verifier.bounds import Enclosure, HiddenOptimiser, Objective, crown
 from verifier.bounds.crown import unstable_mask
 from verifier.bounds.optimise import Rows, optimise
+from verifier.graph import Graph
 from verifier.sets import Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Bool, Float, Int
 
 UNRECORDED = "planes of products were chosen row by row, which certificates do not hold"
 
+MOST_FIRST_WORK = 30_000_000_000
+"""Multiply-adds of rows of hidden neurons, above which those inside funnels get none at first."""
 MOST_HIDDEN_WORK = 100_000_000_000
 """Multiply-adds of the root's optimised rows of hidden neurons, above which they stay away."""
 
@@ -54,6 +57,19 @@ def product_root(
     region = plain.boxes[0]
     tight = crown(graph, region, settings, inherited, optimiser=optimiser).enclosure
     return _optimised(tight, objective, thresholds, found.clauses, settings)
+
+
+def first_rows(graph: Graph) -> dict[int, Array] | None:
+    """The values whose neurons are bounded by rows at first; None: all.
+
+    Where that is much work, not those inside funnels: there are many, and a few numbers tell nearly
+    as much.
+    """
+    xp, rows = graph.xp, 2 * sum(graph.size(v) for v in graph.bounded_by_rows)
+    if rows * graph.work <= MOST_FIRST_WORK:
+        return None
+    values = set(graph.bounded_by_rows) - graph.inside_funnels
+    return {v: xp.bools(xp.full((1, 1), 1.0)) for v in values}
 
 
 def hidden_work(enclosure: Enclosure, steps: int) -> int:

@@ -57,15 +57,25 @@ class Settler:
             for value, neurons in self._waiting():
                 here = self.enclosure.graph.xp.numpy(values[value])[0]
                 asked = [(int(n), 1.0 if here[n] > 0 else -1.0) for n in neurons]
-                for start in range(0, len(asked), SETTLED_AT_ONCE):
-                    some = asked[start : start + SETTLED_AT_ONCE]
-                    least = self.workers.apart(partial(self._least, value, effort), some)
-                    count = self._narrow(value, some, least)
-                    self.settled += count
-                    if count and enough():
-                        return True
-                    if not count:
-                        break  # those that lack more will take more
+                if self._settle(value, asked, effort, enough):
+                    return True
+        return False
+
+    def _settle(
+        self,
+        value: int,
+        asked: Sequence[tuple[int, float]],
+        effort: Effort,
+        enough: Callable[[], bool],
+    ) -> bool:
+        """Settle neurons until it is enough, or none of a group is: those after it lack more."""
+        for start in range(0, len(asked), SETTLED_AT_ONCE):
+            some = asked[start : start + SETTLED_AT_ONCE]
+            least = self.workers.apart(partial(self._least, value, effort), some)
+            count = self._narrow(value, some, least)
+            self.settled += count
+            if not count or enough():
+                return count > 0
         return False
 
     def _waiting(self) -> list[tuple[int, np.ndarray]]:

@@ -1,0 +1,126 @@
+"""Work in processes of their own: what they bring back, and what becomes of those that do not."""
+
+import os
+import signal
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+from verifier.search import apart as module
+from verifier.search.apart import apart
+from verifier.search.workers import Workers
+from verifier.settings import DeadlinePassed
+from verifier.tensors import numpy_backend
+
+pytestmark = pytest.mark.skipif(not module.possible, reason="processes are copied on Linux only")
+HERE = os.getpid()
+
+
+def children() -> int:
+    """How many processes of ours are left, at work or not waited for."""
+    try:
+        return int(os.waitpid(-1, os.WNOHANG) != (0, 0)) + 1
+    except ChildProcessError:
+        return 0
+
+
+def elsewhere() -> bool:
+    return os.getpid() != HERE
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_results_come_in_order(count: int, parts: int):
+    assert apart(lambda part: (part, part**2), range(parts), count) == [
+        (k, k * k) for k in range(parts)
+    ]
+    assert children() == 0
+
+
+def test_arrays_come_back_from_other_processes():
+    found = apart(lambda k: (os.getpid(), np.full(300_000, float(k))), range(4), 2)
+    assert len({pid for pid, _ in found}) == 2
+    assert [float(x.sum()) for _, x in found] == [300_000.0 * k for k in range(4)]
+
+
+def _odd(what: str, part: int) -> int:
+    if elsewhere():
+        if what == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what == "interrupted":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        if what == "raises":
+            raise ValueError
+        if what == "stuck":
+            time.sleep(60)
+    return 10 * part
+
+
+@pytest.mark.parametrize("what", ["killed", "interrupted", "raises", "stuck", "unpickled"])
+def test_what_a_process_does_not_bring_back_is_done_here(
+    what: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "GRACE", 0.5)
+
+    def function(part: int):
+        return (lambda: 0) if what == "unpickled" and elsewhere() else _odd(what, part)
+
+    begun = time.monotonic()
+    assert apart(function, range(5), 2) == [0, 10, 20, 30, 40]
+    assert time.monotonic() - begun < 30
+    assert children() == 0
+
+
+def test_no_room_for_a_process(monkeypatch: pytest.MonkeyPatch):
+    def refuse() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    assert apart(partial(_odd, ""), range(5), 3) == [0, 10, 20, 30, 40]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_errors_are_raised_here():
+    def fails(part: int) -> int:
+        if part == 1:
+            message = "no"
+            raise ValueError(message)
+        return part
+
+    with pytest.raises(ValueError, match="no"):
+        apart(fails, range(4), 2)
+    assert children() == 0
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_deadlines_pass_there_and_here(late: int):
+    def function(part: int) -> int:
+        if part == late:
+            raise DeadlinePassed
+        return part
+
+    with pytest.raises(DeadlinePassed):
+        apart(function, range(4), 2)
+    assert children() == 0
+
+
+def test_no_signal_stays_blocked_and_no_file_open():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ()), len(os.listdir("/proc/self/fd"))
+    apart(lambda part: part, range(4), 4)
+    assert (
+        signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        len(os.listdir("/proc/self/fd")),
+    ) == before
+
+
+def test_workers_use_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("verifier.search.workers._cores", lambda: 3)
+    with Workers(numpy_backend()) as workers:
+        assert len(set(workers.apart(lambda _: os.getpid(), range(6)))) == 3
+        assert workers.apart(lambda x: x, []) == []
+    alone = Workers(numpy_backend())
+    assert set(alone.apart(lambda _: os.getpid(), range(6))) == {HERE}
