@@ -120,7 +120,7 @@ class Fringe:
         for share in SHARES:
             least = representable(end + share * way, self.enclosure.graph.xp)
             try:
-                if least > end and lemmas.prove(value, asked, least, Effort(most)):
+                if least > end and lemmas.prove(value, asked, least, Effort(most)) > 0:
                     return least
             except DeadlinePassed:
                 break

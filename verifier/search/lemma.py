@@ -19,6 +19,7 @@ from verifier.sets import Box
 from verifier.settings import ONE_BY_ONE, BoundSettings, SearchSettings
 from verifier.tensors import Backend
 
+PROVED = float("inf")
 STEPS = 5
 """Of the slope optimisation for a subproblem: there are few at a time, and many in all."""
 
@@ -43,10 +44,11 @@ class Lemmas:
     bounds: BoundSettings
     settings: SearchSettings
 
-    def prove(self, value: int, asked: tuple[int, float], least: float, effort: Effort) -> bool:
-        """Is ``sign * neuron`` more than ``least`` in all of the region?
+    def prove(self, value: int, asked: tuple[int, float], least: float, effort: Effort) -> float:
+        """Is ``sign * neuron`` more than ``least`` in all of the region? +inf: it is.
 
-        ``asked`` is (neuron, sign). False where that takes more than the effort allows.
+        ``asked`` is (neuron, sign). Else what is known without a split: the margin, at most 0. So
+        it is where more would be needed than the effort allows.
         """
         neuron, sign = asked
         fine, fast = self.enclosure.graph.xp, self.tiler.xp
@@ -55,7 +57,7 @@ class Lemmas:
             for xp in (fine, fast)
         )
         if not is_reducible(root):
-            return False
+            return -PROVED
         problem = self._problem(root, sign, least)
         # What is searched is only a proposal: single precision will do, whose sweeps cost less.
         if effort.refined:
@@ -88,11 +90,11 @@ class Lemmas:
         thresholds = xp.doubles(xp.zeros(1)) + least
         return NeuronProblem.of(root, objective, thresholds, (self.bounds, self.settings), reducer)
 
-    def _search(self, problem: NeuronProblem, most: int) -> bool:
-        """Is the problem's one row positive everywhere?"""
-        xp, net = problem.root.graph.xp, problem.reduced
+    def _search(self, problem: NeuronProblem, most: int) -> float:
+        """Is the problem's one row positive everywhere? As ``prove`` says it."""
+        xp, net, margin = problem.root.graph.xp, problem.reduced, 0.0
         if net is None:
-            return False
+            return -PROVED
         tree, none = ProofTree(xp, 1), xp.ints(xp.zeros(1))
         batch, steps, done = problem.roots(none, none), self.bounds.objective_steps, 0
         alone, closed = Workers(xp), list[SignPatterns]()
@@ -101,12 +103,14 @@ class Lemmas:
             done += len(batch)
             proved, left = propose(problem, net, batch, (steps, alone))
             closed.append(proved)
+            if done == 1 and len(left):
+                margin = min(0.0, float(left.margin[0]))
             if done > most or bool((left.branch < 0).any()):
-                return False
+                return margin
             batch, steps = split_neurons(problem, left, tree), STEPS
         # Sealed all at once: many small sweeps of the graph cost more than the search.
         sealed, _ = seal_patterns(problem, SignPatterns.cat(closed, problem.xp), alone)
-        return bool(sealed.all())
+        return PROVED if bool(sealed.all()) else margin
 
 
 def _narrowed(root: Enclosure, other: Enclosure) -> Enclosure:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from verifier.bounds import Enclosure, Tiler
 from verifier.bounds.crown import unstable_mask
 from verifier.families import Nonlinear
-from verifier.search.lemma import Effort, Lemmas, representable
+from verifier.search.lemma import PROVED, Effort, Lemmas, representable
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
@@ -25,7 +25,7 @@ from verifier.tensors import Array
 
 log = logging.getLogger(__name__)
 
-EFFORTS = (Effort(60), Effort(300, refined=True), Effort(4000, refined=True))
+EFFORTS = (Effort(60), Effort(1500, refined=True), Effort(6000, refined=True))
 """What a neuron may take, at first and once all others have had their turn."""
 SLIGHT = 1e-6
 """How far from the jump a neuron must be, as a share of its magnitude."""
@@ -45,6 +45,8 @@ class Settler:
     workers: Workers
     settled: int = 0
     """How many neurons were."""
+    margins: dict[tuple[int, int], float] = field(default_factory=dict[tuple[int, int], float])
+    """What was known of a (value, neuron) before any split, when it was last tried."""
 
     def run(self, point: Array, enough: Callable[[], bool]) -> bool:
         """Settle neurons until it is ``enough``; was it?
@@ -71,15 +73,20 @@ class Settler:
         """Settle neurons until it is enough, or none of a group is: those after it lack more."""
         for start in range(0, len(asked), SETTLED_AT_ONCE):
             some = asked[start : start + SETTLED_AT_ONCE]
-            least = self.workers.apart(partial(self._least, value, effort), some)
-            count = self._narrow(value, some, least)
+            found = self.workers.apart(partial(self._least, value, effort), some)
+            for (neuron, _), (_, margin) in zip(some, found, strict=True):
+                self.margins[value, neuron] = margin
+            count = self._narrow(value, some, [least for least, _ in found])
             self.settled += count
             if not count or enough():
                 return count > 0
         return False
 
     def _waiting(self) -> list[tuple[int, np.ndarray]]:
-        """The values that jumping operators read, and their unstable neurons, easiest first."""
+        """The values that jumping operators read, and their unstable neurons, easiest first.
+
+        Those that were tried by what they lacked, before all others.
+        """
         graph, xp = self.enclosure.graph, self.enclosure.graph.xp
         result = []
         for value in graph.relaxed_inputs:
@@ -91,16 +98,21 @@ class Settler:
             lower, upper = xp.numpy(box.lower)[0], xp.numpy(box.upper)[0]
             neurons = np.flatnonzero(xp.numpy(unstable_mask(self.enclosure, value))[0])
             lack = np.minimum(-lower, upper)[neurons]
-            result.append((value, neurons[np.argsort(lack, kind="stable")]))
+            margin = np.array([self.margins.get((value, int(n)), -PROVED) for n in neurons])
+            result.append((value, neurons[np.lexsort((lack, -margin))]))
         return result
 
-    def _least(self, value: int, effort: Effort, asked: tuple[int, float]) -> float:
-        """A positive lower bound of ``sign * neuron``, or 0, by at most so much effort."""
+    def _least(self, value: int, effort: Effort, asked: tuple[int, float]) -> tuple[float, float]:
+        """A positive lower bound of ``sign * neuron``, or 0, by at most so much effort.
+
+        And what a proof of it lacks without a split.
+        """
         xp = self.enclosure.graph.xp
         size = float(self.enclosure.boxes[value].magnitude(xp)[0, asked[0]])
         least = representable(SLIGHT * size, xp)
         lemmas = Lemmas(self.enclosure, self.tiler, self.bounds, self.settings)
-        return least if least > 0 and lemmas.prove(value, asked, least, effort) else 0.0
+        margin = lemmas.prove(value, asked, least, effort) if least > 0 else -PROVED
+        return (least if margin > 0 else 0.0), margin
 
     def _narrow(
         self, value: int, asked: Sequence[tuple[int, float]], least: Sequence[float]
