@@ -43,6 +43,7 @@ from verifier.search.product_root import (
 )
 from verifier.search.race import race
 from verifier.search.record import HiddenRecorder
+from verifier.search.room import room_for_single
 from verifier.search.settle import Settler
 from verifier.search.sign_patterns import unstable_neurons
 from verifier.search.workers import Workers
@@ -86,6 +87,8 @@ class NeuronSearch:
     bounded: int = 0
     case: int = 0
     """The case at work."""
+    tight: bool = False
+    """Was something closed by less than what float32 execution loses?"""
     settled: int = 0
     """How many neurons were settled by searches of their own."""
     tiler: Tiler | None = None
@@ -116,7 +119,8 @@ class NeuronSearch:
             return Verified(self.tree, certificate=Certificate(None, note=note))
         # Leaves are not split again: one that lacks is as many as all.
         seal.most_failures = 0
-        seal.single &= context.thorough or (context.spent <= LONG and self.closed <= MANY)
+        hopeless = self.tight or context.spent > LONG or self.closed > MANY
+        seal.single &= context.thorough or not hopeless
         sealed = seal(self.tree)
         certificate, note = sealed.certificate, sealed.certificate.note
         if sealed.refused or (sealed.required and sealed.reopen):
@@ -160,9 +164,12 @@ class NeuronSearch:
             return found
         tree = NeuronTree(context, self.tree, self.target, self.workers, hunt, case)
         try:
-            return self._split(tree, plain, thresholds, clauses)
+            found = self._split(tree, plain, thresholds, clauses)
         finally:
             self.closed, self.bounded = self.closed + tree.closed, self.bounded + tree.bounded
+        if found is None and tree.slack < float("inf"):
+            self.tight |= tree.slack < room_for_single(plain, self.objective, thresholds)
+        return found
 
     def _close(self, node: Array) -> None:
         """Some nodes are proved."""

@@ -110,7 +110,7 @@ class Lemmas:
             batch, steps = split_neurons(problem, left, tree), STEPS
         # Sealed all at once: many small sweeps of the graph cost more than the search.
         sealed, _ = seal_patterns(problem, SignPatterns.cat(closed, problem.xp), alone)
-        return PROVED if bool(sealed.all()) else margin
+        return PROVED if bool((sealed > 0).all()) else margin
 
 
 def _narrowed(root: Enclosure, other: Enclosure) -> Enclosure:

@@ -46,6 +46,8 @@ class NeuronRound:
     chosen: Sequence[Chosen]
     """The multipliers that closed them."""
     candidates: Float[Array, "points n"]
+    slack: float = float("inf")
+    """The least bound, rounding included, of what was closed."""
 
     @property
     def worst_margin(self) -> float:
@@ -72,7 +74,8 @@ def _bound_reduced(
     if problem.refreshing is not None:
         batch, found, empty = _refreshed(problem, net, (batch, found), effort)
     margin, proved = batch.margin, fast.nonzero((found.proved > 0) & ~empty)[0]
-    sealed, records = seal_patterns(problem, batch[proved], effort[1])
+    least, records = seal_patterns(problem, batch[proved], effort[1])
+    sealed = least > 0
     # What single precision takes for closed, but the seal does not, stays open.
     margin = fast.where(margin > 0, margin * 0, margin)
     closed = fast.copy(empty)
@@ -85,9 +88,12 @@ def _bound_reduced(
     keep, stuck = (
         fast.nonzero(~closed & side)[0] for side in (batch.branch >= 0, batch.branch < 0)
     )
-    return NeuronRound(
-        batch[keep], batch[stuck], batch.node[fast.nonzero(closed)[0]], records, points
-    )
+    done, slack = batch.node[fast.nonzero(closed)[0]], _least(xp.numpy(least[sealed]))
+    return NeuronRound(batch[keep], batch[stuck], done, records, points, slack)
+
+
+def _least(bounds: Float[np.ndarray, " some"]) -> float:
+    return float(bounds.min(initial=np.inf))
 
 
 def _refreshed(
@@ -205,8 +211,8 @@ def _sweep(
 
 def seal_patterns(
     problem: NeuronProblem, batch: SignPatterns, workers: Workers
-) -> tuple[Array, list[Chosen]]:
-    """Which subproblems are closed for certain, and the multipliers that do it."""
+) -> tuple[Float[Array, " batch"], list[Chosen]]:
+    """What bounds subproblems for certain, and the multipliers of those that this closes."""
     graph = problem.root.graph
     xp = graph.xp
     each = sealed_at_once(graph, len(batch), workers)
@@ -218,15 +224,14 @@ def seal_patterns(
         tilts = problem.expand(part, enclosure, rows)
         tilts = {value: project(enclosure, value, tilt) for value, tilt in tilts.items()}
         found = optimise(enclosure, rows, 1, problem.bounds, tilts)
-        sure = found.least > 0
-        done = xp.nonzero(sure)[0]
+        done = xp.nonzero(found.least > 0)[0]
         tilts = {value: tilt[done] for value, tilt in found.tilts.items()}
-        return sure, problem.choices(part[done], tilts)
+        return found.least, problem.choices(part[done], tilts)
 
     if len(batch) == 0:
-        return xp.bools(xp.zeros(0)), []
+        return xp.doubles(xp.zeros(0)), []
     parts = workers.map(seal, range(0, len(batch), each))
-    return xp.cat([sure for sure, _ in parts], 0), [c for _, chosen in parts for c in chosen]
+    return xp.cat([least for least, _ in parts], 0), [c for _, chosen in parts for c in chosen]
 
 
 def _branch_reduced(

@@ -95,6 +95,8 @@ class NeuronTree:
     case: int
     closed: int = 0
     bounded: int = 0
+    slack: float = float("inf")
+    """The least bound of what was closed."""
     attacked: bool = False
     """Was there an attack after a round?"""
     _exhausted: list[float] = field(default_factory=list[float])
@@ -159,6 +161,7 @@ class NeuronTree:
         for chosen in result.chosen:
             self.tree.choose(chosen)
         self.closed += result.closed.shape[0]
+        self.slack = min(self.slack, result.slack)
         return self.examine(result.candidates, problem.thresholds)
 
     def _go_on(
