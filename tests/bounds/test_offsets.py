@@ -14,7 +14,7 @@ from verifier.bounds import Enclosure, crown, interval
 from verifier.bounds.crown import unit_rows
 from verifier.bounds.offsets import Offsets
 from verifier.bounds.optimise import optimise
-from verifier.families import MatrixProduct
+from verifier.families import MatrixProduct, Product
 from verifier.graph import Builder, Graph, Value
 from verifier.ops.linear import Linear
 from verifier.ops.relu import Relu
@@ -80,6 +80,23 @@ def test_what_affine_operators_round_is_charged(name: str, seed: int):
     assert mine is not None
     assert (mine[0] <= exact + 1e-12).all()
     assert (exact - mine[0] <= 1e-4 * (abs(weights[1]) @ abs(weights[0])).sum(1)).all()
+
+
+@pytest.mark.parametrize("radius", [1e12, 1e20])
+@pytest.mark.parametrize("number", [2e-46, 6e-46, 1e-44, 1e-40])
+def test_slopes_too_small_for_single_precision_are_charged(radius: float, number: float):
+    """x y for one small y, times 1e29: the slope y is 0, or far off, in float32."""
+    builder, x = Builder(2), Value(0, (2,))
+    one = builder.rearrange("u", x, np.array([0]), np.zeros(1))
+    other = builder.rearrange("v", x, np.array([1]), np.zeros(1))
+    product = builder.add("p", Product.of(1), [one, other])
+    graph = builder.finish(builder.add("s", Scale.of(1, np.array([1e29]), None), [product]))
+    sides = np.array([[-radius, number]]), np.array([[radius, number]])
+    enclosure = crown(graph.on(numpy_backend("float64")), Box(*sides), SETTINGS).enclosure
+    for sign in (1.0, -1.0):
+        mine = by_offsets(enclosure, graph.output, sign)
+        assert mine is not None
+        assert mine[0, 0] <= -1e29 * radius * number * (1 - 1e-12)
 
 
 def around(graph: Graph, generator: np.random.Generator, radius: float) -> Box:

@@ -1,5 +1,6 @@
 """Work in processes of their own: what they bring back, and what becomes of those that do not."""
 
+import gc
 import os
 import signal
 import time
@@ -82,6 +83,72 @@ def test_no_room_for_a_process(monkeypatch: pytest.MonkeyPatch):
     before = len(os.listdir("/proc/self/fd"))
     assert apart(partial(_odd, ""), range(5), 3) == [0, 10, 20, 30, 40]
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_no_file_for_a_process(monkeypatch: pytest.MonkeyPatch):
+    real, calls = os.pipe, list[int]()
+
+    def refuse_second() -> tuple[int, int]:
+        calls.append(0)
+        if len(calls) > 1:
+            raise OSError(24, "Too many open files")
+        return real()
+
+    monkeypatch.setattr(os, "pipe", refuse_second)
+    before = len(os.listdir("/proc/self/fd"))
+    assert apart(partial(_odd, ""), range(5), 3) == [0, 10, 20, 30, 40]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert children() == 0
+
+
+def test_many_open_files():
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert apart(partial(_odd, ""), range(5), 2) == [0, 10, 20, 30, 40]
+    finally:
+        for file in files:
+            os.close(file)
+
+
+def test_an_interrupt_while_processes_are_made(monkeypatch: pytest.MonkeyPatch):
+    real, before = os.fork, len(os.listdir("/proc/self/fd"))
+
+    def interrupted() -> int:
+        pid = real()
+        if pid:
+            os.kill(os.getpid(), signal.SIGINT)
+        return pid
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            apart(lambda _: time.sleep(60), range(4), 3)
+    finally:
+        signal.signal(signal.SIGINT, old)
+    assert children() == 0
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_lies_about_is_not_collected_twice():
+    made = list[int]()
+
+    class Last:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            made.append(os.getpid())
+
+    gc.disable()
+    try:
+        Last()
+        found = apart(lambda _: ([[k] for k in range(10**5)], len(made))[1], range(2), 2)
+    finally:
+        gc.enable()
+    assert found == [0, 0]
+    gc.collect()
+    assert made == [HERE]
 
 
 def test_errors_are_raised_here():

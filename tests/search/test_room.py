@@ -1,5 +1,6 @@
 """Float32 execution is checked where leaves leave room for it."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def network(path: Path) -> tuple[Path, float]:
     """A small network over [-1, 1]^20, and a number that its output stays below, not obviously."""
     generator, nodes, tensors, value = np.random.default_rng(5), [], [], "x"
     points = generator.choice([-1.0, 1.0], size=(2000, SIZES[0]))
-    for k, (n, m) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+    for k, (n, m) in enumerate(itertools.pairwise(SIZES)):
         weight = (generator.normal(size=(n, m)) / np.sqrt(n)).astype(np.float32)
         tensors.append(numpy_helper.from_array(weight, f"w{k}"))
         nodes.append(helper.make_node("MatMul", [value, f"w{k}"], [f"m{k}"]))

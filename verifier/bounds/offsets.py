@@ -127,35 +127,34 @@ class Offsets:
         for i in inputs:
             if self.seen[i] is not self.source.boxes[i]:
                 self.seen[i], e.boxes[i] = self.source.boxes[i], self._box(i)
-        low, high, wide = planes.lower_offset, planes.upper_offset, 0.0
-        size = abs(low) + abs(high)
-        whole = xp.bools(xp.zeros(*low.shape) + 1)
+        here, low, high = e.graph.xp, planes.lower_offset, planes.upper_offset
+        size, turned = abs(low) + abs(high), 0.0
         for i, below, above in zip(inputs, planes.below, planes.above, strict=True):
             center, steep = self.centers[i], xp.maximum(abs(below), abs(above))
             low, high = low + below * center, high + above * center
             size = size + steep * abs(center)
-            wide = wide + steep * xp.astype_double(e.boxes[i].magnitude(e.graph.xp))
-            whole = whole & (below == above) & ((below == 0) | (abs(below) == 1))
+            # Slopes are rounded, and become 0 where single precision has no number.
+            off = 3 * gamma(16, here.unit_roundoff) * steep + 4 * here.least_normal
+            off = off * xp.astype_double(e.boxes[i].magnitude(here))
+            exact = (below == above) & ((below == 0) | (abs(below) == 1))
+            turned = turned + xp.where(exact, off * 0, off)
         center = low / 2 + high / 2
         center = xp.where(xp.function("isfinite", center), center, xp.zeros(1))
         self.centers.append(center)
         low, high = low - center, high - center
-        terms = min(center.shape[-1], e.graph.xp.dot_terms)
-        lost = gamma(terms + 16, e.graph.xp.unit_roundoff) * (abs(low) + abs(high))
-        slopes = gamma(16, e.graph.xp.unit_roundoff) * 3 * wide
-        noise = planes.noise + lost + xp.where(whole, slopes * 0, slopes)
-        noise = noise + 16 * DOUBLE_ROUNDOFF * (size + abs(center)) + 16 * e.graph.xp.least_normal
-        here = e.graph.xp
-        moved = Planes(
+        terms = min(center.shape[-1], here.dot_terms) + 16
+        moved = gamma(terms, here.unit_roundoff) * (abs(low) + abs(high)) + 16 * here.least_normal
+        moved = moved + 16 * DOUBLE_ROUNDOFF * (size + abs(center))
+        result = Planes(
             here,
             tuple(here.floats(x) for x in planes.below),
             tuple(here.floats(x) for x in planes.above),
             here.floats(low),
             here.floats(high),
-            self._upward(noise),
+            self._upward(planes.noise + turned + moved),
         )
         e.count_underflow(value, [e.boxes[i] for i in inputs], 8)
-        e.relaxations[value] = e.fuse(inputs[0], moved) if len(inputs) == 1 else moved
+        e.relaxations[value] = e.fuse(inputs[0], result) if len(inputs) == 1 else result
 
     def _upward(self, noise: Array) -> Array:
         """In single precision, and no less, with what sums of so many may lose."""

@@ -7,6 +7,8 @@ back. What one of them does not bring back is done here.
 from __future__ import annotations
 
 import ctypes
+import gc
+import logging
 import os
 import pickle
 import select
@@ -14,8 +16,8 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
@@ -41,18 +43,33 @@ def apart(function: Callable[[T], R], parts: Sequence[T], count: int) -> list[R]
     Results are pickled; what else the function does is lost. Raises what it raises.
     """
     shares = [parts[k::count] for k in range(min(count, len(parts)))]
-    children = [_Child.of(function, share) for share in shares[1:]]
+    children = list[_Child]()
     try:
+        with _undisturbed():
+            for share in shares[1:]:
+                children.append(_Child.of(function, share))
         begun = time.monotonic()
         found = [[function(part) for part in shares[0]]]
-        patience = SLOWER * (time.monotonic() - begun) + GRACE
+        now = time.monotonic()
+        until = now + SLOWER * (now - begun) + GRACE
         for share, child in zip(shares[1:], children, strict=True):
-            results = child.results(patience)
+            results = child.results(until)
             found.append([function(part) for part in share] if results is None else results)
     finally:
-        for child in children:
-            child.end()
+        with _undisturbed():
+            for child in children:
+                child.end()
     return [found[k % len(shares)][k // len(shares)] for k in range(len(parts))]
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait meanwhile, so that nothing that is begun is forgotten."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(eq=False)
@@ -64,36 +81,38 @@ class _Child:
     pipe: int = -1
     read: bytearray = field(default_factory=bytearray)
 
+    ended: bool = False
+    """Did it close its end of the pipe?"""
+
     @staticmethod
     def of(function: Callable[[T], R], share: Sequence[T]) -> _Child:
         """A copy that applies a function to some parts; none where there is no room for one."""
-        parent, (out, into) = os.getpid(), os.pipe()
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            out, into = os.pipe()
+        except OSError:
+            return _Child()
+        parent = os.getpid()
         try:
             with warnings.catch_warnings():
                 # Threads of ours are idle meanwhile, and the copy uses none.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 pid = os.fork()
-            if pid == 0:
-                _work(parent, into, lambda: [function(part) for part in share])
         except OSError:
             os.close(out)
-            return _Child()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             os.close(into)
+            return _Child()
+        if pid == 0:
+            _work(parent, into, lambda: [function(part) for part in share])
+        os.close(into)
         return _Child(pid, out)
 
-    def results(self, patience: float) -> list[R] | None:
-        """What it found; None: nothing, for whatever reason. Raises DeadlinePassed as it did."""
-        until = time.monotonic() + patience
-        while self.pid:
-            ready, _, _ = select.select([self.pipe], [], [], max(0.0, until - time.monotonic()))
-            part = os.read(self.pipe, CHUNK) if ready else b""
+    def results(self, until: float) -> list[R] | None:
+        """What it found by a time; None: nothing, for whatever reason. DeadlinePassed: it did."""
+        while self.pid and not self.ended and self._waits(until - time.monotonic()):
+            part = os.read(self.pipe, CHUNK)
             self.read += part
-            if not part:
-                break
-        if not self.read:
+            self.ended = not part
+        if not self.ended:
             return None
         try:
             late, found = pickle.loads(bytes(self.read))
@@ -103,12 +122,20 @@ class _Child:
             raise DeadlinePassed
         return found
 
+    def _waits(self, seconds: float) -> bool:
+        """Is there something to be read, if only the end?"""
+        poll = select.poll()
+        poll.register(self.pipe, select.POLLIN)
+        return bool(poll.poll(1000 * max(0.0, seconds)))
+
     def end(self) -> None:
         """Make sure that it is gone."""
         if not self.pid:
             return
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        if not self.ended:
+            # It is there: whoever has closed the pipe may be gone, and its number another's.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         os.close(self.pipe)
@@ -118,9 +145,11 @@ class _Child:
 def _work(parent: int, into: int, run: Callable[[], list[R]]) -> NoReturn:
     """What the copy does: send results, and end at once, whatever its parent would still do."""
     try:
+        gc.disable()  # what its parent has left to be collected is its parent's
+        logging.disable()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
         if os.getppid() == parent:
             try:

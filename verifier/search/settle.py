@@ -123,9 +123,9 @@ class Settler:
         lower, upper = xp.copy(box.lower), xp.copy(box.upper)
         for (neuron, sign), bound in zip(asked, least, strict=True):
             if bound > 0 and sign > 0:
-                lower[0, neuron] = bound
+                lower[0, neuron] = max(bound, float(lower[0, neuron]))
             elif bound > 0:
-                upper[0, neuron] = -bound
+                upper[0, neuron] = min(-bound, float(upper[0, neuron]))
         self.enclosure.boxes[value] = Box(lower, upper)
         return sum(bound > 0 for bound in least)
 
