@@ -153,7 +153,7 @@ def _work(parent: int, into: int, run: Callable[[], list[R]]) -> NoReturn:
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
         if os.getppid() == parent:
             try:
-                words = pickle.dumps((False, run()))
+                words = pickle.dumps((False, run()), pickle.HIGHEST_PROTOCOL)
             except DeadlinePassed:
                 words = pickle.dumps((True, []))
             with os.fdopen(into, "wb") as pipe:
