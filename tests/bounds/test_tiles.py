@@ -25,6 +25,13 @@ def region_of(graph, generator, radius=0.3):
     return Box(XP.floats(center - radius), XP.floats(center + radius))
 
 
+def points(region: Box, generator: np.random.Generator) -> np.ndarray:
+    """Corners of a region, and points in it."""
+    low, high = np.asarray(region.lower), np.asarray(region.upper)
+    corners = np.where(generator.random((300, low.shape[1])) < 0.5, low, high)
+    return np.concatenate([corners, generator.uniform(low, high, (300, low.shape[1]))])
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_boxes_are_those_of_whole_sweeps(seed: int):
     graph, generator = u_net(seed), np.random.default_rng(seed)
@@ -56,10 +63,7 @@ def test_values_lie_in_the_boxes(seed: int):
         BoundSettings(),
         optimiser=HiddenOptimiser(0, tiler=Tiler.of(graph, XP)),
     ).enclosure.boxes
-    low, high = np.asarray(region.lower), np.asarray(region.upper)
-    corners = np.where(generator.random((300, graph.input_size)) < 0.5, low, high)
-    inside = generator.uniform(low, high, (300, graph.input_size))
-    values = graph.on(XP).values(XP.floats(np.concatenate([corners, inside])))
+    values = graph.on(XP).values(XP.floats(points(region, generator)))
     for box, value in zip(boxes, values, strict=True):
         assert (np.asarray(value) >= np.asarray(box.lower)).all()
         assert (np.asarray(value) <= np.asarray(box.upper)).all()
@@ -88,10 +92,7 @@ def test_around_the_middle_bounds_are_tighter_and_hold(seed: int):
     region = around(graph, generator)
     exact = least(graph, region, XP64, moved=False)
     mine, other = (least(graph, region, XP, moved=moved) for moved in (True, False))
-    low, high = np.asarray(region.lower), np.asarray(region.upper)
-    corners = np.where(generator.random((300, graph.input_size)) < 0.5, low, high)
-    inside = generator.uniform(low, high, (300, graph.input_size))
-    values = graph.on(XP64).values(XP64.floats(np.concatenate([corners, inside])))
+    values = graph.on(XP64).values(XP64.floats(points(region, generator)))
     assert (np.asarray(values[graph.relaxed_inputs[-1]]) >= mine).all()
     assert (mine <= exact).all()
     assert (exact - mine).sum() < 0.7 * (exact - other).sum()
@@ -117,10 +118,7 @@ def test_tiles_of_offsets_are_tighter_and_hold(seed: int, radius: float):
     region = around(graph, generator, radius)
     exact, other = least(graph, region, XP64, moved=False), least(graph, region, XP, moved=True)
     mine, whole = by_offsets(graph, region)
-    low, high = np.asarray(region.lower), np.asarray(region.upper)
-    corners = np.where(generator.random((300, graph.input_size)) < 0.5, low, high)
-    inside = generator.uniform(low, high, (300, graph.input_size))
-    values = graph.on(XP64).values(XP64.floats(np.concatenate([corners, inside])))
+    values = graph.on(XP64).values(XP64.floats(points(region, generator)))
     assert (np.asarray(values[graph.relaxed_inputs[-1]]) >= mine).all()
     assert (mine <= exact).all()
     assert (exact - mine).sum() < 0.7 * (exact - other).sum()
