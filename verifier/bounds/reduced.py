@@ -346,34 +346,40 @@ class Reducer:
 
     def net(self, rows: Tail) -> Reduced:
         """The reduced form that ends in some rows."""
-        xp, region = self.enclosure.graph.xp, self.enclosure.boxes[0]
-        count, start, slices = self.neurons, 0, []
+        xp, region, start, slices = self.enclosure.graph.xp, self.enclosure.boxes[0], 0, []
         for _, index in self.layers.values():
             slices.append(slice(start, start + index.shape[0]))
             start = slices[-1].stop
-        center = xp.astype_double(region.center)[0]
+        layers, center = tuple(slices), xp.astype_double(region.center)[0]
         radius = xp.astype_double(region.radius)[0]
-        padded = [
-            xp.cat([t.links, xp.zeros(t.links.shape[0], count - t.links.shape[1])], 1)
-            for t in self.tails
-        ]
-        none = xp.zeros(0, count)
-        links = xp.cat([none, *padded], 0)
-        weights = xp.cat([xp.zeros(0, radius.shape[0]), *(t.weights for t in self.tails)], 0)
-        bias = xp.cat([xp.doubles(xp.zeros(0)), *(t.bias for t in self.tails)], 0)
-        arrays = [weights * radius, links, bias + xp.astype_double(weights) @ center]
-        ending = xp.astype_double(rows.weights) @ center
-        arrays += [rows.weights * radius, rows.links, rows.bias + ending]
-        of_neurons = xp.cat([xp.zeros(7, 0), *self.lines], 1)
-        reach = of_neurons[3] * abs(links).sum(0)
-        readers = abs(links).sum(0) - rows.links.clip(max=0).sum(0)
-        extra = (reach, of_neurons[1] * readers)
-        moved = [self.xp.floats(xp.numpy(x)) for x in (*arrays, *of_neurons, *extra)]
-        layers = tuple(slices)
         if self._bands is None or self._bands.layers != layers:
-            self._bands = Bands(self.xp, layers, moved[0], moved[1])
+            self._bands = Bands(self.xp, layers, *self._matrices(layers, radius))
+        none, size = xp.doubles(xp.zeros(0)), xp.doubles(xp.zeros(self.neurons))
+        bias = [tail.bias + xp.astype_double(tail.weights) @ center for tail in self.tails]
+        for tail in self.tails:
+            size[: tail.links.shape[1]] += abs(tail.links).sum(0)
+        ending = rows.bias + xp.astype_double(rows.weights) @ center
+        of_neurons = xp.cat([xp.zeros(7, 0), *self.lines], 1)
+        readers = size - rows.links.clip(max=0).sum(0)
+        arrays = (xp.cat([none, *bias], 0), rows.weights * radius, rows.links, ending)
+        extra = (of_neurons[3] * size, of_neurons[1] * readers)
+        moved = [self._moved(x) for x in (*arrays, *of_neurons, *extra)]
         known = self._bands
-        return Reduced(self.xp, layers, known, known.weights, known.links, *moved[2:])
+        return Reduced(self.xp, layers, known, known.weights, known.links, *moved)
+
+    def _matrices(
+        self, layers: tuple[slice, ...], radius: Float[Array, " n"]
+    ) -> tuple[Array, Array]:
+        """Those of the neurons, layer by layer: copies of all at once would fill the memory."""
+        fast, count = self.xp, self.neurons
+        weights, links = fast.zeros(count, radius.shape[0]), fast.zeros(count, count)
+        for rows, tail in zip(layers, self.tails, strict=True):
+            weights[rows] = self._moved(tail.weights * radius)
+            links[rows, : tail.links.shape[1]] = self._moved(tail.links)
+        return weights, links
+
+    def _moved(self, x: Array) -> Array:
+        return self.xp.floats(self.enclosure.graph.xp.numpy(x))
 
 
 def _lines(xp: Backend, planes: Planes, box: Box, index: Int[Array, " _"]) -> Float[Array, "7 _"]:
