@@ -14,11 +14,13 @@ import pickle
 import select
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 from verifier.settings import DeadlinePassed
@@ -64,12 +66,24 @@ def apart(function: Callable[[T], R], parts: Sequence[T], count: int) -> list[R]
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals wait meanwhile, so that nothing that is begun is forgotten."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    """Handlers of signals wait meanwhile, so that nothing that is begun is forgotten.
+
+    They may raise, and Python runs them in its main thread between any two steps, whichever thread
+    the signal reached.
+    """
+    come = list[tuple[int, FrameType | None]]()
+    here = threading.current_thread() is threading.main_thread()
+    handlers = ((n, signal.getsignal(n)) for n in (signal.valid_signals() if here else ()))
+    held = {number: handler for number, handler in handlers if callable(handler)}
     try:
+        for number in held:
+            signal.signal(number, lambda *given: come.append(given))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in sorted(held, key=lambda n: n == signal.SIGINT):
+            signal.signal(number, held[number])
+        for number, frame in come:
+            held[number](number, frame)
 
 
 @dataclass(eq=False)
@@ -149,7 +163,6 @@ def _work(parent: int, into: int, run: Callable[[], list[R]]) -> NoReturn:
         logging.disable()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
         if os.getppid() == parent:
             try:
