@@ -83,7 +83,7 @@ def _undisturbed() -> Iterator[None]:
         for number in sorted(held, key=lambda n: n == signal.SIGINT):
             signal.signal(number, held[number])
         for number, frame in come:
-            held[number](number, frame)
+            held[signal.Signals(number)](number, frame)
 
 
 @dataclass(eq=False)
