@@ -32,7 +32,7 @@ class Spread:
 
     def apart(self, function: Callable[[T], R], parts: Sequence[T]) -> list[R]:
         """The same for a function that only computes something, by many small operations."""
-        return [function(part) for part in parts]
+        return self.map(function, parts)
 
 
 ONE_BY_ONE = Spread()

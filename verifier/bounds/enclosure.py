@@ -53,6 +53,18 @@ class Enclosure:
         """Nothing known yet but the input's region."""
         return Enclosure(graph, [region], single=single)
 
+    @staticmethod
+    def within(
+        graph: Graph, region: Box, known: Mapping[int, Box], *, single: bool = False
+    ) -> Enclosure:
+        """Boxes by interval arithmetic, cut with known ones, and relaxations over them."""
+        made = Enclosure.over(graph, region, single=single)
+        for _ in graph.nodes:
+            value = made.step(known)
+            if isinstance(graph.node(value).operator, Nonlinear):
+                made.relax(value)
+        return made
+
     def shortcuts(self, tilts: Mapping[int, Array]) -> dict[int, Composed]:
         """The composed relaxations that have no tilts inside."""
         funnels = self.graph.funnels

@@ -17,7 +17,7 @@ from verifier.bounds.optimise import unit_rows
 from verifier.families import Affine, Planes
 from verifier.graph.passes import Crop
 from verifier.sets import Box
-from verifier.tensors import Array, Float, Int, gamma
+from verifier.tensors import Array, Backend, Float, Int, gamma
 
 LEAST_WORK = 200_000_000
 """Multiply-adds of some rows from which on they are worth the conversion."""
@@ -89,14 +89,14 @@ class Offsets:
         """The same of a crop of the network without biases."""
         e, graph = self.enclosure, crop.graph.on(self.enclosure.graph.xp)
         values = {number: value for value, number in crop.numbers.items()}
-        made = Enclosure(graph, [_elements(e.boxes[0], e.graph.xp.ints(crop.places[0]))])
+        made = Enclosure(graph, [e.boxes[0].elements(e.graph.xp.ints(crop.places[0]))])
         for number in range(1, len(graph.nodes) + 1):
             value = values.get(number)
             if value is None:
                 made.step()
                 continue
             index = e.graph.xp.ints(crop.places[value])
-            made.boxes.append(_elements(e.boxes[value], index))
+            made.boxes.append(e.boxes[value].elements(index))
             made.underflow[number] = e.underflow[value]
             if value in e.noise:
                 made.noise[number] = e.noise[value][:, index]
@@ -163,17 +163,16 @@ class Offsets:
 
     def _box(self, value: int) -> Box:
         """A value's box, less its point, rounded outward."""
-        box, center = self.source.boxes[value], self.centers[value]
-        low, high = box.lower - center, box.upper - center
-        low = low - 2 * DOUBLE_ROUNDOFF * abs(low)
-        high = high + 2 * DOUBLE_ROUNDOFF * abs(high)
-        return Box(*self.enclosure.graph.xp.outward_cast(low, high))
+        box = less(self.source.boxes[value], self.centers[value], self.source.graph.xp)
+        return Box(*self.enclosure.graph.xp.outward_cast(box.lower, box.upper))
+
+
+def less(box: Box, center: Array, xp: Backend) -> Box:
+    """A box less a point (float64), in float64, rounded outward."""
+    low, high = (xp.astype_double(x) - center for x in (box.lower, box.upper))
+    return Box(low - 2 * DOUBLE_ROUNDOFF * abs(low), high + 2 * DOUBLE_ROUNDOFF * abs(high))
 
 
 def moved(least: Float[Array, " rows"], center: Float[Array, " rows"]) -> Float[Array, " rows"]:
     """The bound of a row from that of its offset, rounded downward."""
     return least + center - 4 * DOUBLE_ROUNDOFF * (abs(least) + abs(center))
-
-
-def _elements(box: Box, index: Int[Array, " some"]) -> Box:
-    return Box(box.lower[:, index], box.upper[:, index])

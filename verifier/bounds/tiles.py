@@ -13,9 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, back_substitute
+from verifier.bounds.back import LowerForm, back_substitute
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.offsets import Offsets, moved
+from verifier.bounds.offsets import Offsets, less, moved
 from verifier.bounds.optimise import unit_rows
 from verifier.families import Nonlinear
 from verifier.graph import Graph
@@ -144,12 +144,6 @@ def _blocks(neurons: np.ndarray, block: np.ndarray) -> list[np.ndarray]:
     return np.split(neurons[order], np.cumsum(np.bincount(which))[:-1])
 
 
-def _offset(xp: Backend, lower: Array, upper: Array, center: np.ndarray) -> tuple[Array, Array]:
-    """A box less a point, in float64, rounded outward."""
-    low, high = (xp.astype_double(x) - xp.doubles(center) for x in (lower, upper))
-    return low - 2 * DOUBLE_ROUNDOFF * abs(low), high + 2 * DOUBLE_ROUNDOFF * abs(high)
-
-
 @dataclass(frozen=True, eq=False)
 class Tile:
     """Some neurons of a value, and the enclosure of what they depend on."""
@@ -175,17 +169,12 @@ class Tile:
         for v, number in part.numbers.items():
             if v and v in centers:
                 continue  # affine in the input: its box is found again
-            box, index = enclosure.boxes[v], enclosure.graph.xp.ints(part.places[v])
-            lower, upper = box.lower[:, index], box.upper[:, index]
+            fine = enclosure.graph.xp
+            box = enclosure.boxes[v].elements(fine.ints(part.places[v]))
             if v in centers:
-                lower, upper = _offset(enclosure.graph.xp, lower, upper, centers[v][part.places[v]])
-            known[number] = Box(*xp.outward_cast(lower, upper))
-        mine = Enclosure.over(graph, known[0], single=enclosure.single)
-        for _ in graph.nodes:
-            value = mine.step(known)
-            if isinstance(graph.node(value).operator, Nonlinear):
-                mine.relax(value)
-        return Tile(neurons, mine)
+                box = less(box, fine.doubles(centers[v][part.places[v]]), fine)
+            known[number] = Box(*xp.outward_cast(box.lower, box.upper))
+        return Tile(neurons, Enclosure.within(graph, known[0], known, single=enclosure.single))
 
     def least(self, index: Array, sign: Array, settings: BoundSettings) -> Array:
         """Lower bounds of ``sign * neuron`` for some of the tile's neurons."""

@@ -10,7 +10,6 @@ from verifier.bounds import Enclosure, Objective, Tiler
 from verifier.bounds.reduced import Reducer, is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
-from verifier.families import Nonlinear
 from verifier.search.neuron_round import propose, seal_patterns
 from verifier.search.neuron_split import NeuronProblem, split_neurons
 from verifier.search.sign_patterns import SignPatterns
@@ -122,12 +121,7 @@ def _narrowed(root: Enclosure, other: Enclosure) -> Enclosure:
     for v in graph.relaxed_inputs:
         box = other.boxes[v]
         known[v] = Box(graph.xp.floats(box.lower), graph.xp.floats(box.upper))
-    made = Enclosure.over(graph, root.boxes[0], single=root.single)
-    for _ in graph.nodes:
-        value = made.step(known)
-        if isinstance(graph.node(value).operator, Nonlinear):
-            made.relax(value)
-    return made
+    return Enclosure.within(graph, root.boxes[0], known, single=root.single)
 
 
 def representable(x: float, xp: Backend) -> float:

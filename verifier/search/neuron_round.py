@@ -88,12 +88,9 @@ def _bound_reduced(
     keep, stuck = (
         fast.nonzero(~closed & side)[0] for side in (batch.branch >= 0, batch.branch < 0)
     )
-    done, slack = batch.node[fast.nonzero(closed)[0]], _least(xp.numpy(least[sealed]))
+    done = batch.node[fast.nonzero(closed)[0]]
+    slack = float(xp.numpy(least[sealed]).min(initial=np.inf))
     return NeuronRound(batch[keep], batch[stuck], done, records, points, slack)
-
-
-def _least(bounds: Float[np.ndarray, " some"]) -> float:
-    return float(bounds.min(initial=np.inf))
 
 
 def _refreshed(

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from verifier.bounds import Enclosure, Objective, bound_objective
-from verifier.families import Nonlinear
 from verifier.tensors import Array, Float
 
 
@@ -19,12 +18,8 @@ def room_for_single(
     Over the same boxes (of batch 1): in truth these become larger, too. 0: nothing is known.
     """
     graph, asked = plain.graph, thresholds > -float("inf")
-    charged = Enclosure.over(graph, plain.boxes[0], single=True)
-    known = dict(enumerate(plain.boxes))
-    for _ in graph.nodes:
-        value = charged.step(known)
-        if isinstance(graph.node(value).operator, Nonlinear):
-            charged.relax(value)
+    boxes = dict(enumerate(plain.boxes))
+    charged = Enclosure.within(graph, plain.boxes[0], boxes, single=True)
     before, after = (
         graph.xp.numpy(bound_objective(e, objective, thresholds, asked).least)
         for e in (replace(plain, composed={}), charged)

@@ -42,6 +42,10 @@ class Box:
         """The boxes of some batch entries."""
         return Box(self.lower[index], self.upper[index])
 
+    def elements(self, index: Array) -> Box:
+        """The bounds of some elements."""
+        return Box(self.lower[:, index], self.upper[:, index])
+
     def empty(self) -> Bool[Array, " batch"]:
         """Which boxes hold no point."""
         return (self.lower > self.upper).any(-1)
