@@ -4,6 +4,7 @@ Checked are the first calls of each function in each process, and some of the la
 them would take more time than the tests.
 """
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
@@ -34,6 +35,9 @@ def jaxtyped(*, typechecker: Any) -> Callable[[Any], Any]:
     def apply(target: Any) -> Any:
         if not isinstance(target, type):
             return _now_and_then(target, functools.cache(lambda: decorate(target)))
+        dataclasses.is_dataclass(
+            target
+        )  # Which has a late one made, and gives it its ``__init__``.
         plain = target.__init__
         result: Any = decorate(target)
         checked = result.__init__

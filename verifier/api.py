@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from verifier.checker.check import Report
 from verifier.errors import BadInput, UnsupportedModel
 from verifier.load.fit import require_fit
 from verifier.load.lower import Lowered, lower, lower_query
@@ -20,13 +20,15 @@ from verifier.load.onnx.joint import join_models
 from verifier.load.onnx.runtime import run
 from verifier.load.vnnlib import read_query
 from verifier.sealing import Files, Seal
-from verifier.search.by_cells import CellNetwork, search_cells
 from verifier.search.context import Network, Progress
 from verifier.search.strategy import choose, decide
 from verifier.settings import Options
 from verifier.spec import Problem, Query, cases_of
 from verifier.tensors import cuda_devices
 from verifier.verdict import Verdict, Violated
+
+if TYPE_CHECKING:
+    from verifier.checker.check import Report
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +146,8 @@ def _in_cells(
     report: Callable[[Progress], None] | None,
 ) -> Result:
     """Decide a query about a network that truncates inputs to integers."""
+    from verifier.search.by_cells import CellNetwork, search_cells
+
     assert model.cells is not None
     lowered = lower_query(query)
     if lowered is not query:

@@ -6,8 +6,9 @@ import hashlib
 import logging
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,16 +21,17 @@ from verifier.certify import (
     Subject,
     certificate,
 )
-from verifier.checker.arithmetic import Arithmetic
-from verifier.checker.cases import Property
-from verifier.checker.check import FAILURES_NAMED, Effort, Report, check_parsed
-from verifier.checker.container import MAX_NAME, read_container, read_file
 from verifier.checker.errors import OutOfTimeError, Rejected, Unreadable, Unsupported
-from verifier.checker.network import Network, read_network
-from verifier.checker.nodes import Failure
-from verifier.checker.property import read_property
+from verifier.records import dataclass
 from verifier.settings import Options
 from verifier.spec import Problem
+
+if TYPE_CHECKING:
+    # The checker is imported once there is a proof: a counterexample needs none.
+    from verifier.checker.cases import Property
+    from verifier.checker.check import Report
+    from verifier.checker.network import Network
+    from verifier.checker.nodes import Failure
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ LEAST_CHECK_SECONDS, CHECK_SHARE = 5.0, 1.0
 """A check that nobody asked for may take so long, or so many times what the search took."""
 LEAST_TRY_SECONDS = 1.0
 """The same where the checker may well not be able to follow, as it has no tables."""
+MOST_FAILURES = 100_000
+"""So many leaves that it does not accept, a check names."""
 MOST_REFINED = 4096
 """With more leaves than this that hold for the real function only, float32 is given up."""
 
@@ -72,7 +76,7 @@ class Seal:
         self.pending: bytes | None = None
         self.lacking = ""
         self.holds, self.leaves = False, 0
-        self.most_failures = FAILURES_NAMED
+        self.most_failures = MOST_FAILURES
         """A check for float32 execution ends after more leaves that it does not accept."""
         self.doubted = False
         """Did the checker not follow a proof for what it was asked for?"""
@@ -125,6 +129,11 @@ class Seal:
 
     def _open(self, files: Files) -> Subject:
         """Read the files as the checker does, if there is a check; their hashes."""
+        from verifier.checker.arithmetic import Arithmetic
+        from verifier.checker.container import read_file
+        from verifier.checker.network import read_network
+        from verifier.checker.property import read_property
+
         network, prop = read_file(files.network), read_file(files.prop)
         if self.options.check:
             if len(prop) > READ_BYTES_PER_SECOND * (self.deadline - time.monotonic()):
@@ -190,6 +199,9 @@ class Seal:
     def _run(self, data: bytes, semantics: str) -> Report:
         from threadpoolctl import threadpool_limits
 
+        from verifier.checker.check import Effort, check_parsed
+        from verifier.checker.container import read_container
+
         assert self.read is not None
         deadline = self.deadline
         if not self.options.thorough:
@@ -199,13 +211,15 @@ class Seal:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         with threadpool_limits(limits=1, user_api="blas"):
             # What is known of a proof with tables is all that its check says.
-            most = FAILURES_NAMED if self.problem.folded else self.most_failures
+            most = MOST_FAILURES if self.problem.folded else self.most_failures
             effort = Effort(threads=threads, deadline=deadline, fall_back=False, most_failures=most)
             return check_parsed(read_container(data), self.read, effort, semantics)
 
 
 def _plain(name: str) -> str:
     """A file's name as certificates can hold it: it only helps to find the file again."""
+    from verifier.checker.container import MAX_NAME
+
     return "".join(c if c.isprintable() else "?" for c in name)[:MAX_NAME]
 
 

@@ -8,8 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import verifier
-from verifier import sealing
-from verifier.checker.check import FAILURES_NAMED
+from verifier.checker import check as checker
 from verifier.families import Table
 from verifier.load.onnx import load_model
 from verifier.load.onnx.runtime import run
@@ -133,17 +132,17 @@ def test_a_proof_that_the_checker_does_not_follow_is_not_certified(
 def test_all_of_a_proof_with_tables_is_looked_at(tmp_path: Path, monkeypatch):
     """Its check for float32 execution says, too, whether it holds for the real function."""
     asked = list[int]()
-    check = sealing.check_parsed
+    check = checker.check_parsed
 
     def watched(container, subject, effort, semantics):
         asked.append(effort.most_failures)
         return check(container, subject, effort, semantics)
 
-    monkeypatch.setattr(sealing, "check_parsed", watched)
+    monkeypatch.setattr(checker, "check_parsed", watched)
     net = network(tmp_path / "net.onnx", 40, products=False, numbers=8)
     y = outputs(net, 40, 0.1)
     threshold = float(y.min()) - 3.0 * float(np.ptp(y))
     prop = written(tmp_path / "prop.vnnlib", 40, 0.1, threshold)
     assert isinstance(verifier.verify(net, prop, timeout=20.0).verdict, Verified)
     assert asked
-    assert set(asked) == {FAILURES_NAMED}
+    assert set(asked) == {checker.FAILURES_NAMED}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from verifier.attack.target import Candidates
+from verifier.records import dataclass
 from verifier.tensors import Bool, Float, Int
 
 REPLAYED = (1, 4, 16)

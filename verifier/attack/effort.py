@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+
+from verifier.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from verifier.attack.target import Target
+from verifier.records import dataclass
 from verifier.tensors import Array, Float, Int
 
 SOFTNESS = 0.1

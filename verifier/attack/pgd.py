@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from verifier.attack.gradient import backward, points_at_once
 from verifier.attack.loss import Loss
 from verifier.attack.polish import polish
 from verifier.attack.target import Candidates, Regions, Target
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Float, Int
 
 KEPT = 64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from verifier.attack.effort import Effort
 from verifier.attack.gradient import points_at_once
 from verifier.attack.pgd import KEPT
 from verifier.attack.target import Candidates, Regions, Target
+from verifier.records import dataclass
 from verifier.tensors import Array, Float
 
 BLOCK = 1 << 22

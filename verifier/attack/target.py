@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from verifier.attack.gradient import points_at_once
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.spec import UnsafeRows
 from verifier.tensors import Array, Bool, Float, Int

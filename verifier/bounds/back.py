@@ -7,11 +7,12 @@ CROWN, alpha and beta differ only in the multipliers that the relaxations choose
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from verifier.bounds.composed import Composed
 from verifier.bounds.enclosure import Enclosure
 from verifier.families import Affine
+from verifier.records import dataclass
 from verifier.sets import Box, Owner
 from verifier.tensors import Array, Float, Int, gamma
 

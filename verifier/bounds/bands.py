@@ -13,12 +13,13 @@ rows of the array.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Bool, Float, Int
 
 READ, MADE = 6, 8

@@ -6,12 +6,13 @@ A layer's part of an array, or a few elements of it, are whole rows then.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from verifier.bounds.optimise import Moments
 from verifier.bounds.reduced import Reduced
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Float, Int
 
 WEIGHT_RATE = 0.5

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from verifier.records import dataclass
 from verifier.sets import Owner
 from verifier.tensors import Array, Backend, Float, ScatterPlan
 

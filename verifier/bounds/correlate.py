@@ -7,13 +7,12 @@ x y (`families.bilinear.Correlated`); the range of x + k y gives the plane above
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from verifier.bounds.back import back_substitute
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import unit_rows
 from verifier.families import Correlated, Planes, Product
 from verifier.families.bilinear import of_square
+from verifier.records import dataclass
 from verifier.sets import Owner
 from verifier.tensors import Array, Float, Int
 

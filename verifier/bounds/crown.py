@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from verifier.bounds.optimise import Optimised, optimise, unit_rows
 from verifier.bounds.tiles import Tile, Tiler
 from verifier.families import Elementwise, Nonlinear, Product
 from verifier.graph import Graph, Node
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Bool, Float, Int

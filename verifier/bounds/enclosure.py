@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from verifier.bounds.composed import Composed
 from verifier.families import Affine, Nonlinear, Planes, Product, Relaxation
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Float, gamma
 

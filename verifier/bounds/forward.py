@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from verifier.bounds.enclosure import Enclosure
@@ -11,6 +11,7 @@ from verifier.bounds.push import FORM_TERMS, Push, stacked
 from verifier.families import Affine, Band, Nonlinear, Planes
 from verifier.families.maximum import Champions
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Float, Int, gamma
 

@@ -7,13 +7,13 @@ batch, so that an affine node costs one evaluation of the batch, not three.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from verifier.bounds.enclosure import EXTRA_TERMS
 from verifier.bounds.whole import LARGEST, MOST_TERMS
 from verifier.families import Affine, Nonlinear
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Float, gamma
 

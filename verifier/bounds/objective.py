@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Trace, back_substitute
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Rows, optimise
+from verifier.records import dataclass
 from verifier.sets import Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Bool, Float, Int, gamma

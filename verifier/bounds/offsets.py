@@ -9,13 +9,14 @@ are computed in float64, and what they may be off by is charged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, back_substitute
 from verifier.bounds.enclosure import EXTRA_TERMS, Enclosure
 from verifier.bounds.optimise import unit_rows
 from verifier.families import Affine, Planes
 from verifier.graph.passes import Crop
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Float, Int, gamma
 

@@ -11,11 +11,12 @@ graph is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from verifier.bounds.back import LowerForm, Route, Trace, UnitStart, back_substitute
 from verifier.bounds.enclosure import Enclosure
 from verifier.families import Affine, Planes
+from verifier.records import dataclass
 from verifier.sets import Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Float

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Generic, TypeVar
 
 from verifier.bounds.enclosure import Enclosure
 from verifier.families import Affine, Nonlinear
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Float
 

@@ -12,7 +12,7 @@ matrices are rounded, so bounds found here propose; the graph's own sweep dispos
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF, Trace, back_substitute
@@ -20,6 +20,7 @@ from verifier.bounds.bands import Bands
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Rows, default_tilts, project, unit_rows
 from verifier.families import Planes
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Float, Int

@@ -7,7 +7,7 @@ sweep, in its own precision and with its rounding, gives the bounds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
@@ -17,6 +17,7 @@ from verifier.bounds.reduced import Reducer, Tail
 from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.families import Nonlinear
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings, Spread
 from verifier.tensors import Array, Backend

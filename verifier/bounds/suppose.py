@@ -9,7 +9,6 @@ above 0 over the boxes, or a box is empty (Kotha et al. 2023, INVPROP).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from verifier.bounds.back import (
     DOUBLE_ROUNDOFF,
@@ -23,6 +22,7 @@ from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Adam, Rows, default_tilts, descend
 from verifier.families import Nonlinear
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Float, Int

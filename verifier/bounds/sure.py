@@ -12,13 +12,14 @@ nu and the sums are off by in float64 is a small share of the terms' sizes, whic
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF
 from verifier.bounds.columns import Columns, Patterns
 from verifier.bounds.optimise import TILT_STEPS
 from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
 from verifier.bounds.sweep import equal_parts
+from verifier.records import dataclass
 from verifier.settings import Spread
 from verifier.tensors import Array, Float, gamma
 

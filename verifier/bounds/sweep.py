@@ -7,10 +7,11 @@ form and without rounding errors: what it finds is a proposal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from verifier.bounds.columns import Bounded, Columns, Patterns, chords, rows_at
 from verifier.bounds.reduced import Reduced
+from verifier.records import dataclass
 from verifier.settings import Spread
 from verifier.tensors import Array, Backend, Float, Int
 

@@ -8,7 +8,6 @@ and the crop is a network like any other: nothing about its bounds is special.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +19,7 @@ from verifier.bounds.optimise import unit_rows
 from verifier.families import Nonlinear
 from verifier.graph import Graph
 from verifier.graph.passes import Crop, Recentred, crop, recentre
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Float, single_precision

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.push import FORM_TERMS, Push, stacked
 from verifier.families import Affine, Band, Elementwise, Maximum, Nonlinear, Planes
 from verifier.families.maximum import Champions
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.sets.zonotope import Zonotope
 from verifier.tensors import Array, Backend, Float, gamma

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntFlag
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from verifier.bounds.optimise import TILT_STEPS
 from verifier.certify.parts import Parts
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend
 
 MOST_BYTES = 1 << 30

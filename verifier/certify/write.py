@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from verifier.certify.container import pack
 from verifier.certify.parts import Parts
 from verifier.certify.proof_tree import MOST_BYTES, Chosen, ProofTree, Tightened
+from verifier.records import dataclass
 from verifier.spec import Problem
 from verifier.spec.ragged import Integers, gather_pieces, starts_of
 from verifier.spec.unsafe import canonical_order

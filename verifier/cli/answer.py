@@ -6,12 +6,12 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from verifier.cli.process import drop
 from verifier.errors import BadInput
+from verifier.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

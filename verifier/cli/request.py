@@ -6,13 +6,13 @@ import ast
 import filecmp
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from verifier.errors import BadInput, ModelError, PropertyError
+from verifier.records import dataclass
 
 if TYPE_CHECKING:
     from verifier.spec import Query

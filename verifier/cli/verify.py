@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from verifier.cli.process import INTERRUPTED, on_interrupt, remark
 from verifier.cli.progress import Reporter
 from verifier.cli.request import Request
 from verifier.errors import BadInput
+from verifier.records import dataclass
 
 if TYPE_CHECKING:
     from verifier.api import Result

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from verifier.families.operator import Operator
+from verifier.records import dataclass
 from verifier.tensors import Array, Float, Int
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 from verifier.families.relaxation import Relaxation
+from verifier.records import dataclass
 from verifier.sets import Owner
 from verifier.tensors import Array, Backend, Float
 

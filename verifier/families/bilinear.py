@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 
 from verifier.families.nonlinear import Nonlinear
 from verifier.families.operator import Part
 from verifier.families.relaxation import Planes, Relaxation
+from verifier.records import dataclass
 from verifier.sets import Box, Owner
 from verifier.tensors import Array, Backend, Bool, Float, gamma
 

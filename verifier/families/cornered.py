@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from verifier.families.elementwise import Elementwise, times_finite
 from verifier.families.relaxation import Planes
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Bool, Float
 

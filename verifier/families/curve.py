@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from verifier.families.elementwise import Elementwise
 from verifier.families.relaxation import Planes
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Float
 

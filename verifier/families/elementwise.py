@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from verifier.families.nonlinear import Nonlinear
 from verifier.families.operator import Part
 from verifier.families.relaxation import Planes
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Bool, Float, gamma
 

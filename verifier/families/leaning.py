@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from verifier.families.relaxation import Planes, Relaxation
+from verifier.records import dataclass
 from verifier.sets import Owner
 from verifier.tensors import Array, Float
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from verifier.families.band import Band
 from verifier.families.nonlinear import Nonlinear
 from verifier.families.relaxation import Relaxation
+from verifier.records import dataclass
 from verifier.sets import Box, Owner
 from verifier.tensors import Array, Bool, Float, gamma
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from verifier.families.nonlinear import Nonlinear
 from verifier.families.relaxation import Relaxation
+from verifier.records import dataclass
 from verifier.sets import Box, Owner
 from verifier.tensors import Array, Backend, Bool, Float, gamma
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 from verifier.families.operator import Operator
 from verifier.families.relaxation import Relaxation
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from verifier.errors import ModelError, UnsupportedModel
+from verifier.records import dataclass
 
 if TYPE_CHECKING:
     from verifier.graph import Builder, Value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from verifier.errors import UnsupportedModel
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Float, ScatterPlan
 
 FLOAT32_RANGE = 1e30

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from verifier.records import dataclass
 
 Reader = Callable[..., Any]
 """``(OnnxNode, Builder) -> operand``, or a tuple of operands for several outputs."""
@@ -61,6 +62,16 @@ def _discover() -> None:
     package = importlib.import_module("verifier.ops")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"verifier.ops.{module.name}")
+
+
+def reader_of(op_type: str) -> Entry | None:
+    """The reader of an operator, if there is one; imports no module that does not have it."""
+    if op_type not in _READERS:
+        home = importlib.import_module("verifier.ops").HOMES.get(op_type)
+        if home is None:
+            return None
+        importlib.import_module(f"verifier.ops.{home}")
+    return _READERS[op_type]
 
 
 def readers() -> dict[str, Entry]:

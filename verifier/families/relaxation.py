@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from verifier.records import dataclass
 from verifier.sets import Owner
 from verifier.tensors import Array, Backend, Float
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from verifier.families.relaxation import Relaxation
+from verifier.records import dataclass
 from verifier.sets import Box, Owner
 from verifier.tensors import Array, Backend, Float
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from verifier.families.elementwise import Elementwise, times_finite
 from verifier.families.leaning import WEIGHED, Fan, Leaning
 from verifier.families.operator import Part
 from verifier.families.relaxation import Planes, Relaxation
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float, gamma
 

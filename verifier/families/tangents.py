@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from verifier.families.relaxation import Planes, Relaxation
+from verifier.records import dataclass
 from verifier.sets import Owner
 from verifier.tensors import Array, Float
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
 from verifier.families import Operator, Rearrange
 from verifier.graph.graph import Graph, Node
+from verifier.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 from verifier.families import Affine, Elementwise, Nonlinear, Operator
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Float, single_precision
 
 LARGE_CONVOLUTIONS = 10_000_000

@@ -7,7 +7,7 @@ property itself still judges every counterexample.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from verifier.graph import Builder, Graph, Value
 from verifier.graph.passes import simplify
 from verifier.ops.mul import multiply
 from verifier.ops.sum import concatenate
+from verifier.records import dataclass
 from verifier.spec import Declaration, NetworkDeclaration, Query
 from verifier.spec.equalities import InexactError, equated, renamed
 from verifier.spec.implied import implied_bounds

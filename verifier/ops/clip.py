@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from verifier.families.registry import examples, reads
 from verifier.families.relaxation import Planes
 from verifier.graph import Builder
 from verifier.ops.relu import Relu
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float
 

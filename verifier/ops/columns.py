@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend, ScatterPlan, numpy_backend
 
 CHUNK_ELEMENTS = 4_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -19,6 +19,7 @@ from verifier.families.registry import examples, reads
 from verifier.graph import Builder
 from verifier.ops.convolution import Convolution, block, grid, hull
 from verifier.ops.scale import Scale
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Float, numpy_backend
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from verifier.families.affine import Affine, plus, some, times
 from verifier.families.operator import Part
 from verifier.ops.columns import Geometry, convolve, convolve_adjoint, unit_adjoint
 from verifier.ops.scale import Scale
+from verifier.records import dataclass
 from verifier.tensors import Array, Float, Int
 
 

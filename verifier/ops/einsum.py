@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from string import ascii_letters
 
 import numpy as np
@@ -18,6 +17,7 @@ from verifier.graph import Builder
 from verifier.ops.gather_sum import GatherSum
 from verifier.ops.matmul import matrix_product
 from verifier.ops.mul import multiply
+from verifier.records import dataclass
 
 ELLIPSIS = "..."
 

@@ -6,7 +6,7 @@ parameters are the file's own: x (1 + erf(s x / sqrt(2))) / 2 is gelu(s x) / s, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
 
 import numpy as np
@@ -20,6 +20,7 @@ from verifier.ops.gates import GELU, MISH, hard_gate, swish
 from verifier.ops.piecewise import PiecewiseLinear
 from verifier.ops.s_shaped import Sigmoid, Tanh
 from verifier.ops.scale import Scale
+from verifier.records import dataclass
 
 DEEPEST = 3
 """How many scales in a row are looked through: each costs the constants a rounding or two."""

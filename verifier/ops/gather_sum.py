@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from verifier.families.affine import Affine
 from verifier.families.operator import Part
 from verifier.families.rearrange import Rearrange
 from verifier.ops.scale import Scale
+from verifier.records import dataclass
 from verifier.tensors import Array, Float, ScatterPlan
 
 

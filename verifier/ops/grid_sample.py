@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
 from verifier.ops.scale import Scale
 from verifier.ops.sum import Sum
+from verifier.records import dataclass
 
 MODES = {
     "bilinear": "linear",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -12,6 +12,7 @@ from verifier.families.affine import Affine, plus, some, times
 from verifier.families.operator import Part
 from verifier.families.rearrange import Rearrange
 from verifier.ops.scale import Scale
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Float, Int
 
 LEAST_ENTRIES = 1 << 15

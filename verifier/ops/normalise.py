@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from verifier.ops.norms import root
 from verifier.ops.reciprocal import Reciprocal
 from verifier.ops.reduce import sums
 from verifier.ops.sum import add, subtract
+from verifier.records import dataclass
 
 WIDEST_MATRIX = 512
 """Up to this many entries their mean is subtracted by one matrix."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from verifier.graph import Builder
 from verifier.ops.logic import scaled
 from verifier.ops.steps import step
 from verifier.ops.sum import subtract
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import pi
 
 from verifier.families.curve import Curve, Function
@@ -11,6 +10,7 @@ from verifier.families.example import Example
 from verifier.families.onnx_node import OnnxNode, Operand
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Backend
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 
 from verifier.families.cornered import Corner, Cornered, Straight, zeros_like
 from verifier.families.elementwise import times_finite
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Bool, Float
 

@@ -13,7 +13,7 @@ import numpy as np
 from verifier.errors import UnsupportedModel
 from verifier.families.example import Example, scalar
 from verifier.families.onnx_node import OnnxNode, Operand, axis_of, move
-from verifier.families.registry import examples, readers, reads
+from verifier.families.registry import examples, reader_of, reads
 from verifier.graph import Builder, Value
 from verifier.ops.matmul import matrix_product
 from verifier.ops.mul import multiply
@@ -89,7 +89,9 @@ def read_unary(node: OnnxNode, builder: Builder) -> Operand:
     if op_type == "Softmax":
         attributes = {"axis": node.flag("axis", -1)}
         inner = replace(inner, attributes=attributes, opset=node.flag("opset", node.opset))
-    return _result(node, builder, readers()[op_type].read(inner, builder), 3)
+    entry = reader_of(op_type)
+    assert entry is not None
+    return _result(node, builder, entry.read(inner, builder), 3)
 
 
 @reads("com.microsoft.QLinearConcat")

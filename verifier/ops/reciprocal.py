@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from verifier.families.elementwise import Elementwise
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Float
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from verifier.ops.matmul import matrix_product
 from verifier.ops.mul import multiply
 from verifier.ops.s_shaped import Sigmoid, Tanh
 from verifier.ops.sum import add, concatenate, subtract
+from verifier.records import dataclass
 
 State = tuple[Operand, ...]
 

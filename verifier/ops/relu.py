@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from verifier.families.registry import examples, reads
 from verifier.families.relaxation import Planes
 from verifier.graph import Builder
 from verifier.ops.piecewise import PiecewiseLinear
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float
 

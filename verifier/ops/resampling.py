@@ -7,11 +7,11 @@ decides which element is nearest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from verifier.errors import UnsupportedModel
+from verifier.records import dataclass
 
 HALF = np.float32(0.5)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
 from verifier.ops.along import along
 from verifier.ops.resampling import Axis, coordinates, cubic, linear, nearest, smooth
+from verifier.records import dataclass
 
 
 @dataclass(frozen=True)

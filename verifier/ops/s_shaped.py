@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from verifier.families.elementwise import Elementwise, times_finite
@@ -14,6 +13,7 @@ from verifier.families.registry import examples, reads
 from verifier.families.relaxation import Planes, Relaxation
 from verifier.families.tangents import Arc, Tangents, Touching
 from verifier.graph import Builder
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Float
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from verifier.families.affine import Affine, plus, some, times
 from verifier.families.operator import Part
+from verifier.records import dataclass
 from verifier.tensors import Array, Float
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from verifier.families.operator import Part
 from verifier.families.registry import examples, reads
 from verifier.graph import Builder, Value
 from verifier.ops.scale import Scale
+from verifier.records import dataclass
 from verifier.tensors import Array, Float, Int
 
 

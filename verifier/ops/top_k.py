@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from verifier.ops.logic import scaled
 from verifier.ops.order import INT64, ArgGreatest
 from verifier.ops.scale import Scale
 from verifier.ops.sum import concatenate
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Bool, Float
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from verifier.errors import ModelError
 from verifier.families.onnx_node import OnnxNode, bounded
+from verifier.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import FrameType
 from typing import NoReturn, TypeVar
 
+from verifier.records import dataclass
 from verifier.settings import DeadlinePassed
 
 T = TypeVar("T")

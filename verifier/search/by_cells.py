@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from math import prod
@@ -23,6 +23,7 @@ from verifier.certify import Certificate
 from verifier.errors import UnsupportedModel
 from verifier.graph import Graph
 from verifier.graph.passes import restrict_inputs
+from verifier.records import dataclass
 from verifier.search.context import Network, Progress
 from verifier.search.strategy import decide
 from verifier.search.workers import Workers

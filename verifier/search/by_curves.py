@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from verifier.bounds import Enclosure, Objective
 from verifier.certify import ProofTree
+from verifier.records import dataclass
 from verifier.search.context import Context
 from verifier.search.curve_round import bound_cuts, refine
 from verifier.search.curve_split import CurveProblem, Cuts, split_cuts

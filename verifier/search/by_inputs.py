@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
 from verifier.attack import Target
 from verifier.certify import Certificate, ProofTree, Sealed
+from verifier.records import dataclass
 from verifier.search.context import Context
 from verifier.search.enclose import MANY_NEURONS, Efforts, pay
 from verifier.search.frontier import Frontier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from verifier.bounds import (
 from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
+from verifier.records import dataclass
 from verifier.search.by_curves import CurveSearch
 from verifier.search.context import Context
 from verifier.search.curve_split import is_curved
@@ -314,8 +315,7 @@ class NeuronSearch:
             again = interval(plain.graph, plain.boxes[0], known, single=plain.single)
             return not self._unclear(again, thresholds)
 
-        region = plain.boxes[0]
-        proved = settler.run(region.center, enough)
+        proved = settler.run(plain.boxes[0].center, enough)
         # From here on all rests on their boxes, whoever finds the proof.
         self.settled += settler.settled
         if settler.settled:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from verifier.bounds import DOUBLE_ROUNDOFF, Objective
+from verifier.records import dataclass
 from verifier.search.clip_jointly import clip_jointly
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Bool, Float, gamma

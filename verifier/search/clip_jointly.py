@@ -9,9 +9,8 @@ accounts for rounding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from verifier.bounds import DOUBLE_ROUNDOFF
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Bool, Float, gamma
 

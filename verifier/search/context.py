@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from verifier.attack import Candidates, Judge, Witness
 from verifier.bounds import Objective, bound_objective, interval
 from verifier.certify import Sealer
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.settings import BoundSettings, SearchSettings
 from verifier.spec import Problem, Query

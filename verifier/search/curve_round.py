@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from verifier.bounds import Enclosure
 from verifier.bounds.optimise import Optimised, Rows, optimise, project
 from verifier.bounds.suppose import Supposing, planes_of
 from verifier.families import Elementwise
+from verifier.records import dataclass
 from verifier.search.curve_split import CurveProblem, Cuts
 from verifier.search.neuron_round import best_rows
 from verifier.sets import Box, Owner

@@ -8,7 +8,7 @@ for the constraint (Shi et al. 2024, GenBaB; Wang et al. 2021 for the multiplier
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from verifier.bounds import Enclosure, Objective, Trace, back_substitute
 from verifier.bounds.optimise import Rows, default_tilts
 from verifier.certify import ProofTree
 from verifier.families import Elementwise, Sided
+from verifier.records import dataclass
 from verifier.search.product_root import ProductRoot
 from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings, SearchSettings

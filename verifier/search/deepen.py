@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
 from verifier.bounds.root import refine_root
 from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, counted_seconds, sweep_in_parts
+from verifier.records import dataclass
 from verifier.search.neuron_split import NeuronProblem, sealed_at_once
 from verifier.search.record import HiddenRecorder
 from verifier.search.sign_patterns import Neurons, cut_to_sides

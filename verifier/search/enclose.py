@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from verifier.bounds import (
     forward_pays,
     free_inputs,
 )
+from verifier.records import dataclass
 from verifier.search.input_problem import InputProblem
 from verifier.search.split.gap_smear import costs
 from verifier.search.subproblems import Subproblems

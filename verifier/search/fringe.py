@@ -10,12 +10,13 @@ network, by itself a small network with the fringe for its input, may prove the 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from verifier.bounds import Enclosure, Objective, Tiler, crown
 from verifier.graph import Graph
 from verifier.graph.passes import Severed, sever
+from verifier.records import dataclass
 from verifier.search.lemma import Effort, Lemmas, representable
 from verifier.search.product_root import product_root
 from verifier.search.workers import Workers

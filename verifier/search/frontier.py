@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
+from verifier.records import dataclass
 from verifier.tensors import Backend
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from verifier.bounds import Objective
 from verifier.certify import Action
 from verifier.families import Product
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.search.clip import JOINT_INPUTS
 from verifier.search.subproblems import Subproblems
 from verifier.settings import BoundSettings, SearchSettings

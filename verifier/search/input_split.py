@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from verifier.bounds import CrownResult, ObjectiveBounds, Sharpened, sharpen
 from verifier.certify import Action, Chosen, ProofTree, Tilts
+from verifier.records import dataclass
 from verifier.search.clip import clip
 from verifier.search.enclose import Efforts, Worth, enclose
 from verifier.search.input_problem import InputProblem

@@ -6,7 +6,7 @@ all others, so that the solver is never trusted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from verifier.bounds import DOUBLE_ROUNDOFF, Enclosure, LowerForm, back_substitu
 from verifier.bounds.crown import unit_rows
 from verifier.bounds.optimise import Rows
 from verifier.certify import Chosen
+from verifier.records import dataclass
 from verifier.search.neuron_split import NeuronProblem
 from verifier.search.sign_patterns import SignPatterns
 from verifier.sets import Owner

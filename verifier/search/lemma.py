@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from verifier.bounds import Enclosure, Objective, Tiler
 from verifier.bounds.reduced import Reducer, is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
+from verifier.records import dataclass
 from verifier.search.neuron_round import propose, seal_patterns
 from verifier.search.neuron_split import NeuronProblem, split_neurons
 from verifier.search.sign_patterns import SignPatterns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from verifier.bounds.sweep import (
 )
 from verifier.certify import Chosen
 from verifier.families import Planes
+from verifier.records import dataclass
 from verifier.search.neuron_split import NeuronProblem, sealed_at_once
 from verifier.search.program import Multipliers, Program
 from verifier.search.propagate import Implied

@@ -8,7 +8,7 @@ multiplier for each neuron: alpha where the neuron is free, beta where it is spl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,7 @@ from verifier.bounds.sweep import Ascent, counted_seconds, sweep_patterns
 from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.search.propagate import Propagator
 from verifier.search.sign_patterns import Neurons, SignPatterns, cut_to_sides, unstable_neurons
 from verifier.search.workers import Workers

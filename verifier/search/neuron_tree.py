@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
 from verifier.attack import Target
 from verifier.certify import ProofTree
+from verifier.records import dataclass
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import FIRST_HUNT, HUNT_SECONDS, Hunt

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from verifier.bounds import Enclosure, HiddenOptimiser, Objective, crown
 from verifier.bounds.crown import unstable_mask
 from verifier.bounds.optimise import Rows, optimise
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.sets import Owner
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Bool, Float, Int

@@ -6,11 +6,10 @@ weights. They go through the same rigorous sweep as all others, so the solver is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from verifier.bounds.reduced import Reduced
+from verifier.records import dataclass
 from verifier.tensors import Bool, Float, Int
 
 

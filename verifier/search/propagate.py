@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from verifier.bounds.reduced import Reduced
+from verifier.records import dataclass
 from verifier.settings import ONE_BY_ONE, Spread
 from verifier.tensors import Array, Backend, Bool, Float, Int
 

@@ -8,7 +8,7 @@ needs far fewer splits: in networks of one hidden layer a hundred instead of hun
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from verifier.bounds.columns import Patterns, Sides
 from verifier.bounds.crown import unit_rows
@@ -16,6 +16,7 @@ from verifier.bounds.optimise import Rows, optimise, project
 from verifier.bounds.reduced import Reduced
 from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, gaps, sweep_in_parts
+from verifier.records import dataclass
 from verifier.search.neuron_split import NeuronProblem, Refreshing, sealed_at_once
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers

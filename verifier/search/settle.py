@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from verifier.bounds import Enclosure, Tiler
 from verifier.bounds.crown import unstable_mask
 from verifier.families import Nonlinear
+from verifier.records import dataclass
 from verifier.search.lemma import PROVED, Effort, Lemmas, representable
 from verifier.search.workers import Workers
 from verifier.sets import Box

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from verifier.bounds import Enclosure
 from verifier.bounds.columns import Patterns, Sides
 from verifier.families import Planes
+from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.tensors import Array, Backend, Float, Int, gamma
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from verifier.certify import Certificate, Sealer
 from verifier.errors import UnsupportedModel
 from verifier.families import Elementwise, Nonlinear
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.search.by_inputs import search_inputs
-from verifier.search.by_neurons import search_neurons
 from verifier.search.context import Context, Network, Progress
 from verifier.search.hunt import Hunt
 from verifier.settings import BoundSettings
@@ -140,6 +140,8 @@ def decide(
         thorough=strategy.thorough,
     )
     if strategy.search == "neurons":
+        from verifier.search.by_neurons import search_neurons
+
         return search_neurons(context)
     return _attacked_first(context) or search_inputs(context)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Bool, Float, Int
 
 

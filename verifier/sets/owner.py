@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
+from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Int
 
 

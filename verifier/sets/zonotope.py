@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
+from verifier.records import dataclass
 from verifier.sets.box import Box
 from verifier.tensors import Array, Backend, Bool, Float, Int, gamma
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from verifier.records import dataclass
 from verifier.spec.query import Assertion, Booleans, Floats
 from verifier.spec.ragged import Integers
 

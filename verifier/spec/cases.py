@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from math import prod
 
 import numpy as np
 
 from verifier.errors import PropertyError
+from verifier.records import dataclass
 from verifier.spec.boxes import Sides
 from verifier.spec.choices import Choice, choice_of
 from verifier.spec.query import Booleans, Floats, Query

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from verifier.errors import PropertyError
+from verifier.records import dataclass
 from verifier.spec.boxes import SparseBoxes, boxes_from_rows, outward
 from verifier.spec.query import Assertion, Booleans, Floats
 from verifier.spec.ragged import Integers, gather_pieces, starts_of

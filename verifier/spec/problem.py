@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from verifier.errors import PropertyError
 from verifier.graph import Graph
 from verifier.graph.passes import Crop, crop, fold_integers, fold_tables, restrict_inputs
+from verifier.records import dataclass
 from verifier.spec.cases import CaseBatch, Cases, cases_of
 from verifier.spec.query import Query
 from verifier.spec.unsafe import UnsafeRows

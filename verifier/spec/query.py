@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from math import prod
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verifier.errors import PropertyError
+from verifier.records import dataclass
 from verifier.spec.monomials import Monomials, exact_values, products_at
 from verifier.spec.ragged import Integers, reduce_pieces
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from verifier.errors import PropertyError
+from verifier.records import dataclass
 from verifier.spec.choices import Choice
 from verifier.spec.query import Booleans, Floats, Query
 from verifier.spec.ragged import Integers, gather_pieces, starts_of

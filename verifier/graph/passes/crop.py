@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from verifier.families import Part, Rearrange
 from verifier.graph.graph import Graph, Node
+from verifier.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from verifier.families import FLOAT32_RANGE, Affine, Elementwise, Hinges, Rearra
 from verifier.graph.graph import Graph, Node
 from verifier.graph.passes.merge_affine import ORDINARY
 from verifier.graph.passes.rewrite import rewrite
+from verifier.records import dataclass
 from verifier.tensors import numpy_backend
 
 MANY = 8

@@ -7,12 +7,13 @@ from 0, values are large and differ little: their offsets from a point of the bo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
 from verifier.families import Affine
 from verifier.graph.graph import Graph
+from verifier.records import dataclass
 from verifier.tensors import numpy_backend
 
 LEAST, LEAST_MAGNITUDE = 1e-30, 1e-13

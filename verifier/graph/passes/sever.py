@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from verifier.families import Affine, Elementwise, Rearrange
 from verifier.graph.graph import Graph, Node
+from verifier.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)

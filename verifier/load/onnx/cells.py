@@ -9,7 +9,7 @@ from the graph: all that the integers determine and that a node reads which depe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from verifier.load.onnx import runtime
 from verifier.load.onnx.importer import Imported, import_graph
 from verifier.load.onnx.needed import needed, reads
 from verifier.load.onnx.scope import initialisers
+from verifier.records import dataclass
 
 SHAPES = frozenset(("Shape", "Size"))
 """Operators whose output does not depend on what their input holds."""

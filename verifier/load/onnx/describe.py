@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from verifier.load.onnx.importer import DOMAINS, operator_counts
 from verifier.load.onnx.load import model_from, one_line
 from verifier.load.onnx.model import Model
 from verifier.load.onnx.read import read_model
+from verifier.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)

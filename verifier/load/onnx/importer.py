@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from verifier.load.onnx.sequences import SEQUENCES
 from verifier.load.onnx.subgraphs import SUBGRAPHS
 from verifier.ops.shapes import FLOATS, OTHERS
 from verifier.ops.sum import concatenate
+from verifier.records import dataclass
 
 REMEDY = "a network of the operators that verifier supports --onnx-operators lists"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from verifier.errors import ModelError
+from verifier.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from verifier.errors import ModelError, UnsupportedModel
 from verifier.families.onnx_node import OnnxNode
-from verifier.families.registry import Entry, readers
+from verifier.families.registry import Entry, reader_of
 from verifier.graph import Builder, Value
 from verifier.load.onnx import fold, functions, read
 from verifier.load.onnx.needed import used
 from verifier.load.onnx.schema import require_form
 from verifier.ops.shapes import FLOATS
+from verifier.records import dataclass
 
 DOMAINS = ("", "ai.onnx")
 MASKS = frozenset(("Add", "Concat", "Equal", "Greater", "Less", "Pad", "Sub"))
@@ -175,7 +176,7 @@ def _results(
     if body is not None:
         return scope.call(label, proto, body, operands)
     if proto.domain not in DOMAINS:
-        if _rule(proto) not in readers():
+        if reader_of(_rule(proto)) is None:
             return _refused(scope, f"{proto.op_type} of domain {proto.domain!r}", label)
         return _operator(scope, proto, label, operands)
     require_form(proto, scope.opset)
@@ -198,7 +199,7 @@ def _has_rule(scope: Scope, proto: Any) -> bool:
     """Might the operator be read, if what it reads were?"""
     if (proto.domain, proto.op_type) in scope.shared.functions or proto.domain not in DOMAINS:
         return True
-    if _rule(proto) in readers() or proto.op_type in scope.shared.structural:
+    if reader_of(_rule(proto)) is not None or proto.op_type in scope.shared.structural:
         return True
     return functions.defined(proto.op_type)
 
@@ -206,7 +207,7 @@ def _has_rule(scope: Scope, proto: Any) -> bool:
 def _operator(
     scope: Scope, proto: Any, label: str, operands: tuple[Any, ...]
 ) -> tuple[Any, ...] | None:
-    entry = readers().get(_rule(proto))
+    entry = reader_of(_rule(proto))
     foldable = all(x is None or isinstance(x, np.ndarray) for x in operands)
     if entry is None and not foldable:
         return _by_definition(scope, proto, label, operands)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from verifier.load.vnnlib.general import TOKEN, Word
 from verifier.load.vnnlib.names import Names
 from verifier.load.vnnlib.text import Form, Text, shown
+from verifier.records import dataclass
 from verifier.spec.query import Declaration, NetworkDeclaration
 
 FLAT_HEADS = frozenset({b"declare-const", b"declare-fun"})

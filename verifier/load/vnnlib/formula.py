@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from typing import NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 
 from verifier.load.vnnlib.table import Table
 from verifier.load.vnnlib.text import Text
+from verifier.records import dataclass
 
 MAX_ROWS = 1_000_000
 MAX_BITS = 20_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from verifier.load.vnnlib.formula import (
 from verifier.load.vnnlib.names import Resolver, UnknownName, looks_like_number, number
 from verifier.load.vnnlib.products import Products
 from verifier.load.vnnlib.text import Form, Text, shown
+from verifier.records import dataclass
 
 MAX_DEPTH = 1000
 

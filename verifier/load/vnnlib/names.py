@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 
+from verifier.records import dataclass
 from verifier.spec.query import Declaration, NetworkDeclaration
 
 MAX_LITERAL = 1000

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from verifier.load.vnnlib.declarations import MAX_SIZE, words_of
 from verifier.load.vnnlib.general import Word
 from verifier.load.vnnlib.text import Form, Text, shown
+from verifier.records import dataclass
 from verifier.spec.query import Declaration, NetworkDeclaration
 
 MAX_NETWORKS = 16

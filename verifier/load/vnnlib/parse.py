@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from verifier.load.vnnlib.vocabulary import (
     flat_vocabulary,
     tensor_vocabulary,
 )
+from verifier.records import dataclass
 from verifier.spec.query import Booleans, Query
 
 Variables = npt.NDArray[np.int32]

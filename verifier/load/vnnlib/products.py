@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from verifier.load.vnnlib.formula import Linear, TooLarge, combine
+from verifier.records import dataclass
 
 MAX_FACTORS = 32
 MAX_PRODUCTS = 10_000

@@ -6,8 +6,6 @@ declarations. All other forms are left to the general path.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +13,7 @@ from verifier.load.vnnlib.scan import Comparisons, Scan
 from verifier.load.vnnlib.table import Table
 from verifier.load.vnnlib.text import Form, Text
 from verifier.load.vnnlib.vocabulary import NO_VARIABLE, Kind
+from verifier.records import dataclass
 from verifier.spec.query import Booleans
 from verifier.spec.ragged import Integers
 

@@ -6,8 +6,6 @@ of array operations, whatever it says. What is not recognised stays an unknown t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -31,6 +29,7 @@ from verifier.load.vnnlib.vocabulary import (
     Vocabulary,
     digit_runs,
 )
+from verifier.records import dataclass
 from verifier.spec.query import Booleans, Floats
 from verifier.spec.ragged import Integers
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from verifier.errors import PropertyError
 from verifier.load.files import read_regular
+from verifier.records import dataclass
 
 MAX_BYTES = 2**31 - 2**20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

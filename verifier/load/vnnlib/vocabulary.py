@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import IntEnum, auto
 from functools import cache
 from itertools import product
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from verifier.load.vnnlib.decimals import Words
 from verifier.load.vnnlib.names import Names
+from verifier.records import dataclass
 from verifier.spec.ragged import Integers
 
 MAX_WORD = 16
