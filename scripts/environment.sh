@@ -30,5 +30,7 @@ install_into() { # install_into VENV EXTRAS ('' or '[dev]'), from the root of th
   echo "installing verifier$extras into $venv (a minute or two the first time)" >&2
   log=$("$venv/bin/python" -m pip install --disable-pip-version-check --quiet \
     -c constraints/ci.txt -e ".$extras" 2>&1) || { printf '%s\n' "$log" >&2; return 1; }
+  # Where Python is told to write no byte code, each run would compile all of it anew.
+  "$venv/bin/python" -m compileall -q verifier
   fingerprint "$extras" > "$stamp"
 }

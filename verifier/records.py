@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 else:
     _making = RLock()
 
+    def _shown(self: Any) -> str:
+        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self) if f.repr)
+        return f"{type(self).__qualname__}({', '.join(shown)})"
+
     class _Fields:
         """Stands for the fields of a class that is not made yet: whoever asks has it made."""
 
@@ -28,12 +32,16 @@ else:
             return self.make()
 
     def dataclass(cls: type | None = None, /, **options: Any) -> Any:
-        """``dataclasses.dataclass``, without ``slots``, done when there is a first instance.
+        """``dataclasses.dataclass``, done when there is a first instance.
 
-        Or once somebody asks for the fields, as subclasses do.
+        Or once somebody asks for the fields, as subclasses do. Without ``slots``, and without
+        what patterns of ``match`` need.
         """
         if cls is None:
             return partial(dataclass, **options)
+        options = {"match_args": False, "repr": False} | options
+        if not options["repr"] and "__repr__" not in vars(cls):
+            cls.__repr__ = _shown  # One for all: those of their own would have to be compiled.
         made = False
 
         def make() -> dict[str, dataclasses.Field]:

@@ -12,7 +12,7 @@ from verifier.bounds.optimise import Rows, optimise
 from verifier.records import dataclass
 from verifier.sets import Owner
 from verifier.settings import BoundSettings
-from verifier.tensors import Array, Backend, Bool, Float, Int, gamma
+from verifier.tensors import Array, Backend, Bool, Float, Int, distinct, gamma
 
 
 def lost(enclosure: Enclosure, value: int) -> Float[Array, " batch"]:
@@ -130,7 +130,7 @@ class Objective:
         Int [clauses] and [clauses, width]; widths ascend.
         """
         first, size = self._extents
-        widths = np.unique(size)
+        widths = distinct(size)
         parts = [(np.flatnonzero(size == width), width) for width in widths]
         return tuple((k, first[k][:, None] + np.arange(width)) for k, width in parts)
 

@@ -13,6 +13,7 @@ from verifier.records import dataclass
 from verifier.spec import Problem
 from verifier.spec.ragged import Integers, gather_pieces, starts_of
 from verifier.spec.unsafe import canonical_order
+from verifier.tensors import distinct
 from verifier.version import VERSION
 
 LEAF, INPUT, NEURON, CLAUSE = range(4)
@@ -100,13 +101,13 @@ class _Writer:
         tree = self.tree
         blocks = [c.tilts.column for c in (*tree.chosen, *tree.tightened)]
         blocks += [s.coordinate for s in tree.splits if s.of_neurons]
-        columns = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *blocks]))
+        columns = distinct(np.concatenate([np.zeros(0, dtype=np.int64), *blocks]))
         self.columns = columns
         rows = sum(len(block.tilts.alpha) for block in (*tree.chosen, *tree.tightened))
         if rows * len(columns) > MOST_BYTES:
             raise NoCertificateError(TOO_LARGE)
-        values = np.unique(columns >> 32)
-        values = np.union1d(values, [t.atom for t in tree.tightened]).astype(np.int64)
+        atoms = np.array([t.atom for t in tree.tightened], dtype=np.int64)
+        values = distinct(np.concatenate([columns >> 32, atoms]))
         self.kind = np.zeros(tree.count, dtype=np.uint8)
         self._gather_splits()
         order = self._order()
@@ -125,7 +126,7 @@ class _Writer:
         """The numbers that neurons of some values have in the file's tensors: uint32."""
         result = neuron.copy()
         if self.problem.crop is not None:
-            for v in np.unique(value).tolist():
+            for v in distinct(value).tolist():
                 _, _, elements = self.problem.named(v)
                 mine = value == v
                 if elements is not None:

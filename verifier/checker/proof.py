@@ -117,7 +117,7 @@ def read_proof(container: Container, network: Network) -> Proof:
     _require(late.all(), "node: a child comes before its parent")
     values = _atoms(container, network)
     columns = _columns(arrays, values, network)
-    split = np.unique(arrays["split_axis"][kind[splits] == NEURON])
+    split = arrays["split_axis"][kind[splits] == NEURON]
     pairs = [isinstance(network.nodes[value - 1].rule, Product) for value in values]
     pair = np.array(pairs, dtype=bool)[arrays["column_atom"]]
     _require(not pair[split[split < len(pair)]].any(), "split_axis: a product is no neuron")

@@ -176,7 +176,7 @@ class Walk:
         neurons = proof["hidden_neuron"][records].astype(np.int64)
         fits = (proof.hidden_value[records] == value) & (neurons < self.network.sizes[value])
         fits &= proof["node"][part.node[places]] & HIDDEN > 0
-        for i in np.unique(places[fits]).tolist():  # one by one, for want of memory
+        for i in sorted(set(places[fits].tolist())):  # one by one, for want of memory
             some = fits & (places == i)
             record, signs = records[some], proof["hidden_sign"][records[some]].astype(np.int64)
             self._narrow(enclosure, value, (places[some], neurons[some], signs), record)
@@ -225,7 +225,7 @@ class Walk:
             beta = np.zeros(alpha.shape)
             beta[part, column] = proof["hidden_beta"][entry]
             sources, sides = self.source[column], list[tuple[int, Ints, Ints, Ints]]()
-            for value in np.unique(sources).tolist():
+            for value in sorted(set(sources.tolist())):
                 some = np.flatnonzero(sources == value)
                 neuron = proof["column_neuron"][column[some]]
                 sides.append((value, part[some], neuron, upper[some]))

@@ -10,7 +10,7 @@ import numpy as np
 from verifier.families.affine import Affine, some
 from verifier.families.operator import Part
 from verifier.records import dataclass
-from verifier.tensors import Array, Float, Int, ScatterPlan
+from verifier.tensors import Array, Float, Int, ScatterPlan, distinct
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -103,7 +103,7 @@ class Rearrange(Affine):
     def part(self, index: np.ndarray) -> Part | None:
         sources = self.sources[index]
         kept = sources >= 0
-        needed = np.unique(sources[kept]) if kept.any() else np.zeros(1, dtype=np.int64)
+        needed = distinct(sources[kept]) if kept.any() else np.zeros(1, dtype=np.int64)
         table = np.where(kept, np.searchsorted(needed, sources), -1)
         smaller = Rearrange.of(table, len(needed), some(self.bias, index))
         magnitude = some(self.bias_magnitude, index)

@@ -11,7 +11,7 @@ from verifier.families.operator import Part
 from verifier.families.rearrange import Rearrange
 from verifier.ops.scale import Scale
 from verifier.records import dataclass
-from verifier.tensors import Array, Float, ScatterPlan
+from verifier.tensors import Array, Float, ScatterPlan, distinct
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -63,7 +63,7 @@ class GatherSum(Affine):
     def part(self, index: np.ndarray) -> Part | None:
         kept = self.kept[index] > 0
         sources = self.index[index]
-        needed = np.unique(sources[kept]) if kept.any() else np.zeros(1, dtype=np.int64)
+        needed = distinct(sources[kept]) if kept.any() else np.zeros(1, dtype=np.int64)
         table = np.where(kept, np.searchsorted(needed, sources), -1)
         smaller = GatherSum.of(table, self.weight[index], len(needed))
         return Part(replace(smaller, terms=self.terms), index, (needed,))

@@ -29,7 +29,7 @@ from verifier.search.strategy import decide
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.spec import Assertion, CaseBatch, Cases, Problem, Query, cases_of
-from verifier.tensors import numpy_backend, torch_backend
+from verifier.tensors import distinct, numpy_backend, torch_backend
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
@@ -206,7 +206,7 @@ class CellSearch:
             assertion.variable[np.isin(assertion.row_of_entry(), np.flatnonzero(assertion.rounded))]
             for assertion in self.query.assertions
         ]
-        variables = np.unique(np.concatenate(found))
+        variables = distinct(np.concatenate(found))
         return variables[variables < self.query.n_inputs]
 
     def _widened(self, side: np.ndarray, end: float) -> np.ndarray:

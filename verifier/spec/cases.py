@@ -16,6 +16,7 @@ from verifier.spec.query import Booleans, Floats, Query
 from verifier.spec.ragged import Integers, gather_pieces
 from verifier.spec.strict import empty_by_strictness, has_strict_bounds
 from verifier.spec.unsafe import BoundColumns, UnsafeRows, combine_rows
+from verifier.tensors import distinct
 
 MAX_CASES = 2**62
 MAX_LISTED_CASES = 1_000_000
@@ -211,9 +212,9 @@ def _require_bounds(product: _Product, query: Query) -> None:
 def _without_empty(product: _Product, query: Query) -> _Product:
     """List the combinations that are not empty, if choices over the same inputs can clash."""
     choosing = [choice for choice in product.choices if len(choice) > 1]
-    mentioned = [np.unique(choice.boxes.variable) for choice in choosing]
+    mentioned = [distinct(choice.boxes.variable) for choice in choosing]
     together = np.concatenate([*mentioned, np.zeros(0, dtype=np.int64)])
-    if len(np.unique(together)) == len(together):
+    if len(distinct(together)) == len(together):
         return product
     if len(product) > MAX_LISTED_CASES:
         raise PropertyError(

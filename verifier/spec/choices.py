@@ -9,6 +9,7 @@ from verifier.records import dataclass
 from verifier.spec.boxes import SparseBoxes, boxes_from_rows, outward
 from verifier.spec.query import Assertion, Booleans, Floats
 from verifier.spec.ragged import Integers, gather_pieces, starts_of
+from verifier.tensors import distinct
 
 MAX_BOUNDS = 50_000_000
 
@@ -109,7 +110,7 @@ def _templates(assertion: Assertion, rows: Integers) -> Integers:
     sizes = np.diff(assertion.row_start)[rows]
     template = np.zeros(len(rows), dtype=np.int64)
     n_templates = 0
-    for size in np.unique(sizes):
+    for size in distinct(sizes):
         here = np.flatnonzero(sizes == size)
         entries = assertion.row_start[rows[here], None] + np.arange(size)
         description = np.concatenate(
@@ -184,7 +185,7 @@ def _signatures(start: Integers, number: Integers) -> tuple[Integers, Integers]:
     sizes = np.diff(start)
     shape = np.zeros(len(sizes), dtype=np.int64)
     n_shapes = 0
-    for size in np.unique(sizes):
+    for size in distinct(sizes):
         here = np.flatnonzero(sizes == size)
         shapes = _number_rows(number[start[here, None] + np.arange(size)])
         shape[here] = shapes + n_shapes
@@ -199,7 +200,7 @@ def _mark_empty(n_shapes: int, shape: Integers, template: Integers) -> tuple[Int
     A single shape is always open and needs none.
     """
     if n_shapes > 1:
-        bare = np.setdiff1d(np.arange(n_shapes), shape)
+        bare = np.flatnonzero(np.bincount(shape, minlength=n_shapes) == 0)
         shape = np.concatenate([shape, bare])
         template = np.concatenate([template, np.full(len(bare), -1)])
     order = np.argsort(shape, kind="stable")

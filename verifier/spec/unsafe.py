@@ -12,6 +12,7 @@ from verifier.records import dataclass
 from verifier.spec.choices import Choice
 from verifier.spec.query import Booleans, Floats, Query
 from verifier.spec.ragged import Integers, gather_pieces, starts_of
+from verifier.tensors import distinct
 
 MAX_CLAUSES = 100_000
 MAX_COEFFICIENTS = 200_000_000
@@ -53,7 +54,7 @@ def canonical_order(rows: UnsafeRows, present: Booleans) -> tuple[Integers, Inte
     matrix = np.concatenate(parts, axis=1) + 0.0
     number = np.full(len(matrix), -1, dtype=np.int64)
     clause_number = np.full(rows.n_clauses, -1, dtype=np.int64)
-    clauses = np.unique(rows.clause[present])
+    clauses = distinct(rows.clause[present])
     clause_number[clauses] = np.arange(len(clauses))
     members = np.flatnonzero(clause_number[rows.clause] >= 0)
     matrix, clause = matrix[members], rows.clause[members]

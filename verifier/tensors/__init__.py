@@ -14,6 +14,7 @@ from verifier.tensors.choose import (
     single_precision,
     torch_backend,
 )
+from verifier.tensors.distinct import distinct
 
 __all__ = [
     "Array",
@@ -24,6 +25,7 @@ __all__ = [
     "ScatterPlan",
     "cuda_devices",
     "cuda_works",
+    "distinct",
     "gamma",
     "numpy_backend",
     "single_precision",

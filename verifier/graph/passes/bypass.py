@@ -9,6 +9,7 @@ import numpy as np
 from verifier.families import Affine, Rearrange
 from verifier.graph.graph import Graph, Node
 from verifier.graph.passes.rewrite import rewrite
+from verifier.tensors import distinct
 
 
 def bypass(graph: Graph) -> Graph:
@@ -29,7 +30,7 @@ def _past(nodes: list[Node], node: Node) -> Node | None:
     before = nodes[source - 1]
     if not isinstance(before.operator, Affine) or len(before.inputs) < 2:
         return None
-    needed = np.unique(operator.index)
+    needed = distinct(operator.index)
     part = before.operator.part(needed)
     if part is None or not isinstance(part.operator, Affine) or not part.operator.is_identity:
         return None

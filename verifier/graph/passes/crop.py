@@ -9,6 +9,7 @@ import numpy as np
 from verifier.families import Part, Rearrange
 from verifier.graph.graph import Graph, Node
 from verifier.records import dataclass
+from verifier.tensors import distinct
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def _part(node: Node, need: np.ndarray) -> Part:
 
 
 def _union(indices: list[np.ndarray]) -> np.ndarray:
-    return indices[0] if len(indices) == 1 else np.unique(np.concatenate(indices))
+    return indices[0] if len(indices) == 1 else distinct(np.concatenate(indices))
 
 
 @dataclass(eq=False)

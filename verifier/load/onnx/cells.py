@@ -23,6 +23,7 @@ from verifier.load.onnx.importer import Imported, import_graph
 from verifier.load.onnx.needed import needed, reads
 from verifier.load.onnx.scope import initialisers
 from verifier.records import dataclass
+from verifier.tensors import distinct
 
 SHAPES = frozenset(("Shape", "Size"))
 """Operators whose output does not depend on what their input holds."""
@@ -70,7 +71,7 @@ def import_cells(proto: Any) -> tuple[Imported, Cells] | None:
         return None
     trace = _Trace.of(proto, set(casts))
     names = tuple(trace.settings())
-    inputs = np.unique(np.concatenate(list(casts.values())))
+    inputs = distinct(np.concatenate(list(casts.values())))
     if not names:
         return None
     session = runtime.session(_asking(proto, names).SerializeToString())

@@ -184,7 +184,7 @@ def _perfect_hash(
     ) | np.uint64(1)
     for first, second in factors:
         slot = ((low * first) ^ (high * second)) >> np.uint64(64 - _TABLE_BITS)
-        if len(np.unique(slot)) == len(slot):
+        if len(set(slot.tolist())) == len(slot):
             class_of_slot = np.full(2**_TABLE_BITS, len(low), dtype=np.uint8)
             class_of_slot[slot.astype(np.int64)] = np.arange(len(low))
             return class_of_slot, (first, second)
