@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Self
 
 import numpy as np
 
@@ -35,14 +36,14 @@ class Patterns:
     """Sign patterns, and for each a sum of rows to bound under it.
 
     ``phase`` is +1 (at least 0), -1 (at most 0) or 0 (free); ``tilt`` is alpha of a free neuron and
-    beta of a split one. ``weight`` >= 0 sums to 1: where all rows are to be at most 0, any such
-    sum of them that is above 0 is a proof.
+    beta of a split one; those of pairs follow (``paired.py``). ``weight`` >= 0 sums to 1: where all
+    rows are to be at most 0, any such sum of them that is above 0 is a proof.
     """
 
     rows: Int[Array, "batch width"]
     weight: Float[Array, "batch width"]
     phase: Float[Array, "batch neurons"]
-    tilt: Float[Array, "batch neurons"]
+    tilt: Float[Array, "batch tilts"]
     sides: Sides | None = None
     """None: those of the whole region."""
     unit: Float[Array, " batch"] | None = None
@@ -214,30 +215,33 @@ class Columns:
     """Their places in the result."""
     ends: Ends
     lines: Lines
-    tilt: Float[Array, "neurons batch"]
+    tilt: Float[Array, "tilts batch"]
     weight: Float[Array, "others batch"]
     unit: Float[Array, " batch"] | None
-    scale: Float[Array, "neurons batch"]
-    zero: Float[Array, "neurons batch"]
+    scale: Float[Array, "tilts batch"]
+    zero: Float[Array, "tilts batch"]
+    limit: Float[Array, "some batch"]
     of_tilt: Moments
     of_weight: Moments
 
-    @staticmethod
-    def of(net: Reduced, patterns: Patterns) -> Columns:
+    @classmethod
+    def of(cls, net: Reduced, patterns: Patterns) -> Self:
         """Of some patterns."""
         xp, count = net.xp, patterns.rows.shape[0]
         tilt, ends = xp.turned(patterns.tilt), Ends.of(net, patterns)
         weight = xp.turned(patterns.weight[:, patterns.weight.shape[1] - ends.place.shape[0] :])
-        return Columns(
+        lines = Lines.of(net, patterns)
+        return cls(
             net,
             xp.arange(count),
             ends,
-            Lines.of(net, patterns),
+            lines,
             tilt,
             weight,
             patterns.unit,
             tilt * 0 + 1,
             tilt * 0,
+            lines.limit,
             Moments(tilt * 0, tilt * 0),
             Moments(weight * 0, weight * 0),
         )
@@ -246,7 +250,7 @@ class Columns:
         """Drop the other patterns."""
         xp = self.net.xp
         self.ends = self.ends.of_columns(index)
-        for name in ("place", "tilt", "weight", "unit", "scale", "zero"):
+        for name in ("place", "tilt", "weight", "unit", "scale", "zero", "limit"):
             setattr(self, name, _of_columns(getattr(self, name), index, xp))
         for name in ("lines", "of_tilt", "of_weight"):
             parts = getattr(self, name)
@@ -256,10 +260,10 @@ class Columns:
     def back(self) -> Bounded:
         """The bounds that the multipliers give."""
         net, lines, links = self.net, self.lines, self.net.bands.links_now
-        slope = lines.gain * self.tilt
+        slope = lines.gain * self.alpha
         slope += lines.rise
-        multiplier = lines.cut * self.tilt
-        positive = net.xp.empty(*self.tilt.shape)
+        multiplier = self.cuts()
+        positive = net.xp.empty(*multiplier.shape)
         pending, rows_in, constant = self.ends.start(self.weight)
         for part, product in zip(reversed(net.layers), reversed(links.back), strict=True):
             nu = pending[part]
@@ -273,11 +277,29 @@ class Columns:
         shift = lines.offset - shift
         made = links.to_inputs(multiplier)
         made += rows_in
-        constant += net.ones @ (pending * shift) + net.bias @ multiplier
+        constant += self.terms(pending, multiplier, (slope, shift)) + net.bias @ multiplier
         reach = net.input_ones @ abs(made)
         size = abs(constant) + reach
         chosen = (positive, slope, shift)
         return Bounded(constant - reach, size, pending, made, chosen, multiplier, offset)
+
+    @property
+    def alpha(self) -> Float[Array, "neurons batch"]:
+        """Of the free neurons; those that are split have beta there."""
+        return self.tilt
+
+    def cuts(self) -> Float[Array, "neurons batch"]:
+        """What is added to the multipliers, whatever the coefficients are."""
+        return self.lines.cut * self.tilt
+
+    def terms(
+        self,
+        passed: Float[Array, "neurons batch"],
+        multiplier: Float[Array, "neurons batch"],
+        lines: tuple[Array, Array],
+    ) -> Float[Array, " batch"]:
+        """What all neurons cost: ``lines`` are slopes and offsets."""
+        return self.net.ones @ (passed * lines[1])
 
     def rescale(self, bounded: Bounded) -> None:
         """Multipliers of splits move in units of the row's mean coefficient on their layer."""
@@ -296,13 +318,13 @@ class Columns:
         move *= self.scale
         move += self.tilt
         # A new array: what was noted of the old one stays.
-        self.tilt = xp.minimum(xp.maximum(move, self.zero), self.lines.limit)
+        self.tilt = xp.minimum(xp.maximum(move, self.zero), self.limit)
         if of_weight is not None:
             self._weigh(of_weight, step, WEIGHT_RATE * rate)
 
     def gradients(
         self, bounded: Bounded, corner: Float[Array, "n batch"]
-    ) -> tuple[Float[Array, "neurons batch"], Float[Array, "others batch"] | None]:
+    ) -> tuple[Float[Array, "tilts batch"], Float[Array, "others batch"] | None]:
         """d(bound)/d(tilt) and d(bound)/d(weight).
 
         The minimiser is pushed through the lines that the rows chose; what arrives at a row is its
@@ -319,10 +341,17 @@ class Columns:
         gradient = bounded.passed * positive
         gradient *= self.lines.gain
         gradient += self.lines.cut
-        gradient *= source
+        gradient = self.of_tilts(gradient, source)
         if self.weight.shape[0] == 0:
             return gradient, None
         return gradient, self.ends.arrive(value, corner)
+
+    def of_tilts(
+        self, multiplier: Float[Array, "neurons batch"], source: Float[Array, "neurons batch"]
+    ) -> Float[Array, "tilts batch"]:
+        """d(bound)/d(tilt) from d(multiplier)/d(tilt), and what the neurons read."""
+        multiplier *= source
+        return multiplier
 
     def _weigh(self, gradient: Array, step: int, rate: float) -> None:
         xp = self.net.xp

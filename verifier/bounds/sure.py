@@ -6,8 +6,9 @@ for any multipliers m of these equations, and nu = Q + m L, whatever they were c
 
     row >= sum_j min (nu_j y_j - m_j s_j) - |R + m P|_1 + m c + d - |m| e
 
-where y_j = relu(s_j) over the neuron's box is least at its ends or at 0 (Lagrangian duality). What
-nu and the sums are off by in float64 is a small share of the terms' sizes, which is charged, too.
+where y_j = relu(s_j) over the neuron's box is least at its ends or at 0 (Lagrangian duality); of
+two neurons that are a pair, the sum of both terms is least at a point of ``pairs.py``. What nu and
+the sums are off by in float64 is a small share of the terms' sizes, which is charged, too.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF
-from verifier.bounds.columns import Columns, Patterns
+from verifier.bounds.columns import Patterns
 from verifier.bounds.optimise import TILT_STEPS
+from verifier.bounds.paired import PairedColumns, PairedNet, columns_of
 from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
 from verifier.bounds.sweep import equal_parts
 from verifier.records import dataclass
 from verifier.settings import Spread
-from verifier.tensors import Array, Float, gamma
+from verifier.tensors import Array, Float, Int, gamma
 
 EXTRA_TERMS = 40
 """Roundings besides those of sums over inputs, neurons and rows."""
@@ -82,6 +84,14 @@ class SureNet:
         both = xp.cat([self.row_error, self.error], 0)
         return replace(self, net=self.net.with_neurons, row_error=both)
 
+    def ending_in(self, first: Array, second: Array, sign: Array) -> SureNet:
+        """The same with the rows s_first + sign s_second, sums of neurons' inputs."""
+        return replace(
+            self,
+            net=sums_of_neurons(self.net, first, second, sign),
+            row_error=1.02 * (self.error[first] + self.error[second]),
+        )
+
     def least(self, patterns: Patterns, spread: Spread) -> Float[Array, " batch"]:
         """What multipliers prove, slopes of free neurons in 255ths as in certificates."""
         count = patterns.rows.shape[0]
@@ -95,7 +105,7 @@ class SureNet:
     def _least(self, patterns: Patterns) -> Float[Array, " batch"]:
         net, xp = self.net, self.net.xp
         patterns = _in_double(patterns, net)
-        state = Columns.of(net, patterns)
+        state = columns_of(net, patterns)
         bounded = state.back()
         nu, multiplier, made = bounded.passed, bounded.multiplier, bounded.rows_in
         low, high = self._boxes(patterns)
@@ -103,9 +113,16 @@ class SureNet:
         ends = [nu * xp.maximum(s, leak * s) - multiplier * s for s in (low, high)]
         inner = xp.minimum(ends[0], ends[1])
         inner = xp.where((low < 0) & (high > 0), inner.clip(max=0), inner)
-        total = bounded.offset + net.ones @ inner + net.bias @ multiplier
-        total = total - net.input_ones @ abs(made)
         error = self.error @ abs(multiplier) + self.share * (self.most @ abs(nu))
+        constant = bounded.offset
+        if isinstance(state, PairedColumns):
+            pairs, size = state.pairs, abs(nu) + abs(multiplier)
+            least, _, _ = pairs.least(nu, multiplier, state.fixed)
+            inner[pairs.both] = 0.0
+            constant = constant + least.sum(0)
+            error = error + pairs.off @ (size[pairs.first] + size[pairs.second])
+        total = constant + net.ones @ inner + net.bias @ multiplier
+        total = total - net.input_ones @ abs(made)
         error = error + (abs(patterns.weight) * self.row_error[patterns.rows]).sum(1)
         least = total - 1.01 * error - xp.tiny
         nothing = xp.full((1,), -float("inf"))
@@ -122,11 +139,31 @@ class SureNet:
         return low, xp.where(phase < 0, high.clip(max=0), high)
 
 
+def sums_of_neurons(
+    net: Reduced, first: Int[Array, " rows"], second: Int[Array, " rows"], sign: Array
+) -> Reduced:
+    """A network with the rows s_first + sign s_second."""
+    column = sign[:, None]
+    return replace(
+        net,
+        row_weights=net.weights[first] + column * net.weights[second],
+        row_links=net.links[first] + column * net.links[second],
+        row_bias=net.bias[first] + sign * net.bias[second],
+    )
+
+
 def _in_double(patterns: Patterns, net: Reduced) -> Patterns:
-    """The same in the network's precision, with multipliers that certificates can hold."""
+    """The same in the network's precision, with multipliers that certificates can hold.
+
+    Those of pairs are in none, and their terms lose much by small steps.
+    """
     xp = net.xp
-    phase, tilt = xp.floats(patterns.phase), xp.floats(patterns.tilt).clip(min=0)
-    on_grid = xp.function("round", tilt.clip(max=1) * TILT_STEPS) / TILT_STEPS
+    phase, count = xp.floats(patterns.phase), patterns.phase.shape[1]
+    tilt, of_pairs = (xp.floats(patterns.tilt[:, x]) for x in (slice(count), slice(count, None)))
+    tilt = tilt.clip(min=0)
+    slope = tilt.clip(max=1)
+    if not isinstance(net, PairedNet):
+        slope = xp.function("round", slope * TILT_STEPS) / TILT_STEPS
     sides = patterns.sides
     if sides is not None:
         sides = replace(sides, lower=xp.floats(sides.lower), upper=xp.floats(sides.upper))
@@ -134,7 +171,7 @@ def _in_double(patterns: Patterns, net: Reduced) -> Patterns:
         patterns,
         weight=xp.floats(patterns.weight),
         phase=phase,
-        tilt=xp.where(phase == 0, on_grid, tilt),
+        tilt=xp.cat([xp.where(phase == 0, slope, tilt), of_pairs], 1),
         sides=sides,
         unit=None if patterns.unit is None else xp.floats(patterns.unit),
     )

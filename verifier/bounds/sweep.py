@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from verifier.bounds.columns import Bounded, Columns, Patterns, chords, rows_at
+from verifier.bounds.paired import columns_of
 from verifier.bounds.reduced import Reduced
 from verifier.records import dataclass
 from verifier.settings import Spread
@@ -37,7 +38,7 @@ class Swept:
 
     least: Float[Array, " batch"]
     """The best bound."""
-    tilt: Float[Array, "batch neurons"]
+    tilt: Float[Array, "batch tilts"]
     weight: Float[Array, "batch width"]
     passed: Float[Array, "batch neurons"]
     """The rows' coefficients on the neurons' outputs (nu)."""
@@ -132,7 +133,7 @@ class _Best:
     """What is to be handed on of the patterns at work."""
 
     least: Float[Array, " batch"]
-    tilt: Float[Array, "neurons batch"]
+    tilt: Float[Array, "tilts batch"]
     weight: Float[Array, "others batch"]
     passed: Float[Array, "neurons batch"]
 
@@ -182,8 +183,9 @@ def sweep_patterns(net: Reduced, patterns: Patterns, ascent: Ascent) -> Swept:
         xp.zeros(count, net.inputs if ascent.points else 0),
         xp.zeros(count),
     )
-    state = Columns.of(net, patterns)
-    best = _Best(xp.copy(least), state.tilt, state.weight, state.tilt * 0)
+    state = columns_of(net, patterns)
+    none = xp.zeros(net.neurons, count)
+    best = _Best(xp.copy(least), state.tilt, state.weight, none)
     left = xp.arange(count)
     bounded = state.back()
     for step in range(1, ascent.steps + 1):

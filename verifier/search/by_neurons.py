@@ -34,6 +34,7 @@ from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused, decided
+from verifier.search.pairing import in_pairs, to_the_end
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
     UNRECORDED,
@@ -142,8 +143,7 @@ class NeuronSearch:
         context, hunt, xp = self.context, Hunt(self.context, case), self.context.graph.xp
         batch = context.problem.take(case, case + 1)
         region = Box(*xp.outward(batch.lower, batch.upper))
-        thresholds = xp.doubles(batch.bounds)
-        node = xp.ints(xp.zeros(1)) + case
+        thresholds, node = xp.doubles(batch.bounds), xp.ints(xp.zeros(1)) + case
         if not self._unclear(interval(context.graph, region, single=True), thresholds):
             # The checker has no tables: it may need more than intervals where there are some.
             few = context.problem.folded and first_rows(self.context.graph) is None
@@ -203,7 +203,7 @@ class NeuronSearch:
             return self._behind_fringe(tree, problem, begin, clauses)
         patience = PATIENCE
         for parts in PARTS if self._deep(problem) else ():
-            found = tree.run(problem, begin, patience)
+            found = in_pairs(tree, problem, tree.run(problem, begin, patience), clauses[0])
             if not isinstance(found, Paused):
                 return found
             patience, begin = 2 * patience, found.again(settings.split_steps)
@@ -224,7 +224,7 @@ class NeuronSearch:
             if worst <= found.root_margin * BETTER:
                 break
         if self._deep(problem):
-            return decided(tree.run(problem, begin))
+            return to_the_end(tree, (problem, begin), clauses[0])
         return race(tree, (problem, begin), clauses, mark)
 
     def _behind_fringe(

@@ -32,6 +32,8 @@ from verifier.tensors import Array, Backend, Bool, Float, Int
 SCALES = (255.0, 252.0, 240.0, 192.0, 128.0)
 """Scales that put fractions of small denominators on the grid of slopes."""
 
+PAIR_STEPS = 6
+"""Sweeps of a second try with neurons in pairs."""
 WEAK = 0.02
 """Below this share of the margin, the costs of all relaxations do not explain it."""
 
@@ -81,7 +83,7 @@ def _bound_reduced(
     margin = fast.where(margin > 0, margin * 0, margin)
     closed = fast.copy(empty)
     closed[proved] = fast.bools(sealed)
-    batch = replace(batch, margin=margin)
+    batch, paired = _in_pairs(problem, replace(batch, margin=margin), closed, effort[1])
     promising = ~closed & (found.margin <= SLACK * (1 + abs(found.least)))
     corner = found.corner[fast.nonzero(promising)[0]]
     low, high = problem.root.boxes[0].lower, problem.root.boxes[0].upper
@@ -90,8 +92,30 @@ def _bound_reduced(
         fast.nonzero(~closed & side)[0] for side in (batch.branch >= 0, batch.branch < 0)
     )
     done = batch.node[fast.nonzero(closed)[0]]
-    slack = float(xp.numpy(least[sealed]).min(initial=np.inf))
+    slack = min(paired, float(xp.numpy(least[sealed]).min(initial=np.inf)))
     return NeuronRound(batch[keep], batch[stuck], done, records, points, slack)
+
+
+def _in_pairs(
+    problem: NeuronProblem, batch: SignPatterns, closed: Array, workers: Workers
+) -> tuple[SignPatterns, float]:
+    """A second try of what is open, with neurons in pairs; and the least bound of what it closes.
+
+    Multipliers of pairs are not handed on: a split that changes a pair leaves them far from good.
+    """
+    fast, left = problem.xp, problem.xp.nonzero(~closed)[0]
+    if problem.paired is None or left.shape[0] == 0:
+        return batch, float("inf")
+    some = batch[left]
+    patterns = some.patterns(problem.members[some.clause])
+    found, least = problem.paired.tried(patterns, PAIR_STEPS, problem.bounds, workers)
+    sealed = fast.bools(least > 0)
+    done = left[fast.nonzero(found.proved > 0)[0]]
+    closed[done] = sealed
+    margin = fast.copy(batch.margin)
+    margin[left] = fast.maximum(margin[left], fast.astype_double(found.least)).clip(max=0)
+    sure = problem.root.graph.xp
+    return replace(batch, margin=margin), float(sure.numpy(least[least > 0]).min(initial=np.inf))
 
 
 def _refreshed(

@@ -16,9 +16,10 @@ import numpy as np
 from verifier.bounds import DOUBLE_ROUNDOFF, Enclosure, Objective
 from verifier.bounds.columns import Patterns
 from verifier.bounds.optimise import TILT_STEPS, Rows, default_tilts
+from verifier.bounds.paired import PairedNet
 from verifier.bounds.reduced import Reduced, Reducer, SureRows
 from verifier.bounds.sure import SureNet
-from verifier.bounds.sweep import Ascent, counted_seconds, sweep_patterns
+from verifier.bounds.sweep import Ascent, Swept, counted_seconds, sweep_in_parts, sweep_patterns
 from verifier.certify import Chosen, ProofTree, Tilts
 from verifier.families import Planes
 from verifier.graph import Graph
@@ -50,6 +51,28 @@ class Refreshing:
 
 
 @dataclass(frozen=True, eq=False)
+class Paired:
+    """A reduced network with neurons in pairs: what finds multipliers, and what proves."""
+
+    net: PairedNet
+    sure: SureNet
+
+    def tried(
+        self, patterns: Patterns, steps: int, bounds: BoundSettings, spread: Spread
+    ) -> tuple[Swept, Float[Array, " batch"]]:
+        """Bounds from the multipliers of single neurons on; and of the proved ones, for certain."""
+        xp, tilt = self.net.xp, patterns.tilt
+        patterns = replace(patterns, tilt=xp.cat([tilt, tilt * 0], 1))
+        ascent = Ascent(steps, bounds.split_rate, bounds.learning_rate_decay)
+        found = sweep_in_parts(self.net, patterns, ascent, spread)
+        patterns = replace(patterns, tilt=found.tilt, weight=found.weight)
+        done = xp.nonzero(found.proved > 0)[0]
+        if done.shape[0] == 0:
+            return found, xp.doubles(xp.zeros(0))
+        return found, self.sure.least(patterns[done], spread)
+
+
+@dataclass(frozen=True, eq=False)
 class NeuronProblem:
     """One box of the property with its root bounds, and the clauses' rows padded to one width."""
 
@@ -69,6 +92,8 @@ class NeuronProblem:
     """Finds what signs imply, where that pays."""
     refreshing: Refreshing | None = None
     """How boxes of neurons are tightened in each subproblem, where they are."""
+    paired: Paired | None = None
+    """The reduced network with neurons in pairs, where subproblems get a second try with them."""
     start: Mapping[int, Float[Array, "rows _"]] = field(default_factory=dict)
     """Tilts for each of the property's rows to begin with, of what is no neuron to be split."""
 

@@ -87,7 +87,7 @@ class SignPatterns:
     clause: Int[Array, " batch"]
     phase: Float[Array, "batch neurons"]
     """+1: the neuron is at least 0; -1: at most 0; 0: free."""
-    tilts: Float[Array, "batch sums neurons"]
+    tilts: Float[Array, "batch sums tilts"]
     """alpha or beta of each neuron for each row of the clause, or for the one sum of them."""
     margin: Float[Array, " batch"]
     branch: Int[Array, " batch"]

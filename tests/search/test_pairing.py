@@ -1,0 +1,141 @@
+"""Searches with neurons in pairs: they lose no point, and say what searches without say, sooner."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from onnx import helper
+
+from tests.bounds.graphs import mlp
+from tests.cli.made import save
+from tests.search.test_refresh import NEURONS, inputs_at, kept, points_of, problem_in
+from tests.soundness.queries import Clause, outputs_at_least, text_of
+from verifier import Options, verify
+from verifier.certify import ProofTree
+from verifier.search import by_neurons, pairing
+from verifier.search.by_neurons import NeuronSearch
+from verifier.search.deepen import Hopeless
+from verifier.search.neuron_round import bound_neurons
+from verifier.search.neuron_split import split_neurons
+from verifier.search.pairing import PAIRED, paired
+from verifier.search.strategy import decide
+from verifier.search.workers import Workers
+from verifier.tensors import numpy_backend, torch_backend
+from verifier.verdict import Verified, Violated
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Pairs from the second round on."""
+    monkeypatch.setattr(by_neurons, "PATIENCE", 0.0)
+    monkeypatch.setattr(pairing, "UNTIL", 0.0)
+    monkeypatch.setattr(pairing, "PROMISING", -1.0)
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    seed=st.integers(0, 10**6),
+    make=st.sampled_from([numpy_backend, torch_backend]),
+    sizes=st.sampled_from([(4, 12, 2), (3, 6, 5, 4, 2)]),
+    rows=st.sampled_from([1, 2]),
+    leak=st.sampled_from([0.0, 0.1]),
+)
+def test_no_point_is_lost_that_has_low_rows(seed, make, sizes, rows, leak):
+    xp = make("float64")
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with quiet, Workers(xp) as workers:
+        plain = replace(problem_in(seed, sizes, xp, workers, rows, leak), refreshing=None)
+        problem = paired(plain, xp.ints([0]), workers)
+        assume(problem is not None)
+        assert problem is not None
+        graph, tree, fast = problem.root.graph, ProofTree(xp, 1), problem.xp
+        points = points_of(problem.root.boxes[0], xp, seed)
+        inputs = inputs_at(problem, points)
+        rows_at = xp.numpy(graph.evaluate(xp.floats(points)))
+        outputs = rows_at @ xp.numpy(problem.objective.outputs).T
+        low = (outputs <= xp.numpy(problem.thresholds)).all(1)
+        batch, stuck = problem.roots(xp.ints([0]), xp.ints([0])), []
+        for _ in range(4):
+            found = bound_neurons(problem, batch, 8, workers)
+            batch = found.open
+            stuck += list(fast.numpy(found.exhausted.phase))
+            if not len(batch):
+                break
+            batch = split_neurons(problem, batch, tree)
+        sides = [kept(inputs, phase) for phase in [*fast.numpy(batch.phase), *stuck]]
+        assert (np.any([low & False, *sides], 0) | ~low).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [-0.02, 0.1, 0.2])
+@pytest.mark.parametrize("sizes", [(20, 12, 10, 1), (16, 8, 8, 6, 1)])
+def test_the_verdict_is_the_same_with_pairs_and_without(seed, share, sizes, at_once, monkeypatch):
+    problem, network = outputs_at_least(mlp(seed, sizes), seed, share)
+    with_pairs = decide(problem, network, 60.0, NEURONS)
+    monkeypatch.setattr(pairing, "paired", lambda *_: None)
+    plain = decide(problem, network, 60.0, NEURONS)
+    assert isinstance(plain, Verified | Violated)
+    assert type(plain) is type(with_pairs)
+
+
+def test_pairs_take_no_more_subproblems(at_once, monkeypatch):
+    counts = []
+    monkeypatch.setattr(by_neurons, "PARTS", by_neurons.PARTS[:1])
+    monkeypatch.setattr(NeuronSearch, "_deepened", hopeless)
+    for make in (paired, lambda *_: None):
+        monkeypatch.setattr(pairing, "paired", make)
+        problem, network = outputs_at_least(mlp(5, (30, 20, 20, 1)), 5, 0.1)
+        verdict = decide(problem, network, 120.0, NEURONS)
+        assert isinstance(verdict, Verified)
+        assert verdict.proof is not None
+        counts.append(verdict.proof.count)
+        assert (verdict.proof.lacking == PAIRED) is (make is paired)
+    assert counts[0] < counts[1]
+
+
+def hopeless(*_given):
+    raise Hopeless
+
+
+def test_where_pairs_close_little_the_search_goes_on_without(at_once, monkeypatch):
+    monkeypatch.setattr(pairing, "PROMISING", 1.1)
+    tried = []
+
+    def promising(*given):
+        tried.append(real(*given))
+        return tried[-1]
+
+    real = pairing._promising
+    monkeypatch.setattr(pairing, "_promising", promising)
+    problem, network = outputs_at_least(mlp(5, (30, 20, 20, 1)), 5, 0.1)
+    assert isinstance(decide(problem, network, 120.0, NEURONS), Verified)
+    assert tried == [False]
+
+
+@pytest.mark.parametrize(
+    ("options", "certified"),
+    [(Options(semantics="float32"), True), (Options(keep=True), True), (Options(), False)],
+)
+def test_pairs_come_later_where_a_certificate_is_wanted(options, certified, at_once, tmp_path):
+    numbers = np.random.default_rng(1)
+    shapes = {"a": (16, 12), "b": (12,), "c": (12, 10), "d": (10,), "e": (10, 1)}
+    arrays = {k: numbers.normal(size=s).astype(np.float32) / 4 for k, s in shapes.items()}
+    nodes = [
+        helper.make_node("Gemm", ["x", "a", "b"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "c", "d"], ["i"]),
+        helper.make_node("Relu", ["i"], ["s"]),
+        helper.make_node("MatMul", ["s", "e"], ["y"]),
+    ]
+    ends = {"x": [1, 16]}, {"y": [1, 1]}
+    net = save(tmp_path / "net.onnx", nodes, arrays, inputs=ends[0], outputs=ends[1])
+    low, high = -np.ones(16), np.ones(16)
+    prop = tmp_path / "p.vnnlib"
+    prop.write_text(text_of([(low, high)], [Clause(-np.ones((1, 1)), np.array([-0.75]))]))
+    verdict = verify(net, prop, timeout=30.0, options=options).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert (verdict.certificate.semantics is not None) is certified
+    assert (PAIRED in verdict.certificate.note) is not certified
