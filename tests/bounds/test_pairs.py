@@ -69,7 +69,7 @@ def by_programs(octagon: Octagon, k: int, factors: np.ndarray, leak: float) -> f
     return best
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(SEEDS, st.sampled_from([0.0, 0.1]), st.sampled_from([numpy_backend, torch_backend]))
 def test_terms_are_the_least_over_the_octagon(seed, leak, make):
     octagon, points = octagons(seed)
@@ -86,7 +86,7 @@ def test_terms_are_the_least_over_the_octagon(seed, leak, make):
         assert least[k] == pytest.approx(by_programs(octagon, k, factors, leak), abs=1e-7 * size[k])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(SEEDS)
 def test_terms_hold_where_signs_are_fixed(seed):
     octagon, points = octagons(seed)
@@ -149,7 +149,7 @@ class PairedCase(Case):
         return replace(plain, tilt=xp.cat([plain.tilt, xp.floats(extra)], 1))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(SEEDS, st.sampled_from([numpy_backend, torch_backend]))
 def test_paired_bounds_are_below_every_exact_value(seed, make):
     case = PairedCase(seed, make)
@@ -181,7 +181,7 @@ def test_paired_bounds_are_below_every_exact_value(seed, make):
 def test_without_the_octagons_slack_some_terms_would_be_wrong(monkeypatch):
     """The bounds of pairs are what the proof rests on: tighter ones are noticed."""
     wrong = 0
-    for seed in range(60):
+    for seed in range(25):
         case = PairedCase(seed)
         made = case.paired()
         if made is None:

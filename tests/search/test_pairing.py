@@ -32,9 +32,10 @@ def at_once(monkeypatch):
     monkeypatch.setattr(by_neurons, "PATIENCE", 0.0)
     monkeypatch.setattr(pairing, "UNTIL", 0.0)
     monkeypatch.setattr(pairing, "PROMISING", -1.0)
+    monkeypatch.setattr(pairing, "NEARER", float("inf"))
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(
     seed=st.integers(0, 10**6),
     make=st.sampled_from([numpy_backend, torch_backend]),
@@ -68,8 +69,8 @@ def test_no_point_is_lost_that_has_low_rows(seed, make, sizes, rows, leak):
         assert (np.any([low & False, *sides], 0) | ~low).all()
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("share", [-0.02, 0.1, 0.2])
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("share", [-0.02, 0.1])
 @pytest.mark.parametrize("sizes", [(20, 12, 10, 1), (16, 8, 8, 6, 1)])
 def test_the_verdict_is_the_same_with_pairs_and_without(seed, share, sizes, at_once, monkeypatch):
     problem, network = outputs_at_least(mlp(seed, sizes), seed, share)
@@ -101,6 +102,7 @@ def hopeless(*_given):
 
 def test_where_pairs_close_little_the_search_goes_on_without(at_once, monkeypatch):
     monkeypatch.setattr(pairing, "PROMISING", 1.1)
+    monkeypatch.setattr(pairing, "_far", lambda _: False)
     tried = []
 
     def promising(*given):
@@ -111,7 +113,8 @@ def test_where_pairs_close_little_the_search_goes_on_without(at_once, monkeypatc
     monkeypatch.setattr(pairing, "_promising", promising)
     problem, network = outputs_at_least(mlp(5, (30, 20, 20, 1)), 5, 0.1)
     assert isinstance(decide(problem, network, 120.0, NEURONS), Verified)
-    assert tried == [False]
+    assert tried
+    assert not any(tried)
 
 
 @pytest.mark.parametrize(
