@@ -15,8 +15,6 @@ from tests.soundness.queries import Clause, outputs_at_least, text_of
 from verifier import Options, verify
 from verifier.certify import ProofTree
 from verifier.search import by_neurons, pairing
-from verifier.search.by_neurons import NeuronSearch
-from verifier.search.deepen import Hopeless
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import split_neurons
 from verifier.search.pairing import PAIRED, paired
@@ -29,10 +27,9 @@ from verifier.verdict import Verified, Violated
 @pytest.fixture
 def at_once(monkeypatch):
     """Pairs from the second round on."""
-    monkeypatch.setattr(by_neurons, "PATIENCE", 0.0)
+    monkeypatch.setattr(by_neurons, "PARTS", ())
     monkeypatch.setattr(pairing, "UNTIL", 0.0)
     monkeypatch.setattr(pairing, "PROMISING", -1.0)
-    monkeypatch.setattr(pairing, "NEARER", float("inf"))
 
 
 @settings(deadline=None, max_examples=8)
@@ -83,8 +80,7 @@ def test_the_verdict_is_the_same_with_pairs_and_without(seed, share, sizes, at_o
 
 def test_pairs_take_no_more_subproblems(at_once, monkeypatch):
     counts = []
-    monkeypatch.setattr(by_neurons, "PARTS", by_neurons.PARTS[:1])
-    monkeypatch.setattr(NeuronSearch, "_deepened", hopeless)
+    monkeypatch.setattr(by_neurons, "PARTS", ())
     for make in (paired, lambda *_: None):
         monkeypatch.setattr(pairing, "paired", make)
         problem, network = outputs_at_least(mlp(5, (30, 20, 20, 1)), 5, 0.1)
@@ -96,13 +92,9 @@ def test_pairs_take_no_more_subproblems(at_once, monkeypatch):
     assert counts[0] < counts[1]
 
 
-def hopeless(*_given):
-    raise Hopeless
-
-
 def test_where_pairs_close_little_the_search_goes_on_without(at_once, monkeypatch):
     monkeypatch.setattr(pairing, "PROMISING", 1.1)
-    monkeypatch.setattr(pairing, "_far", lambda _: False)
+    monkeypatch.setattr(by_neurons, "PARTS", ())
     tried = []
 
     def promising(*given):

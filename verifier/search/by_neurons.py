@@ -34,7 +34,7 @@ from verifier.search.hunt import Hunt
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused, decided
-from verifier.search.pairing import in_pairs, to_the_end
+from verifier.search.pairing import to_the_end
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
     UNRECORDED,
@@ -203,7 +203,7 @@ class NeuronSearch:
             return self._behind_fringe(tree, problem, begin, clauses)
         patience = PATIENCE
         for parts in PARTS if self._deep(problem) else ():
-            found = in_pairs(tree, problem, tree.run(problem, begin, patience), clauses[0])
+            found = tree.run(problem, begin, patience)
             if not isinstance(found, Paused):
                 return found
             patience, begin = 2 * patience, found.again(settings.split_steps)

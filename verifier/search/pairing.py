@@ -32,8 +32,6 @@ UNTIL = 3.0
 """Counted seconds that a search goes on for without pairs, whose proofs can be certified; where a
 certificate is wanted, at least the share below of the time."""
 CERTIFIED = 0.4
-NEARER = 0.5
-"""Pairs are tried at all where most open subproblems lack such a share of what the root lacked."""
 TRIED, PROMISING = 64, 0.1
 """Of so many open subproblems, pairs must close such a share at once."""
 MOST = 400
@@ -44,50 +42,23 @@ STEPS = 5
 """Of the slope optimisation for the sums and differences of a pair."""
 PAIRED = "neurons were bounded in pairs, which certificates do not hold"
 
-Found = Violated | Unknown | Paused | None
-"""What a search ended with; None: all is proved."""
-
-
-def in_pairs(
-    tree: NeuronTree,
-    problem: NeuronProblem,
-    found: Found,
-    clauses: Int[Array, " clauses"],
-    *,
-    trial: bool = True,
-) -> Found:
-    """Go on with a search that paused, with pairs; it stays paused where there are none.
-
-    At a ``trial``, also where they close hardly any of the subproblems that are open.
-    """
-    steps = problem.bounds.split_steps
-    if not isinstance(found, Paused) or tree.context.strict or (trial and _far(found)):
-        return found
-    if trial:
-        later = tree.run(problem, found.again(steps), _patience(tree))
-        if not isinstance(later, Paused):
-            return later
-        found = replace(later, root_margin=found.root_margin)
-    try:
-        made = paired(problem, clauses, tree.workers)
-        if made is None or (trial and not _promising(made, found, tree.workers)):
-            return found
-    except DeadlinePassed:
-        return found.late
-    tree.tree.lacking = PAIRED
-    return tree.run(made, found.again(steps))
-
 
 def to_the_end(
     tree: NeuronTree, begun: tuple[NeuronProblem, Begin], clauses: Int[Array, " clauses"]
 ) -> Violated | Unknown | None:
-    """Go on with a search of some clauses, with pairs where it lasts and there are some."""
-    problem, begin = begun
+    """Go on with a search of some clauses; where it lasts, with pairs if they close enough."""
+    (problem, begin), steps = begun, begun[0].bounds.split_steps
     found = tree.run(problem, begin, _patience(tree))
-    found = in_pairs(tree, problem, found, clauses, trial=False)
-    if isinstance(found, Paused):
-        found = tree.run(problem, found.again(problem.bounds.split_steps))
-    return decided(found)
+    if not isinstance(found, Paused):
+        return found
+    try:
+        made = paired(problem, clauses, tree.workers)
+        if made is None or not _promising(made, found, tree.workers):
+            return decided(tree.run(problem, found.again(steps)))
+    except DeadlinePassed:
+        return found.late
+    tree.tree.lacking = PAIRED
+    return decided(tree.run(made, found.again(steps)))
 
 
 def _patience(tree: NeuronTree) -> float:
@@ -96,12 +67,6 @@ def _patience(tree: NeuronTree) -> float:
     if context.strict or not context.thorough:
         return float("inf") if context.strict else UNTIL
     return max(UNTIL, CERTIFIED * (context.allowed - context.spent))
-
-
-def _far(found: Paused) -> bool:
-    """Is most of what is open hardly nearer to being closed than the root was?"""
-    margin = np.sort(np.array(found.open.margin.tolist()))
-    return bool(margin[len(margin) // 2] < NEARER * found.root_margin)
 
 
 def _promising(made: NeuronProblem, found: Paused, workers: Workers) -> bool:
