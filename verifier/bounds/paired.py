@@ -43,6 +43,8 @@ class PairedColumns(Columns):
     """The patterns at work."""
 
     fixed: Fixed = field(init=False)
+    least: Float[Array, "pairs batch"] = field(init=False)
+    """The terms of pairs in the last sweep."""
     read: Float[Array, "neurons batch"] = field(init=False)
     """What neurons of pairs read where the terms of the last sweep are least; 0 for others."""
 
@@ -79,11 +81,11 @@ class PairedColumns(Columns):
         multiplier: Float[Array, "neurons batch"],
         lines: tuple[Array, Array],
     ) -> Float[Array, " batch"]:
-        """What all neurons cost; notes where the pairs' terms are least, which gradients need."""
+        """What all neurons cost; notes the pairs' terms, and where they are least."""
         xp, pairs, (slope, shift) = self.net.xp, self.pairs, lines
-        least, x, y = pairs.least(passed, multiplier, self.fixed)
+        self.least, x, y = pairs.least(passed, multiplier, self.fixed)
         shift[pairs.both] = 0.0
-        total = self.net.ones @ (passed * shift) + least.sum(0)
+        total = self.net.ones @ (passed * shift) + self.least.sum(0)
         read, leak = xp.cat([x, y], 0), self.net.leak[pairs.both][:, None]
         shift[pairs.both] = xp.maximum(read, leak * read) - slope[pairs.both] * read
         self.read = passed * 0

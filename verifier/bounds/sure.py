@@ -117,9 +117,8 @@ class SureNet:
         constant = bounded.offset
         if isinstance(state, PairedColumns):
             pairs, size = state.pairs, abs(nu) + abs(multiplier)
-            least, _, _ = pairs.least(nu, multiplier, state.fixed)
             inner[pairs.both] = 0.0
-            constant = constant + least.sum(0)
+            constant = constant + state.least.sum(0)
             error = error + pairs.off @ (size[pairs.first] + size[pairs.second])
         total = constant + net.ones @ inner + net.bias @ multiplier
         total = total - net.input_ones @ abs(made)

@@ -24,6 +24,8 @@ from verifier.verdict import Violated
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.25
+CERTIFIED = 0.4
+"""Where a certificate is wanted, at least this share of the time is for proofs that have one."""
 CONFIRMED_AT_ONCE = 8
 
 
@@ -92,6 +94,16 @@ class Context:
         return Objective.of(
             rows.output_coefficients, rows.input_coefficients, rows.clause, self.graph.xp
         )
+
+    def for_certificates(self, seconds: float) -> float:
+        """How long a search keeps to what certificates hold: so many counted seconds, at least.
+
+        All of the time where a proof without one would not count.
+        """
+        if self.strict:
+            return float("inf")
+        asked = CERTIFIED * (self.allowed - self.spent) if self.thorough else 0.0
+        return max(seconds, asked)
 
     def tell(self, open_rows: int, closed: int, margin: float) -> None:
         """Report progress, not too often."""

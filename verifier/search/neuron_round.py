@@ -114,8 +114,8 @@ def _in_pairs(
     closed[done] = sealed
     margin = fast.copy(batch.margin)
     margin[left] = fast.maximum(margin[left], fast.astype_double(found.least)).clip(max=0)
-    sure = problem.root.graph.xp
-    return replace(batch, margin=margin), float(sure.numpy(least[least > 0]).min(initial=np.inf))
+    xp = problem.root.graph.xp
+    return replace(batch, margin=margin), float(xp.numpy(least[least > 0]).min(initial=np.inf))
 
 
 def _refreshed(

@@ -29,9 +29,7 @@ from verifier.verdict import Unknown, Violated
 log = logging.getLogger(__name__)
 
 UNTIL = 3.0
-"""Counted seconds that a search goes on for without pairs, whose proofs can be certified; where a
-certificate is wanted, at least the share below of the time."""
-CERTIFIED = 0.4
+"""Counted seconds that a search goes on for without pairs, whose proofs can be certified."""
 TRIED, PROMISING = 64, 0.1
 """Of so many open subproblems, pairs must close such a share at once."""
 MOST = 400
@@ -48,7 +46,7 @@ def to_the_end(
 ) -> Violated | Unknown | None:
     """Go on with a search of some clauses; where it lasts, with pairs if they close enough."""
     (problem, begin), steps = begun, begun[0].bounds.split_steps
-    found = tree.run(problem, begin, _patience(tree))
+    found = tree.run(problem, begin, tree.context.for_certificates(UNTIL))
     if not isinstance(found, Paused):
         return found
     try:
@@ -59,14 +57,6 @@ def to_the_end(
         return found.late
     tree.tree.lacking = PAIRED
     return decided(tree.run(made, found.again(steps)))
-
-
-def _patience(tree: NeuronTree) -> float:
-    """Counted seconds for proofs that can be certified."""
-    context = tree.context
-    if context.strict or not context.thorough:
-        return float("inf") if context.strict else UNTIL
-    return max(UNTIL, CERTIFIED * (context.allowed - context.spent))
 
 
 def _promising(made: NeuronProblem, found: Paused, workers: Workers) -> bool:

@@ -17,8 +17,6 @@ TIGHTENED = Refreshing(64, 10)
 """How boxes are tightened in subproblems."""
 UNTIL = 0.4
 """Counted seconds of a search before they are."""
-CERTIFIED = 0.4
-"""Where a certificate is wanted, at least this share of the time is for proofs that have one."""
 TURN = 2.0
 """Turns are so many times as long as the one before."""
 SUPPOSED = "boxes of neurons where the property fails are not in certificates yet"
@@ -38,9 +36,7 @@ def race(
     """
     (problem, begin), steps, proof = begun, begun[0].bounds, tree.tree
     context = tree.context
-    patience = float("inf") if context.strict else UNTIL
-    if context.thorough:
-        patience = max(patience, CERTIFIED * (context.allowed - context.spent))
+    patience = context.for_certificates(UNTIL)
     problems = problem, replace(problem, refreshing=TIGHTENED)
     begins = [begin, Begin(problems[1].roots(*clauses), steps.objective_steps)]
     branch = proof.restart(mark)
