@@ -40,6 +40,8 @@ WORTH_CLOSED = 0.15
 """Slopes are optimised while that closes such a share of the open boxes."""
 TRIAL_BOXES = 8
 """Boxes per worker of a round that finds out what rows of hidden neurons are worth."""
+LONG_ROUND = 0.015
+"""After a round of so many seconds per worker, parts of the next go to processes."""
 TRIAL_ROUNDS = 8
 """After so many rounds an effort that did not pay is tried again."""
 PLAIN_BOXES = 512
@@ -95,6 +97,8 @@ class InputSearch:
     """Are hidden neurons bounded by rows, or by forward bounds only?"""
     hunt: Hunt | None = None
     worst_thin: float = field(default=float("inf"))
+    apart: bool = False
+    """Do rounds last so long that processes are worth being made?"""
     ahead: bool = False
     """Do bounds count float32 errors before there is a proof for the real function?"""
     refining: bool = False
@@ -247,14 +251,15 @@ class InputSearch:
         if len(parts) > 1:
             # Workers must not wait for each other: one part each, or chunks of the only one.
             problem = replace(problem, bounds=replace(problem.bounds, spread=ONE_BY_ONE))
-        efforts = self.efforts
+        efforts, begun = self.efforts, time.monotonic()
         try:
-            results = self.workers.map(lambda part: bound_round(problem, part, efforts), parts)
+            results = self._bounded(problem, parts)
             if self.ahead:
                 results = self._ahead(problem, parts, results)
         except DeadlinePassed:
             self.frontier.push(batch)
             raise
+        self.apart = time.monotonic() - begun > LONG_ROUND * self.workers.count
         self._weigh(results)
         for result in results:
             result.log(self.tree)
@@ -274,6 +279,12 @@ class InputSearch:
         self._adapt(count, sum(result.rows for result in results))
         return None
 
+    def _bounded(self, problem: InputProblem, parts: list[Subproblems]) -> list[Round]:
+        """What bounds find out about each part; it depends on nothing but the part."""
+        efforts = self.efforts
+        map_over = self.workers.apart if self.apart else self.workers.map
+        return map_over(lambda part: bound_round(problem, part, efforts), parts)
+
     def _ahead(
         self, problem: InputProblem, parts: list[Subproblems], results: list[Round]
     ) -> list[Round]:
@@ -292,7 +303,7 @@ class InputSearch:
         ]
         left = [part[xp.ints(np.flatnonzero(m))] for part, m in zip(parts, masks, strict=True)]
         real = replace(problem, bounds=replace(problem.bounds, single=False))
-        found = self.workers.map(lambda part: bound_round(real, part, self.efforts), left)
+        found = self._bounded(real, left)
         closed, opened = sum(r.closed.shape[0] for r in found), sum(map(len, left))
         log.info("float32 errors keep %d of %d boxes open", closed, opened)
         if closed <= WORTH_COUNTING * opened and not thin:
