@@ -11,10 +11,10 @@ from verifier.graph import Builder, Graph, Value
 from verifier.load.vnnlib import parse_query
 from verifier.ops.linear import Linear
 from verifier.ops.relu import Relu
-from verifier.search import by_neurons
+from verifier.search import by_neurons, lemma
 from verifier.search import fringe as fringe_module
 from verifier.search.fringe import Fringe
-from verifier.search.lemma import Effort, Lemmas
+from verifier.search.lemma import Effort, Forecast, Lemmas
 from verifier.search.neuron_tree import NeuronTree, Paused
 from verifier.search.strategy import Strategy, decide
 from verifier.search.workers import Workers
@@ -87,9 +87,9 @@ def test_narrowed_boxes_hold_what_is_reached(seed: int, monkeypatch: pytest.Monk
     assert ((after.upper - after.lower) < 0.9 * (before.upper - before.lower)).any()
 
 
-@pytest.mark.parametrize("refined", [False, True])
+@pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("seed", range(2))
-def test_nothing_false_is_proved_of_a_neuron(seed: int, refined: bool):
+def test_nothing_false_is_proved_of_a_neuron(seed: int, paired: bool):
     graph = deep(seed, curved=False)
     fringe, values = fringe_of(graph), sampled(graph)
     (value,) = fringe.severed.fringe
@@ -97,12 +97,12 @@ def test_nothing_false_is_proved_of_a_neuron(seed: int, refined: bool):
     for neuron in range(3):
         for sign in (1.0, -1.0):
             least = float((sign * values[value][:, neuron]).min())
-            assert lemmas.prove(value, (neuron, sign), least, Effort(200, refined)) <= 0
-            assert lemmas.prove(value, (neuron, sign), least - 0.6, Effort(1000, refined)) > 0
+            assert lemmas.prove(value, (neuron, sign), least, Effort(200, paired)) <= 0
+            assert lemmas.prove(value, (neuron, sign), least - 0.6, Effort(1000, paired)) > 0
 
 
-def test_neurons_before_it_that_are_bounded_better_save_subproblems():
-    """What one subproblem shows with refined bounds of hidden neurons, but not without."""
+def test_pairs_of_neurons_save_subproblems():
+    """What one subproblem shows with neurons in pairs, but not without."""
     graph = deep(0, curved=False)
     fringe, values = fringe_of(graph), sampled(graph)
     (value,) = fringe.severed.fringe
@@ -110,10 +110,51 @@ def test_neurons_before_it_that_are_bounded_better_save_subproblems():
     for neuron in range(3):
         least = float(values[value][:, neuron].min())
         for share in np.linspace(0.2, 2.0, 19):
-            for refined in (False, True):
-                effort = Effort(1, refined)
-                shown[int(refined)] += lemmas.prove(value, (neuron, 1.0), least - share, effort) > 0
+            for paired in (False, True):
+                effort = Effort(1, paired)
+                shown[int(paired)] += lemmas.prove(value, (neuron, 1.0), least - share, effort) > 0
     assert shown[1] > shown[0] > 0
+
+
+def test_a_search_that_would_take_far_too_long_ends_early(monkeypatch: pytest.MonkeyPatch):
+    """For what is not so, the samples say."""
+    rounds = list[int]()
+    whole = lemma.propose
+
+    def propose(problem, net, batch, effort):
+        rounds.append(len(batch))
+        return whole(problem, net, batch, effort)
+
+    monkeypatch.setattr(lemma, "propose", propose)
+    graph = deep(0, curved=False)
+    fringe, values = fringe_of(graph), sampled(graph)
+    (value,) = fringe.severed.fringe
+    lemmas = Lemmas(fringe.enclosure, fringe.tiler, *SETTINGS)
+    least = float(values[value][:, 0].min())
+    assert lemmas.prove(value, (0, 1.0), least + 0.5, Effort(100)) <= 0
+    early = sum(rounds)
+    rounds.clear()
+    monkeypatch.setattr(lemma, "FAR_TOO_MANY", float("inf"))
+    assert lemmas.prove(value, (0, 1.0), least + 0.5, Effort(100)) <= 0
+    assert early < sum(rounds)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "counts", "most", "hopeless"),
+    [
+        ((1.0, 0.8, 0.6, 0.4), (1, 2, 4, 8), 10, False),
+        ((3.0, 2.8, 2.6, 2.4), (1, 2, 4, 8), 100, True),
+        ((1.0, 1.0, 1.0, 1.0), (1, 2, 4, 8), 10**6, True),
+        ((1.0, 0.99, 0.98, 0.97), (4, 4, 3, 3), 10, False),
+        ((1.0, 1.0, 1.0), (1, 2, 4), 1, False),
+        ((0.0, 0.0, 0.0, 0.0), (1, 2, 4, 8), 100, True),
+    ],
+)
+def test_forecasts(lacking, counts, most: int, hopeless: bool):
+    forecast = Forecast(most)
+    told = [forecast.hopeless(*one) for one in zip(lacking, counts, strict=True)]
+    assert told[-1] is hopeless
+    assert not any(told[:-1])
 
 
 @pytest.mark.parametrize("curved", [False, True])

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import field, replace
 
 import numpy as np
 
 from verifier.bounds import Enclosure, Objective, Tiler
 from verifier.bounds.reduced import Reducer, is_reducible
-from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
 from verifier.records import dataclass
-from verifier.search.neuron_round import propose, seal_patterns
+from verifier.search.neuron_round import in_pairs, propose, seal_patterns
 from verifier.search.neuron_split import NeuronProblem, split_neurons
+from verifier.search.pairing import paired
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
-from verifier.sets import Box
 from verifier.settings import ONE_BY_ONE, BoundSettings, SearchSettings
 from verifier.tensors import Backend
 
 PROVED = float("inf")
 STEPS = 5
 """Of the slope optimisation for a subproblem: there are few at a time, and many in all."""
+LOOK_BACK, FAR_TOO_MANY = 3, 4
+"""Rounds that a forecast is made from, and by what it must be over the limit: it is rough."""
+PAIRS, PAIR_STEPS = 200, 1
+"""So many pairs at most, and steps for each: one search in a few hundred has little time."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,35 @@ class Effort:
 
     subproblems: int
     """So many at most."""
-    refined: bool = False
-    """Whether the neurons before it optimise their own bounds first."""
+    paired: bool = False
+    """Whether what is open is tried again with neurons bounded in pairs."""
+
+
+@dataclass(eq=False)
+class Forecast:
+    """Tells early that a search by rounds will not end within what it may take.
+
+    The worst margin of what is open shrinks by about as much each round, and what is open grows by
+    about the same factor.
+    """
+
+    most: int
+    """Subproblems."""
+    rounds: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    """What each round left open lacks at most, and how many subproblems that is."""
+
+    def hopeless(self, lacking: float, count: int) -> bool:
+        """After one more round: would the search take more than ``FAR_TOO_MANY`` times its most?
+
+        The round left so many subproblems open, of which one lacks so much.
+        """
+        self.rounds.append((lacking, count))
+        if len(self.rounds) <= LOOK_BACK:
+            return False
+        before, few = self.rounds[-1 - LOOK_BACK]
+        gain, growth = before - lacking, max(1.0, (count / few) ** (1 / LOOK_BACK))
+        to_go = lacking * LOOK_BACK / gain if gain > 0 else float("inf")
+        return count * growth ** min(to_go, 99.0) > FAR_TOO_MANY * self.most
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,29 +80,32 @@ class Lemmas:
         ``asked`` is (neuron, sign). Else what is known without a split: the margin, at most 0. So
         it is where more would be needed than the effort allows.
         """
-        neuron, sign = asked
-        fine, fast = self.enclosure.graph.xp, self.tiler.xp
-        root, other = (
-            self.tiler.tile(self.enclosure, value, np.array([neuron]), xp).enclosure
-            for xp in (fine, fast)
-        )
+        neurons, xp = np.array([asked[0]]), self.enclosure.graph.xp
+        root = self.tiler.tile(self.enclosure, value, neurons, xp).enclosure
         if not is_reducible(root):
             return -PROVED
-        problem = self._problem(root, sign, least)
-        # What is searched is only a proposal: single precision will do, whose sweeps cost less.
-        if effort.refined:
-            how = self.tiler.xp, ONE_BY_ONE
-            reducer = refine_root(other.graph, self.bounds, other, None, how)
-            root, other = _narrowed(root, reducer.enclosure), reducer.enclosure
-            problem = self._problem(root, sign, least)
+        if effort.paired:
+            problem = self._paired(root, asked[1], least)
         else:
-            reducer = self._reducer(other)
-        quick = self._problem(other, sign, least, reducer)
-        if _same_neurons(problem, quick):
-            problem = replace(problem, reduced=quick.reduced)
-        else:
-            problem = self._problem(root, sign, least, self._reducer(root))
+            other = self.tiler.tile(self.enclosure, value, neurons, self.tiler.xp).enclosure
+            problem = self._proposed(root, other, asked[1], least)
         return self._search(problem, effort.subproblems)
+
+    def _proposed(
+        self, root: Enclosure, other: Enclosure, sign: float, least: float
+    ) -> NeuronProblem:
+        """Searched on ``other``, in single precision, which costs less: it is only a proposal."""
+        problem = self._problem(root, sign, least)
+        quick = self._problem(other, sign, least, self._reducer(other))
+        if _same_neurons(problem, quick):
+            return replace(problem, reduced=quick.reduced)
+        return self._problem(root, sign, least, self._reducer(root))
+
+    def _paired(self, root: Enclosure, sign: float, least: float) -> NeuronProblem:
+        """With neurons in pairs, if there are any."""
+        problem, xp = self._problem(root, sign, least, self._reducer(root)), root.graph.xp
+        made = paired(problem, xp.ints(xp.zeros(1)), Workers(xp), (PAIRS, PAIR_STEPS))
+        return problem if made is None else made
 
     def _reducer(self, root: Enclosure) -> Reducer:
         # A search for one number has one thread.
@@ -92,37 +125,32 @@ class Lemmas:
 
     def _search(self, problem: NeuronProblem, most: int) -> float:
         """Is the problem's one row positive everywhere? As ``prove`` says it."""
-        xp, net, margin = problem.root.graph.xp, problem.reduced, 0.0
+        xp, fast, net, margin = problem.root.graph.xp, problem.xp, problem.reduced, 0.0
         if net is None:
             return -PROVED
         tree, none = ProofTree(xp, 1), xp.ints(xp.zeros(1))
         batch, steps, done = problem.roots(none, none), self.bounds.objective_steps, 0
+        forecast = Forecast(most)
         alone, closed = Workers(xp), list[SignPatterns]()
-        while len(batch):
+        while True:
             self.bounds.check_time()
             done += len(batch)
             proved, left = propose(problem, net, batch, (steps, alone))
             closed.append(proved)
-            if done == 1 and len(left):
-                margin = min(0.0, float(left.margin[0]))
-            if done > most or bool((left.branch < 0).any()):
+            sealed = fast.bools(fast.zeros(len(left)))
+            left, _ = in_pairs(problem, left, sealed, alone)
+            left = left[fast.nonzero(~sealed)[0]]
+            if len(left) == 0:
+                break
+            worst = float(left.margin.min())
+            if done == 1:
+                margin = min(0.0, worst)
+            if done > most or bool((left.branch < 0).any()) or forecast.hopeless(-worst, len(left)):
                 return margin
             batch, steps = split_neurons(problem, left, tree), STEPS
         # Sealed all at once: many small sweeps of the graph cost more than the search.
-        sealed, _ = seal_patterns(problem, SignPatterns.cat(closed, problem.xp), alone)
-        return PROVED if bool((sealed > 0).all()) else margin
-
-
-def _narrowed(root: Enclosure, other: Enclosure) -> Enclosure:
-    """The same network with boxes that are known of what its nonlinear operators read.
-
-    ``other`` is of the same nodes, perhaps with an input that is offsets.
-    """
-    graph, known = root.graph, dict[int, Box]()
-    for v in graph.relaxed_inputs:
-        box = other.boxes[v]
-        known[v] = Box(graph.xp.floats(box.lower), graph.xp.floats(box.upper))
-    return Enclosure.within(graph, root.boxes[0], known, single=root.single)
+        least, _ = seal_patterns(problem, SignPatterns.cat(closed, fast), alone)
+        return PROVED if bool((least > 0).all()) else margin
 
 
 def representable(x: float, xp: Backend) -> float:

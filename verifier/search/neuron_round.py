@@ -83,7 +83,7 @@ def _bound_reduced(
     margin = fast.where(margin > 0, margin * 0, margin)
     closed = fast.copy(empty)
     closed[proved] = fast.bools(sealed)
-    batch, paired = _in_pairs(problem, replace(batch, margin=margin), closed, effort[1])
+    batch, paired = in_pairs(problem, replace(batch, margin=margin), closed, effort[1])
     promising = ~closed & (found.margin <= SLACK * (1 + abs(found.least)))
     corner = found.corner[fast.nonzero(promising)[0]]
     low, high = problem.root.boxes[0].lower, problem.root.boxes[0].upper
@@ -96,7 +96,7 @@ def _bound_reduced(
     return NeuronRound(batch[keep], batch[stuck], done, records, points, slack)
 
 
-def _in_pairs(
+def in_pairs(
     problem: NeuronProblem, batch: SignPatterns, closed: Array, workers: Workers
 ) -> tuple[SignPatterns, float]:
     """A second try of what is open, with neurons in pairs; and the least bound of what it closes.

@@ -73,18 +73,24 @@ def _promising(made: NeuronProblem, found: Paused, workers: Workers) -> bool:
 
 
 def paired(
-    problem: NeuronProblem, clauses: Int[Array, " clauses"], workers: Workers
+    problem: NeuronProblem,
+    clauses: Int[Array, " clauses"],
+    workers: Workers,
+    effort: tuple[int, int] = (MOST, STEPS),
 ) -> NeuronProblem | None:
-    """The same problem with pairs of neurons; None where there are none, or no rigorous sweep."""
+    """The same problem with pairs of neurons; None where there are none, or no rigorous sweep.
+
+    ``effort``: so many pairs at most, and steps for the bounds of each.
+    """
     net, sure = problem.reduced, problem.sure
     if net is None or sure is None or problem.refreshing is not None:
         return None
     weight = _weights(problem, net, clauses, workers)
-    neurons = _matched(net, weight)
+    neurons = _matched(net, weight, effort[0])
     if len(neurons[0]) == 0:
         return None
     problem.bounds.check_time()
-    climb = STEPS, problem.bounds.learning_rate, problem.bounds.learning_rate_decay
+    climb = effort[1], problem.bounds.learning_rate, problem.bounds.learning_rate_decay
     octagon = bounded_sums(net, sure, neurons, climb, workers)
     xp = sure.net.xp
     pairs = Pairs.of(octagon, neurons, xp.numpy(sure.net.leak), xp)
@@ -108,7 +114,9 @@ def _weights(
     return fast.numpy(cost.sum(0)).astype(np.float64)
 
 
-def _matched(net: Reduced, weight: Float[np.ndarray, " neurons"]) -> tuple[np.ndarray, np.ndarray]:
+def _matched(
+    net: Reduced, weight: Float[np.ndarray, " neurons"], most: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs within layers, of neurons whose forms of the input are alike; the costliest ones."""
     fast, count, every = net.xp, net.neurons, net.with_neurons
     rows = (fast.arange(count) + net.row_bias.shape[0])[:, None]
@@ -124,7 +132,7 @@ def _matched(net: Reduced, weight: Float[np.ndarray, " neurons"]) -> tuple[np.nd
         first.append(one + part.start)
         second.append(two + part.start)
         score.append(abs(alike[one, two]) * np.minimum(weight[part][one], weight[part][two]))
-    order = np.argsort(-np.concatenate(score), kind="stable")[:MOST]
+    order = np.argsort(-np.concatenate(score), kind="stable")[:most]
     return np.concatenate(first)[order], np.concatenate(second)[order]
 
 

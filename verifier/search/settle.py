@@ -26,7 +26,7 @@ from verifier.tensors import Array
 
 log = logging.getLogger(__name__)
 
-EFFORTS = (Effort(60), Effort(1500, refined=True), Effort(6000, refined=True))
+EFFORTS = (Effort(1500), Effort(3000, paired=True))
 """What a neuron may take, at first and once all others have had their turn."""
 SLIGHT = 1e-6
 """How far from the jump a neuron must be, as a share of its magnitude."""
