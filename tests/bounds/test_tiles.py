@@ -1,10 +1,12 @@
 """Tiles: the bounds of CROWN, over the part of the network that each neuron sees."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from tests.graph.test_crop import u_net
-from verifier.bounds import HiddenOptimiser, Tiler, crown, tiles
+from verifier.bounds import HiddenOptimiser, Tiler, by_forms, crown, crown_some, groups, tiles
 from verifier.bounds.offsets import Offsets
 from verifier.ops.steps import step
 from verifier.sets import Box
@@ -140,6 +142,45 @@ def test_crown_takes_tiles_of_offsets(seed: int):
         np.testing.assert_allclose(one.upper, other.upper, rtol=0, atol=slack)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_of_some_neurons_are_swept_by_tiles(seed: int, monkeypatch: pytest.MonkeyPatch):
+    """Over two regions, and their forms are those of whole sweeps, in the same order."""
+    module = sys.modules["verifier.bounds.crown"]
+    monkeypatch.setattr(module, "LEAST_WORK", 0)
+    monkeypatch.setattr(groups, "TILE_WORK", 0)
+    monkeypatch.setattr(module, "TILES_AT_ONCE", 3)
+    graph, generator = u_net(seed), np.random.default_rng(seed)
+    center = generator.normal(size=(2, graph.input_size))
+    region, placed = Box(XP64.floats(center - 0.1), XP64.floats(center + 0.1)), graph.on(XP64)
+    start = dict(enumerate(by_forms(placed, region).enclosure.boxes))
+    wanted = {v: XP64.bools(generator.random((2, graph.size(v))) < 0.7) for v in start}
+    tiler, taken = Tiler(graph, XP), list[int]()
+    whole = Offsets.bound_tile
+
+    def bound_tile(self, value, *rest):
+        taken.append(value)
+        return whole(self, value, *rest)
+
+    monkeypatch.setattr(Offsets, "bound_tile", bound_tile)
+    mine = crown_some(placed, region, BoundSettings(), start, wanted, tiler)
+    assert len(taken) > 3
+    other = crown_some(placed, region, BoundSettings(), start, wanted)
+    for value in graph.relaxed_inputs:
+        one, two = mine.enclosure.boxes[value], other.enclosure.boxes[value]
+        slack = 1e-3 * float((two.upper - two.lower).max())
+        np.testing.assert_allclose(one.lower, two.lower, rtol=0, atol=slack)
+        np.testing.assert_allclose(one.upper, two.upper, rtol=0, atol=slack)
+        for sample in placed.values(XP64.floats(points(region[:1], generator)))[value]:
+            assert (sample >= one.lower[0]).all()
+            assert (sample <= one.upper[0]).all()
+    assert len(mine.hidden) == len(other.hidden) > 0
+    for one, two in zip(mine.hidden, other.hidden, strict=True):
+        for name in ("batch", "neuron"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+        atol = 1e-3 * float(two.influence.max())
+        np.testing.assert_allclose(one.influence, two.influence, rtol=0, atol=atol)
+
+
 def test_double_precision_is_not_swept_around_the_middle():
     graph, generator = u_net(0), np.random.default_rng(0)
     region = around(graph, generator)
@@ -162,6 +203,17 @@ def test_tiles_are_a_partition():
     found = tiler.tiles(value, neurons)
     assert found is not None
     np.testing.assert_array_equal(np.sort(np.concatenate(found)), neurons)
+
+
+def test_blocks_are_those_of_their_rows():
+    generator = np.random.default_rng(0)
+    for count in (1, 2, 3):
+        blocks = generator.integers(-3, 4, (200, count))
+        neurons = np.sort(generator.choice(1000, 200, replace=False))
+        found = tiles._blocks(neurons, blocks)
+        assert [neurons[neurons.searchsorted(some)].tolist() for some in found] == [
+            neurons[(blocks == one).all(1)].tolist() for one in np.unique(blocks, axis=0)
+        ]
 
 
 def test_little_work_is_left_to_whole_sweeps(monkeypatch: pytest.MonkeyPatch):

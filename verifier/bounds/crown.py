@@ -11,6 +11,7 @@ from verifier.bounds.back import LowerForm, Route, Trace, UnitStart, back_substi
 from verifier.bounds.compose import compose
 from verifier.bounds.correlate import Correlation, correlate
 from verifier.bounds.enclosure import Enclosure
+from verifier.bounds.groups import Group, bound_group, by_tiles, in_chunks
 from verifier.bounds.offsets import LEAST_WORK, Offsets
 from verifier.bounds.optimise import Optimised, optimise, unit_rows
 from verifier.bounds.tiles import Tile, Tiler
@@ -21,6 +22,8 @@ from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Bool, Float, Int
 
+TILES_AT_ONCE = 64
+"""After so many tiles the box is narrowed with what they gave."""
 OPTIMISER_ARRAYS = 8
 """How many more arrays of rows the optimiser holds at once than a plain sweep does."""
 
@@ -56,7 +59,7 @@ class HiddenOptimiser:
     bend: bool = False
     """Whether rows choose between the planes of products and curves, too."""
     tiler: Tiler | None = None
-    """Cuts large values into tiles, where there is one batch entry and no steps are made."""
+    """Cuts large values into tiles, where no steps are made."""
 
     def wanted(
         self, value: int, mask: Bool[Array, "batch n"], graph: Graph
@@ -264,22 +267,23 @@ def _rows(
     Of many neurons over many inputs they would fill the memory.
     """
     xp, (settings, optimiser) = enclosure.graph.xp, how
-    count, together = which[0].shape[0], settings.spread.count
+    tiler = None if optimiser is None else optimiser.tiler
+    if optimiser is not None and not optimiser.steps:
+        optimiser = None
+    count = which[0].shape[0]
     offsets = _offsets(enclosure, value, count) if optimiser is None else None
-    swept = xp if offsets is None else offsets.enclosure.graph.xp
-    chunk = settings.rows_at_once(_passed(enclosure, value), swept)
-    if optimiser is not None:
-        chunk = max(16, chunk // OPTIMISER_ARRAYS)
     source = enclosure.bent() if optimiser is not None and optimiser.bend else enclosure
-    chunk = min(chunk, max(16, -(-count // together)))
+    groups = by_tiles(tiler, value, which[1], xp) if offsets is not None else []
+    together = TILES_AT_ONCE
+    if not groups:
+        chunk, together = _chunk(enclosure, value, how, offsets), settings.spread.count
+        groups = in_chunks(count, min(chunk, max(16, -(-count // together))), xp)
 
-    def bound(start: int) -> Optimised:
+    def bound(group: Group) -> Optimised:
         settings.check_time()
-        batch, neuron, sign = (x[start : start + chunk] for x in which)
         if offsets is not None:
-            least, coefficients = offsets.bound(value, (batch, neuron, sign))
-            return Optimised(least, {}, LowerForm(coefficients, least), Trace())
-        rows = unit_rows(enclosure, value, (batch, neuron, sign))
+            return bound_group(offsets, value, group, which, settings)
+        rows = unit_rows(enclosure, value, group.of(which))
         if optimiser is not None:
             return optimise(source, rows, optimiser.steps, settings)
         some = Route(shortcuts=enclosure.composed)
@@ -288,16 +292,31 @@ def _rows(
         return Optimised(form.least(enclosure.boxes[0], rows.owner, enclosure), {}, form, Trace())
 
     parts = []
-    for first in range(0, count, chunk * together):
-        starts = range(first, min(count, first + chunk * together), chunk)
-        for start, found in zip(starts, settings.spread.map(bound, starts), strict=True):
-            some = tuple(x[start : start + chunk] for x in which)
-            _use(enclosure, value, (some[0], some[1], some[2]), found, optimiser)
+    for first in range(0, len(groups), together):
+        some = groups[first : first + together]
+        for group, found in zip(some, settings.spread.map(bound, some), strict=True):
+            _use(enclosure, value, group.of(which), found, optimiser)
             if keep:
                 parts.append(xp.floats(found.form.coefficients))
     if not keep:
         return None
-    return parts[0] if len(parts) == 1 else xp.cat(parts, 0)
+    forms = parts[0] if len(parts) == 1 else xp.cat(parts, 0)
+    rows = None if groups[0].tile is None else xp.cat([group.rows for group in groups], 0)
+    return forms if rows is None else forms[xp.argsort(rows)]
+
+
+def _chunk(
+    enclosure: Enclosure,
+    value: int,
+    how: tuple[BoundSettings, HiddenOptimiser | None],
+    offsets: Offsets | None,
+) -> int:
+    """How many rows of a value are swept at once."""
+    settings, optimiser = how
+    swept = enclosure.graph.xp if offsets is None else offsets.enclosure.graph.xp
+    chunk = settings.rows_at_once(_passed(enclosure, value), swept)
+    optimised = optimiser is not None and optimiser.steps
+    return max(16, chunk // OPTIMISER_ARRAYS) if optimised else chunk
 
 
 def _offsets(enclosure: Enclosure, value: int, count: int) -> Offsets | None:

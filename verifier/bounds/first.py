@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from verifier.bounds.crown import CrownResult, HiddenRows, tighten, unstable_mask
+from verifier.bounds.crown import CrownResult, HiddenOptimiser, HiddenRows, tighten, unstable_mask
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.forward import ForwardPush, forward, free_inputs
+from verifier.bounds.tiles import Tiler
 from verifier.graph import Graph
 from verifier.sets import Box
 from verifier.settings import BoundSettings
@@ -89,19 +90,20 @@ def crown_some(
     settings: BoundSettings,
     inherited: Mapping[int, Box],
     wanted: Mapping[int, Bool[Array, "batch n"]],
+    tiler: Tiler | None = None,
 ) -> CrownResult:
     """Value by value forward bounds, and rows for the unstable ones of the wanted neurons.
 
     What rows gain at one value makes the forward bounds, and the rows, of the next ones tighter.
     """
-    push = ForwardPush(Enclosure.over(graph, region))
+    push, tiles = ForwardPush(Enclosure.over(graph, region)), HiddenOptimiser(0, tiler=tiler)
     result = CrownResult(push.enclosure)
     for _ in graph.nodes:
         value = push.step(inherited)
         if value not in wanted or value not in graph.bounded_by_rows:
             continue
         mask = unstable_mask(push.enclosure, value) & wanted[value]
-        rows = tighten(push.enclosure, value, mask, settings)
+        rows = tighten(push.enclosure, value, mask, settings, tiles)
         if rows is not None:
             result.hidden.append(rows)
     return result

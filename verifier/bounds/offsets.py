@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import field
 
+import numpy as np
+
 from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, back_substitute
 from verifier.bounds.enclosure import EXTRA_TERMS, Enclosure
 from verifier.bounds.optimise import unit_rows
@@ -18,6 +20,7 @@ from verifier.families import Affine, Planes
 from verifier.graph.passes import Crop
 from verifier.records import dataclass
 from verifier.sets import Box
+from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Float, Int, gamma
 
 LEAST_WORK = 200_000_000
@@ -79,12 +82,31 @@ class Offsets:
         which: tuple[Int[Array, " rows"], Int[Array, " rows"], Float[Array, " rows"]],
     ) -> tuple[Float[Array, " rows"], Float[Array, "rows n"]]:
         """Lower bounds of ``sign * neuron``, float64, and the coefficients of their forms."""
-        (batch, neuron, sign), e = which, self.enclosure
-        rows = unit_rows(e, value, (batch, neuron, e.graph.xp.floats(sign)))
-        form = back_substitute(e, rows.start, rows.owner)
-        form = LowerForm(form.coefficients, form.constant + rows.constant)
-        least = form.least(e.boxes[0], rows.owner, e)
-        return moved(least, sign * self.centers[value][batch, neuron]), form.coefficients
+        batch, neuron, sign = which
+        least, coefficients = _bound(self.enclosure, value, which)
+        return moved(least, sign * self.centers[value][batch, neuron]), coefficients
+
+    def bound_tile(
+        self,
+        value: int,
+        tile: tuple[np.ndarray, Crop],
+        which: tuple[Int[Array, " rows"], Int[Array, " rows"], Float[Array, " rows"]],
+        settings: BoundSettings,
+    ) -> tuple[Float[Array, " rows"], Float[Array, "rows n"]]:
+        """The same over a tile: neurons (ascending), and what computes these without biases."""
+        (batch, neuron, sign), (neurons, crop) = which, tile
+        part, xp = self.part(crop), self.enclosure.graph.xp
+        index = xp.ints(np.searchsorted(neurons, xp.numpy(neuron)))
+        places, chunk = xp.ints(crop.places[0])[None], settings.rows_at_once(part.graph, xp)
+        coefficients, least = xp.zeros(batch.shape[0], self.source.graph.input_size), list[Array]()
+        for start in range(0, batch.shape[0], chunk):
+            settings.check_time()
+            some = slice(start, start + chunk)
+            found, form = _bound(part, part.graph.output, (batch[some], index[some], sign[some]))
+            least.append(found)
+            coefficients[(xp.arange(form.shape[0]) + start)[:, None], places] = form
+        centers = self.centers[value][batch, neuron]
+        return moved(self.source.graph.xp.cat(least, 0), sign * centers), coefficients
 
     def part(self, crop: Crop) -> Enclosure:
         """The same of a crop of the network without biases."""
@@ -166,6 +188,17 @@ class Offsets:
         """A value's box, less its point, rounded outward."""
         box = less(self.source.boxes[value], self.centers[value], self.source.graph.xp)
         return Box(*self.enclosure.graph.xp.outward_cast(box.lower, box.upper))
+
+
+def _bound(
+    e: Enclosure, value: int, which: tuple[Array, Array, Array]
+) -> tuple[Float[Array, " rows"], Float[Array, "rows n"]]:
+    """Lower bounds of ``sign * neuron`` of offsets, and the coefficients of their forms."""
+    batch, neuron, sign = which
+    rows = unit_rows(e, value, (batch, neuron, e.graph.xp.floats(sign)))
+    form = back_substitute(e, rows.start, rows.owner)
+    form = LowerForm(form.coefficients, form.constant + rows.constant)
+    return form.least(e.boxes[0], rows.owner, e), form.coefficients
 
 
 def less(box: Box, center: Array, xp: Backend) -> Box:

@@ -94,28 +94,38 @@ class Tiler:
             result.append(jumps or all(result[i] for i in node.inputs))
         return result
 
-    def tiles(self, value: int, neurons: np.ndarray) -> list[np.ndarray] | None:
-        """Some neurons of a value (ascending) in tiles; None where it is little work anyway."""
+    def tiles(
+        self, value: int, neurons: np.ndarray, each: int | None = None
+    ) -> list[np.ndarray] | None:
+        """Some neurons of a value (ascending) in tiles; None where it is little work anyway.
+
+        ``each``: what a tile costs by itself, in multiply-adds; None: ``TILE_WORK``.
+        """
         cells, whole = self.positions[value], len(neurons) * self.work[value]
         if cells is None or whole < LEAST_WORK:
             return None
         if self.behind_jumps[value]:
             return []
         plans = [[neurons], *(_blocks(neurons, cells[neurons] // width) for width in WIDTHS)]
-        costs = [self._cost(value, tiles) for tiles in plans]
+        each = TILE_WORK if each is None else each
+        costs = [self._cost(value, tiles) + len(tiles) * each for tiles in plans]
         best = int(np.argmin(costs))
         self.spared += whole - costs[best]
         return plans[best]
 
     def _cost(self, value: int, tiles: list[np.ndarray]) -> int:
-        """About the multiply-adds of all tiles, judged by the largest one."""
+        """About the multiply-adds of the rows of all tiles, judged by the largest one."""
         largest = max(tiles, key=len)
         rows = sum(len(tile) for tile in tiles)
-        return rows * self.crop(value, largest).graph.work + len(tiles) * TILE_WORK
+        return rows * self.crop(value, largest).graph.work
 
     def crop(self, value: int, neurons: np.ndarray) -> Crop:
         """What computes some neurons of a value."""
         return crop(self.graph, value, neurons)
+
+    def crop_of_offsets(self, value: int, neurons: np.ndarray) -> Crop:
+        """What computes some neurons of a value as offsets from a point."""
+        return crop(self.graph.without_biases, value, neurons)
 
     def tile(self, enclosure: Enclosure, value: int, neurons: np.ndarray, xp: Backend) -> Tile:
         """Some neurons of a value with the boxes that an enclosure (of batch 1) has.
@@ -130,7 +140,7 @@ class Tiler:
     def tile_of_offsets(self, offsets: Offsets, value: int, neurons: np.ndarray) -> Tile:
         """The same as offsets from a point, in single precision; they must reach the value."""
         xp = offsets.source.graph.xp
-        part = crop(self.graph.without_biases, value, neurons)
+        part = self.crop_of_offsets(value, neurons)
         index = xp.ints(neurons)
         center = offsets.centers[value][0, index]
         return Tile(index, offsets.part(part), center)

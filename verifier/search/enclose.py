@@ -152,7 +152,7 @@ def _from_forms(
         return Enclosed(result, found, 0, Worth.none(), spared)
     wanted = _wanted(problem, batch, result, found)
     boxes = dict(enumerate(result.enclosure.boxes))
-    result = crown_some(graph, region, problem.bounds, boxes, wanted)
+    result = crown_some(graph, region, problem.bounds, boxes, wanted, problem.tiler)
     rows, found = _count(result), _objective(problem, batch, result)
     after = _margins(problem, batch, found)
     price = FORWARD_ROWS * (inputs + 2)

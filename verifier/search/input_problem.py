@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from verifier.bounds import Objective
+from verifier.bounds import Objective, Tiler
 from verifier.certify import Action
 from verifier.families import Product
 from verifier.graph import Graph
@@ -43,6 +43,12 @@ class InputProblem:
         """How many neurons rows may bound."""
         graph = self.graph
         return sum(graph.size(v) for v in graph.relaxed_inputs if not graph.affine_of_input[v])
+
+    @cached_property
+    def tiler(self) -> Tiler | None:
+        """What cuts rows of large convolutional networks into tiles."""
+        source = self.graph.source
+        return None if source is None else Tiler.of(source, self.graph.xp)
 
     @cached_property
     def products(self) -> bool:
