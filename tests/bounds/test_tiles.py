@@ -142,12 +142,44 @@ def test_crown_takes_tiles_of_offsets(seed: int):
         np.testing.assert_allclose(one.upper, other.upper, rtol=0, atol=slack)
 
 
+@pytest.mark.parametrize("radius", [0.3, 0.002])
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_of_tiles_are_those_of_whole_sweeps(seed: int, radius: float):
+    """Over several regions, of any signs, a few rows at a time."""
+    graph, generator = u_net(seed), np.random.default_rng(seed)
+    center = generator.normal(size=(3, graph.input_size))
+    region = Box(XP64.floats(center - radius), XP64.floats(center + radius))
+    enclosure, value = crown(graph.on(XP64), region, BoundSettings()).enclosure, graph.output
+    made, tiler, size = Offsets.of(enclosure), Tiler(graph, XP), graph.size(graph.output)
+    assert made is not None
+    assert made.reach(value)
+    tile = np.sort(generator.choice(size, size // 2, replace=False))
+    batch, neuron = np.sort(generator.integers(3, size=40)), generator.choice(tile, 40)
+    sign = generator.choice([-1.0, 1.0], 40)
+    which = XP64.ints(batch), XP64.ints(neuron), XP64.floats(sign)
+    few = BoundSettings(chunk_bytes_cpu=1)
+    crop = tiler.crop_of_offsets(value, tile)
+    mine, forms = made.bound_tile(value, (tile, crop), which, few)
+    other, whole = made.bound(value, which)
+    values = enclosure.graph.values
+    for entry in range(3):
+        there = batch == entry
+        reached = np.asarray(
+            values(XP64.floats(points(region[entry : entry + 1], generator)))[value]
+        )
+        lowest = (reached[:, neuron[there]] * sign[there]).min(0)
+        assert (np.asarray(mine)[there] <= lowest).all()
+        gap = lowest - np.asarray(other)[there]
+        assert (abs(np.asarray(mine - other)[there]) <= 1e-3 * gap).all()
+    np.testing.assert_allclose(forms, whole, rtol=0, atol=1e-5 * float(abs(whole).max()))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_rows_of_some_neurons_are_swept_by_tiles(seed: int, monkeypatch: pytest.MonkeyPatch):
     """Over two regions, and their forms are those of whole sweeps, in the same order."""
     module = sys.modules["verifier.bounds.crown"]
     monkeypatch.setattr(module, "LEAST_WORK", 0)
-    monkeypatch.setattr(groups, "TILE_WORK", 0)
+    monkeypatch.setattr(groups, "SMALL_TILE_WORK", 0)
     monkeypatch.setattr(module, "TILES_AT_ONCE", 3)
     graph, generator = u_net(seed), np.random.default_rng(seed)
     center = generator.normal(size=(2, graph.input_size))

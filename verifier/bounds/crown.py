@@ -59,7 +59,7 @@ class HiddenOptimiser:
     bend: bool = False
     """Whether rows choose between the planes of products and curves, too."""
     tiler: Tiler | None = None
-    """Cuts large values into tiles, where no steps are made."""
+    """Cuts large values into tiles, where no steps are made; in ``crown``, of one batch entry."""
 
     def wanted(
         self, value: int, mask: Bool[Array, "batch n"], graph: Graph

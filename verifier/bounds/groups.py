@@ -13,7 +13,7 @@ from verifier.records import dataclass
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Float, Int, distinct
 
-TILE_WORK = 200_000_000
+SMALL_TILE_WORK = 200_000_000
 """What a tile of a few rows costs by itself, in multiply-adds: its crop is made for these alone."""
 
 
@@ -45,7 +45,10 @@ def by_tiles(
     if tiler is None:
         return []
     numbers, groups = xp.numpy(neuron), list[Group]()
-    tiles = tiler.tiles(value, distinct(numbers), TILE_WORK) or []
+    neurons = distinct(numbers)
+    # What a tile costs by itself is shared by the rows of all batch entries.
+    each = SMALL_TILE_WORK * len(neurons) // max(1, len(numbers))
+    tiles = tiler.tiles(value, neurons, each) or []
     for tile in tiles if len(tiles) > 1 else ():
         rows = np.flatnonzero(np.isin(numbers, tile))
         groups.append(Group(xp.ints(rows), (tile, tiler.crop_of_offsets(value, tile))))

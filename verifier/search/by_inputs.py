@@ -123,7 +123,7 @@ class InputSearch:
         single = all(kind == "float32" for _, kind in context.network.types)
         few = problem.hidden_neurons <= MANY_NEURONS
         ahead = single and few and context.seal is not None and context.seal.single
-        problem = replace(problem, bounds=replace(problem.bounds, single=ahead))
+        problem = replace(problem, bounds=replace(problem.bounds, single=ahead)).tiled()
         return InputSearch(
             context,
             problem,

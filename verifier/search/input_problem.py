@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 from verifier.bounds import Objective, Tiler
@@ -25,6 +26,14 @@ class InputProblem:
     settings: SearchSettings
     scale: Float[Array, " n"] | None = None
     """The width of each input's range, by which edges are compared; None: 1."""
+    tiler: Tiler | None = None
+    """Cuts rows of large convolutional networks into tiles."""
+
+    def tiled(self) -> InputProblem:
+        """The same with a tiler, if the network's constants allow one."""
+        source = self.graph.source
+        made = None if source is None else Tiler.of(source, self.graph.xp)
+        return replace(self, tiler=made)
 
     @property
     def hidden_values(self) -> tuple[int, ...]:
@@ -43,12 +52,6 @@ class InputProblem:
         """How many neurons rows may bound."""
         graph = self.graph
         return sum(graph.size(v) for v in graph.relaxed_inputs if not graph.affine_of_input[v])
-
-    @cached_property
-    def tiler(self) -> Tiler | None:
-        """What cuts rows of large convolutional networks into tiles."""
-        source = self.graph.source
-        return None if source is None else Tiler.of(source, self.graph.xp)
 
     @cached_property
     def products(self) -> bool:

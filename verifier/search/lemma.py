@@ -23,8 +23,8 @@ STEPS = 5
 """Of the slope optimisation for a subproblem: there are few at a time, and many in all."""
 LOOK_BACK, FAR_TOO_MANY = 3, 4
 """Rounds that a forecast is made from, and by what it must be over the limit: it is rough."""
-PAIRS, PAIR_STEPS = 200, 1
-"""So many pairs at most, and steps for each: one search in a few hundred has little time."""
+PAIRS, SUM_STEPS = 200, 1
+"""So many pairs at most, and steps for the bounds of each: one of many searches has little time."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Lemmas:
     def _paired(self, root: Enclosure, sign: float, least: float) -> NeuronProblem:
         """With neurons in pairs, if there are any."""
         problem, xp = self._problem(root, sign, least, self._reducer(root)), root.graph.xp
-        made = paired(problem, xp.ints(xp.zeros(1)), Workers(xp), (PAIRS, PAIR_STEPS))
+        made = paired(problem, xp.ints(xp.zeros(1)), Workers(xp), (PAIRS, SUM_STEPS))
         return problem if made is None else made
 
     def _reducer(self, root: Enclosure) -> Reducer:
