@@ -109,7 +109,7 @@ def test_pairs_of_neurons_save_subproblems():
     lemmas, shown = Lemmas(fringe.enclosure, fringe.tiler, *SETTINGS), np.zeros(2)
     for neuron in range(3):
         least = float(values[value][:, neuron].min())
-        for share in np.linspace(0.2, 2.0, 19):
+        for share in np.linspace(0.2, 2.0, 8):
             for paired in (False, True):
                 effort = Effort(1, paired)
                 shown[int(paired)] += lemmas.prove(value, (neuron, 1.0), least - share, effort) > 0
