@@ -7,12 +7,12 @@ from dataclasses import field, replace
 
 import numpy as np
 
-from verifier.bounds.back import LowerForm, Route, Trace, UnitStart, back_substitute
+from verifier.bounds.back import LowerForm, Route, Trace, UnitStart
 from verifier.bounds.compose import compose
 from verifier.bounds.correlate import Correlation, correlate
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.groups import Group, bound_group, by_tiles, in_chunks
-from verifier.bounds.offsets import LEAST_WORK, Offsets
+from verifier.bounds.offsets import LEAST_WORK, Offsets, bound_units
 from verifier.bounds.optimise import Optimised, optimise, unit_rows
 from verifier.bounds.tiles import Tile, Tiler
 from verifier.families import Elementwise, Nonlinear, Product
@@ -276,20 +276,22 @@ def _rows(
     groups = by_tiles(tiler, value, which[1], xp) if offsets is not None else []
     together = TILES_AT_ONCE
     if not groups:
-        chunk, together = _chunk(enclosure, value, how, offsets), settings.spread.count
+        chunk, together = (
+            _chunk(enclosure, value, (settings, optimiser), offsets),
+            settings.spread.count,
+        )
         groups = in_chunks(count, min(chunk, max(16, -(-count // together))), xp)
 
     def bound(group: Group) -> Optimised:
         settings.check_time()
         if offsets is not None:
             return bound_group(offsets, value, group, which, settings)
-        rows = unit_rows(enclosure, value, group.of(which))
         if optimiser is not None:
+            rows = unit_rows(enclosure, value, group.of(which))
             return optimise(source, rows, optimiser.steps, settings)
-        some = Route(shortcuts=enclosure.composed)
-        form = back_substitute(enclosure, rows.start, rows.owner, route=some)
-        form = LowerForm(form.coefficients, form.constant + rows.constant)
-        return Optimised(form.least(enclosure.boxes[0], rows.owner, enclosure), {}, form, Trace())
+        route = Route(shortcuts=enclosure.composed)
+        least, coefficients = bound_units(enclosure, value, group.of(which), route)
+        return Optimised(least, {}, LowerForm(coefficients, least), Trace())
 
     parts = []
     for first in range(0, len(groups), together):
@@ -315,8 +317,7 @@ def _chunk(
     settings, optimiser = how
     swept = enclosure.graph.xp if offsets is None else offsets.enclosure.graph.xp
     chunk = settings.rows_at_once(_passed(enclosure, value), swept)
-    optimised = optimiser is not None and optimiser.steps
-    return max(16, chunk // OPTIMISER_ARRAYS) if optimised else chunk
+    return chunk if optimiser is None else max(16, chunk // OPTIMISER_ARRAYS)
 
 
 def _offsets(enclosure: Enclosure, value: int, count: int) -> Offsets | None:

@@ -35,7 +35,8 @@ class Group:
 
 def in_chunks(count: int, chunk: int, xp: Backend) -> list[Group]:
     """So many rows, in their order."""
-    return [Group(xp.arange(count)[start : start + chunk]) for start in range(0, count, chunk)]
+    every = xp.arange(count)
+    return [Group(every[start : start + chunk]) for start in range(0, count, chunk)]
 
 
 def by_tiles(

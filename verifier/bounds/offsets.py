@@ -13,7 +13,7 @@ from dataclasses import field
 
 import numpy as np
 
-from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, back_substitute
+from verifier.bounds.back import DOUBLE_ROUNDOFF, LowerForm, Route, back_substitute
 from verifier.bounds.enclosure import EXTRA_TERMS, Enclosure
 from verifier.bounds.optimise import unit_rows
 from verifier.families import Affine, Planes
@@ -83,7 +83,7 @@ class Offsets:
     ) -> tuple[Float[Array, " rows"], Float[Array, "rows n"]]:
         """Lower bounds of ``sign * neuron``, float64, and the coefficients of their forms."""
         batch, neuron, sign = which
-        least, coefficients = _bound(self.enclosure, value, which)
+        least, coefficients = bound_units(self.enclosure, value, which)
         return moved(least, sign * self.centers[value][batch, neuron]), coefficients
 
     def bound_tile(
@@ -102,7 +102,8 @@ class Offsets:
         for start in range(0, batch.shape[0], chunk):
             settings.check_time()
             some = slice(start, start + chunk)
-            found, form = _bound(part, part.graph.output, (batch[some], index[some], sign[some]))
+            asked = batch[some], index[some], sign[some]
+            found, form = bound_units(part, part.graph.output, asked)
             least.append(found)
             coefficients[(xp.arange(form.shape[0]) + start)[:, None], places] = form
         centers = self.centers[value][batch, neuron]
@@ -190,13 +191,13 @@ class Offsets:
         return Box(*self.enclosure.graph.xp.outward_cast(box.lower, box.upper))
 
 
-def _bound(
-    e: Enclosure, value: int, which: tuple[Array, Array, Array]
+def bound_units(
+    e: Enclosure, value: int, which: tuple[Array, Array, Array], route: Route | None = None
 ) -> tuple[Float[Array, " rows"], Float[Array, "rows n"]]:
-    """Lower bounds of ``sign * neuron`` of offsets, and the coefficients of their forms."""
+    """Lower bounds of ``sign * neuron``, and the coefficients of their forms."""
     batch, neuron, sign = which
     rows = unit_rows(e, value, (batch, neuron, e.graph.xp.floats(sign)))
-    form = back_substitute(e, rows.start, rows.owner)
+    form = back_substitute(e, rows.start, rows.owner, route=route)
     form = LowerForm(form.coefficients, form.constant + rows.constant)
     return form.least(e.boxes[0], rows.owner, e), form.coefficients
 

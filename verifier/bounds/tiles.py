@@ -12,10 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from verifier.bounds.back import LowerForm, back_substitute
 from verifier.bounds.enclosure import Enclosure
-from verifier.bounds.offsets import Offsets, less, moved
-from verifier.bounds.optimise import unit_rows
+from verifier.bounds.offsets import Offsets, bound_units, less, moved
 from verifier.families import Nonlinear
 from verifier.graph import Graph
 from verifier.graph.passes import Crop, Recentred, crop, recentre
@@ -195,10 +193,7 @@ class Tile:
         parts, chunk = [], settings.rows_at_once(e.graph, xp)
         for start in range(0, index.shape[0], chunk):
             some = index[start : start + chunk]
-            which = xp.ints(some * 0), some, xp.floats(sign[start : start + chunk])
-            rows = unit_rows(e, e.graph.output, which)
-            form = back_substitute(e, rows.start, rows.owner)
-            form = LowerForm(form.coefficients, form.constant + rows.constant)
-            parts.append(form.least(e.boxes[0], rows.owner, e))
+            which = xp.ints(some * 0), some, sign[start : start + chunk]
+            parts.append(bound_units(e, e.graph.output, which)[0])
         least = parts[0] if len(parts) == 1 else xp.cat(parts, 0)
         return least if self.center is None else moved(least, sign * self.center[index])

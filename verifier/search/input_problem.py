@@ -30,10 +30,11 @@ class InputProblem:
     """Cuts rows of large convolutional networks into tiles."""
 
     def tiled(self) -> InputProblem:
-        """The same with a tiler, if the network's constants allow one."""
-        source = self.graph.source
-        made = None if source is None else Tiler.of(source, self.graph.xp)
-        return replace(self, tiler=made)
+        """The same with a tiler, if the backend convolves and the network's constants allow one."""
+        source, xp = self.graph.source, self.graph.xp
+        if source is None or not xp.supports_convolution:
+            return self
+        return replace(self, tiler=Tiler.of(source, xp))
 
     @property
     def hidden_values(self) -> tuple[int, ...]:

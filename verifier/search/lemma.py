@@ -137,9 +137,10 @@ class Lemmas:
             done += len(batch)
             proved, left = propose(problem, net, batch, (steps, alone))
             closed.append(proved)
-            sealed = fast.bools(fast.zeros(len(left)))
-            left, _ = in_pairs(problem, left, sealed, alone)
-            left = left[fast.nonzero(~sealed)[0]]
+            if problem.paired is not None:
+                sealed = fast.bools(fast.zeros(len(left)))
+                left, _ = in_pairs(problem, left, sealed, alone)
+                left = left[fast.nonzero(~sealed)[0]]
             if len(left) == 0:
                 break
             worst = float(left.margin.min())
