@@ -1,6 +1,7 @@
 """What signs imply: as a SAT solver's unit propagation, and never what some point contradicts."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from verifier.search import propagate
 from verifier.search.program import Program
 from verifier.search.propagate import Propagator
 from verifier.tensors import numpy_backend
+from verifier.verdict import Verdict
 
 SEEDS = st.integers(0, 10**6)
 XP = numpy_backend("float64")
@@ -40,6 +42,18 @@ class Formula:
             chosen = generator.choice(variables, length, replace=False) + 1
             made.append((chosen * generator.choice([-1, 1], length)).tolist())
         return Formula(variables, made)
+
+    @staticmethod
+    def of_tree(seed: int, variables: int, leaves: int) -> "Formula":
+        """No leaf of a random decision tree: what nothing satisfies."""
+        generator = np.random.default_rng(seed)
+        paths: list[list[int]] = [[]]
+        while len(paths) < leaves:
+            path = paths.pop(generator.integers(len(paths)))
+            left = sorted(set(range(1, variables + 1)) - {abs(x) for x in path})
+            chosen = int(generator.choice(left))
+            paths += [[*path, chosen], [*path, -chosen]]
+        return Formula(variables, [[-x for x in path] for path in paths])
 
     @property
     def layers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -190,7 +204,7 @@ def test_the_program_bounds_what_sweeps_bound(seed):
     signs = np.where(inputs >= 0, 1.0, -1.0)
     phase = signs * (generator.random(signs.shape) < 0.5)
     rows = np.arange(2)
-    found = unaided(net).solve(rows, phase[0])
+    found = unaided(net, rows).solve(phase[0])
     assert found is not None
     swept = sweep_once(net, rows, phase, found)
     assert swept == pytest.approx(found.least, abs=1e-6 * (1 + abs(found.least)))
@@ -212,10 +226,10 @@ def test_silent_neurons_make_a_program_smaller_and_its_bound_no_worse(seed):
     assert propagator is not None
     phase = np.zeros((1, net.neurons))
     phase[0, places] = generator.choice([-1.0, 1.0], size=len(places))
-    whole = unaided(net).solve(rows[0], phase[0])
+    whole = unaided(net, rows[0]).solve(phase[0])
     small = Program.of(net, rows[0], np.asarray(propagator.given))
     assert small.silent.sum() == net.neurons - 8
-    found = small.solve(rows[0], phase[0])
+    found = small.solve(phase[0])
     assert whole is not None
     assert found is not None
     swept = sweep_once(net, rows[0], phase, found)
@@ -238,7 +252,7 @@ def test_signs_that_contradict_each_other_are_refuted_whatever_the_rows(seed):
     phase = np.zeros((1, net.neurons))
     phase[0, :2] = 1.0, -1.0
     rows = generator.permutation(3)[:2]
-    found = unaided(net).solve(rows, phase[0])
+    found = unaided(net, rows).solve(phase[0])
     assert found is not None
     assert sweep_once(net, rows, phase, found) > 0
 
@@ -258,8 +272,8 @@ def run(net: Reduced, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return inputs, values
 
 
-def unaided(net: Reduced) -> Program:
-    return Program(net, np.zeros(net.neurons, dtype=bool))
+def unaided(net: Reduced, rows: np.ndarray) -> Program:
+    return Program(net, rows, np.zeros(net.neurons, dtype=bool))
 
 
 def sweep_once(net: Reduced, rows: np.ndarray, phase: np.ndarray, found) -> float:
@@ -267,12 +281,10 @@ def sweep_once(net: Reduced, rows: np.ndarray, phase: np.ndarray, found) -> floa
     return float(sweep_patterns(net, patterns, Ascent(1, 0.0, 1.0)).least[0])
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_formulas_end_to_end(seed, tmp_path):
-    """3-SAT with 18 variables at the threshold: every formula is decided, and by few leaves."""
-    formula = Formula.random(seed, 18, 84)
+def decided(formula: Formula, folder: Path) -> Verdict:
+    """The verdict on a network that computes a formula."""
     weights, bias, rows = formula.layers
-    weights = weights.astype(np.float32).T
+    weights, count = weights.astype(np.float32).T, formula.variables
     nodes = [
         helper.make_node("MatMul", ["X", "W"], ["z"]),
         helper.make_node("Add", ["z", "b"], ["s"]),
@@ -280,17 +292,33 @@ def test_formulas_end_to_end(seed, tmp_path):
         helper.make_node("MatMul", ["y", "R"], ["Y"]),
     ]
     stored = {"W": weights, "b": bias.astype(np.float32), "R": rows.astype(np.float32).T}
-    ports = {"X": [1, 18]}, {"Y": [1, 2]}
-    net = save(tmp_path / "net.onnx", nodes, stored, inputs=ports[0], outputs=ports[1])
-    prop = tmp_path / "p.vnnlib"
-    lines = [f"(declare-const X_{k} Real)" for k in range(18)]
+    ports = {"X": [1, count]}, {"Y": [1, 2]}
+    net = save(folder / "net.onnx", nodes, stored, inputs=ports[0], outputs=ports[1])
+    prop = folder / "p.vnnlib"
+    lines = [f"(declare-const X_{k} Real)" for k in range(count)]
     lines += ["(declare-const Y_0 Real)", "(declare-const Y_1 Real)"]
-    lines += [f"(assert (>= X_{k} 0.0))\n(assert (<= X_{k} 1.0))" for k in range(18)]
+    lines += [f"(assert (>= X_{k} 0.0))\n(assert (<= X_{k} 1.0))" for k in range(count)]
     lines += ["(assert (<= Y_0 0.0))", "(assert (<= Y_1 0.0))"]
     prop.write_text("\n".join(lines))
-    verdict = verify(net, prop, timeout=60.0).verdict
+    return verify(net, prop, timeout=60.0).verdict
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_formulas_end_to_end(seed, tmp_path):
+    """3-SAT with 18 variables at the threshold: every formula is decided, and by few leaves."""
+    formula = Formula.random(seed, 18, 84)
+    verdict = decided(formula, tmp_path)
     assert isinstance(verdict, Violated if formula.satisfiable else Verified)
     if isinstance(verdict, Verified):
         assert verdict.certificate is not None
         assert verdict.certificate.data is not None
         assert verdict.certificate.leaves < 200
+
+
+@pytest.mark.parametrize("seed", [3, 6, 11])
+def test_formulas_of_decision_trees_have_no_larger_proofs(seed, tmp_path):
+    """The first variable of the tree is in all clauses, those of one side have the next ..."""
+    verdict = decided(Formula.of_tree(seed, 20, 60), tmp_path)
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.leaves <= 30

@@ -184,7 +184,7 @@ def _programmed(
 
     def solve(i: int) -> Multipliers | None:
         problem.bounds.check_time()
-        return programs[tuple(rows[i])].solve(rows[i], phase[i])
+        return programs[tuple(rows[i])].solve(phase[i])
 
     solved = how[1].map(solve, range(rows.shape[0]))
     known = [i for i, found in enumerate(solved) if found is not None]
