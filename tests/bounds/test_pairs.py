@@ -13,7 +13,8 @@ from tests.bounds.exact import exact_values
 from tests.bounds.graphs import points_in
 from tests.bounds.test_sure import BATCH, Case
 from verifier.bounds.columns import Columns
-from verifier.bounds.paired import PairedColumns, PairedNet, columns_of
+from verifier.bounds.cuts import columns_of
+from verifier.bounds.paired import PairedColumns, PairedNet
 from verifier.bounds.pairs import FAR, Octagon, Pairs, matched
 from verifier.bounds.sure import SureNet
 from verifier.search.pairing import bounded_sums

@@ -264,7 +264,7 @@ class Columns:
         slope += lines.rise
         multiplier = self.cuts()
         positive = net.xp.empty(*multiplier.shape)
-        pending, rows_in, constant = self.ends.start(self.weight)
+        pending, rows_in, constant = self.start()
         for part, product in zip(reversed(net.layers), reversed(links.back), strict=True):
             nu = pending[part]
             positive[part] = nu > 0
@@ -282,6 +282,10 @@ class Columns:
         size = abs(constant) + reach
         chosen = (positive, slope, shift)
         return Bounded(constant - reach, size, pending, made, chosen, multiplier, offset)
+
+    def start(self) -> tuple[Array, Array, Array]:
+        """The sums of rows that are swept: as ``Ends.start``."""
+        return self.ends.start(self.weight)
 
     @property
     def alpha(self) -> Float[Array, "neurons batch"]:
@@ -341,16 +345,19 @@ class Columns:
         gradient = bounded.passed * positive
         gradient *= self.lines.gain
         gradient += self.lines.cut
-        gradient = self.of_tilts(gradient, source)
+        gradient = self.of_tilts(gradient, (source, value, corner))
         if self.weight.shape[0] == 0:
             return gradient, None
         return gradient, self.ends.arrive(value, corner)
 
     def of_tilts(
-        self, multiplier: Float[Array, "neurons batch"], source: Float[Array, "neurons batch"]
+        self, multiplier: Float[Array, "neurons batch"], at: tuple[Array, Array, Array]
     ) -> Float[Array, "tilts batch"]:
-        """d(bound)/d(tilt) from d(multiplier)/d(tilt), and what the neurons read."""
-        multiplier *= source
+        """d(bound)/d(tilt) from d(multiplier)/d(tilt).
+
+        ``at``: what the neurons read, what they put out, and the minimiser.
+        """
+        multiplier *= at[0]
         return multiplier
 
     def _weigh(self, gradient: Array, step: int, rate: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import field, fields
 
-from verifier.bounds.columns import Bounded, Columns, Patterns
+from verifier.bounds.columns import Bounded, Columns
 from verifier.bounds.pairs import Fixed, Pairs
 from verifier.bounds.reduced import Reduced
 from verifier.records import dataclass
@@ -30,12 +30,6 @@ class PairedNet(Reduced):
     def of_net(net: Reduced, pairs: Pairs) -> PairedNet:
         """A network, and pairs of its neurons in its precision."""
         return PairedNet(**{f.name: getattr(net, f.name) for f in fields(net)}, pairs=pairs)
-
-
-def columns_of(net: Reduced, patterns: Patterns) -> Columns:
-    """Patterns at work on a network with pairs, or without."""
-    kind = PairedColumns if isinstance(net, PairedNet) else Columns
-    return kind.of(net, patterns)
 
 
 @dataclass(eq=False)
@@ -73,7 +67,8 @@ class PairedColumns(Columns):
 
     def cuts(self) -> Float[Array, "neurons batch"]:
         """What is added to the multipliers, whatever the coefficients are."""
-        return self.lines.cut * self.alpha + self.tilt[self.net.neurons :]
+        count = self.net.neurons
+        return self.lines.cut * self.alpha + self.tilt[count : 2 * count]
 
     def terms(
         self,
@@ -102,8 +97,8 @@ class PairedColumns(Columns):
             self.scale[both] = NUMBERS * abs(bounded.passed[part]).mean(0)
 
     def of_tilts(
-        self, multiplier: Float[Array, "neurons batch"], source: Float[Array, "neurons batch"]
+        self, multiplier: Float[Array, "neurons batch"], at: tuple[Array, Array, Array]
     ) -> Float[Array, "tilts batch"]:
         """d(bound)/d(tilt): what the network gives a neuron to read, less what its term wants."""
-        wanted = source - self.read
+        wanted = at[0] - self.read
         return self.net.xp.cat([multiplier * wanted, self.pairs.mask[:, None] * wanted], 0)

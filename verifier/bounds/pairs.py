@@ -125,6 +125,14 @@ class Pairs:
         arrays = (xp.floats(part) for part in (x, y, terms, octagon.off, mask))
         return Pairs(xp, xp.ints(first), xp.ints(second), *arrays)
 
+    @staticmethod
+    def none(count: int, xp: Backend) -> Pairs:
+        """No pairs, of so many neurons."""
+        nothing = np.zeros(0)
+        sides = nothing, nothing
+        neurons = nothing.astype(np.int64), nothing.astype(np.int64)
+        return Pairs.of(Octagon(sides, sides, sides, sides), neurons, np.zeros(count), xp)
+
     def on(self, xp: Backend) -> Pairs:
         """The same in another precision."""
         numpy = self.xp.numpy

@@ -28,6 +28,8 @@ from verifier.tensors import Array, Backend, Float, Int
 REDUCED_WORK = 16
 """A sweep may take as many times the multiply-adds of the network's own: products of matrices run
 so much faster than convolutions and than many small operations."""
+ALONE = 4
+"""So many times that where there is one layer of neurons: all else is two products."""
 SMALL_WORK = 1_000_000
 """So many multiply-adds are always worth it: below, what counts is the number of operations."""
 REDUCED_BYTES = 1_000_000_000
@@ -185,8 +187,9 @@ def is_reducible(root: Enclosure) -> bool:
             return False
         sources.add(source)
         neurons += int((planes.gain[0] > 0).sum())
-    work = neurons * (graph.input_size + neurons // 2)
-    limit = max(SMALL_WORK, REDUCED_WORK * graph.work)
+    alone = len(sources) == 1
+    work = neurons * (graph.input_size + (0 if alone else neurons // 2))
+    limit = max(SMALL_WORK, (ALONE if alone else 1) * REDUCED_WORK * graph.work)
     return 0 < work <= limit and 8 * work <= REDUCED_BYTES
 
 

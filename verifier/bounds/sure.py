@@ -17,8 +17,9 @@ from dataclasses import replace
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF
 from verifier.bounds.columns import Patterns
+from verifier.bounds.cuts import CutColumns, columns_of
 from verifier.bounds.optimise import TILT_STEPS
-from verifier.bounds.paired import PairedColumns, PairedNet, columns_of
+from verifier.bounds.paired import PairedColumns, PairedNet
 from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
 from verifier.bounds.sweep import equal_parts
 from verifier.records import dataclass
@@ -120,6 +121,8 @@ class SureNet:
             inner[pairs.both] = 0.0
             constant = constant + state.least.sum(0)
             error = error + pairs.off @ (size[pairs.first] + size[pairs.second])
+        if isinstance(state, CutColumns):
+            error = error + state.cut_by.error @ state.kappa
         total = constant + net.ones @ inner + net.bias @ multiplier
         total = total - net.input_ones @ abs(made)
         error = error + (abs(patterns.weight) * self.row_error[patterns.rows]).sum(1)
@@ -154,12 +157,14 @@ def sums_of_neurons(
 def _in_double(patterns: Patterns, net: Reduced) -> Patterns:
     """The same in the network's precision, with multipliers that certificates can hold.
 
-    Those of pairs are in none, and their terms lose much by small steps.
+    Those of pairs and of cuts are in none, and terms of pairs lose much by small steps. Those of
+    cuts are at least 0.
     """
     xp = net.xp
     phase, count = xp.floats(patterns.phase), patterns.phase.shape[1]
-    tilt, of_pairs = (xp.floats(patterns.tilt[:, x]) for x in (slice(count), slice(count, None)))
+    tilt, others = (xp.floats(patterns.tilt[:, x]) for x in (slice(count), slice(count, None)))
     tilt = tilt.clip(min=0)
+    others = xp.cat([others[:, :count], others[:, count:].clip(min=0)], 1)
     slope = tilt.clip(max=1)
     if not isinstance(net, PairedNet):
         slope = xp.function("round", slope * TILT_STEPS) / TILT_STEPS
@@ -170,7 +175,7 @@ def _in_double(patterns: Patterns, net: Reduced) -> Patterns:
         patterns,
         weight=xp.floats(patterns.weight),
         phase=phase,
-        tilt=xp.cat([xp.where(phase == 0, slope, tilt), of_pairs], 1),
+        tilt=xp.cat([xp.where(phase == 0, slope, tilt), others], 1),
         sides=sides,
         unit=None if patterns.unit is None else xp.floats(patterns.unit),
     )

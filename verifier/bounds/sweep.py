@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from verifier.bounds.columns import Bounded, Columns, Patterns, chords, rows_at
-from verifier.bounds.paired import columns_of
+from verifier.bounds.cuts import columns_of
 from verifier.bounds.reduced import Reduced
 from verifier.records import dataclass
 from verifier.settings import Spread

@@ -28,13 +28,12 @@ from verifier.records import dataclass
 from verifier.search.by_curves import CurveSearch
 from verifier.search.context import Context
 from verifier.search.curve_split import is_curved
-from verifier.search.deepen import Deepener, Hopeless, hidden_unstable
+from verifier.search.deep import has_hidden, search_deep
 from verifier.search.fringe import Fringe
+from verifier.search.hulling import Rest, try_hulls
 from verifier.search.hunt import Hunt
-from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused, decided
-from verifier.search.pairing import to_the_end
 from verifier.search.product_root import (
     MOST_HIDDEN_WORK,
     UNRECORDED,
@@ -63,17 +62,10 @@ LONG, MANY = 10.0, 60
 takes long, and of 28 proofs with more leaves the least margin was too small in all."""
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
-PATIENCE = 1.5
-"""Seconds of a search before the bounds of hidden neurons get searches of their own."""
-WORTH_IT, BETTER = 0.95, 0.8
-"""The worst margin must get nearer to 0 by this factor, or the search goes on as it was; and by
-this one, or no more is tried."""
-PARTS = 256, 2048
-"""In how many parts hidden neurons are bounded at most, at first and if that does not do."""
+PATIENCE, SHALLOW = 1.5, 0.4
+"""Counted seconds of a search before neurons are bounded better, and where none is hidden."""
 FRINGE = 0.35
 """The share of the time left for bounds of the numbers that products and curves read."""
-DEEPENING, LATEST = 0.35, 0.5
-"""The share of the time left that these may take: as it is counted, and by the clock."""
 
 
 @dataclass(eq=False)
@@ -196,36 +188,18 @@ class NeuronSearch:
     def _search(
         self, tree: NeuronTree, problem: NeuronProblem, clauses: tuple[Array, Array]
     ) -> Violated | Unknown | None:
-        """Split some clauses (with their nodes), and bound hidden neurons better where it lasts."""
+        """Split some clauses (with their nodes), and bound neurons better where it lasts."""
         settings, mark = self.context.bounds, self.tree.mark()
         begin = Begin(problem.roots(*clauses), settings.objective_steps)
         if problem.reduced is None or problem.propagator is not None:
             return self._behind_fringe(tree, problem, begin, clauses)
-        patience = PATIENCE
-        for parts in PARTS if self._deep(problem) else ():
-            found = tree.run(problem, begin, patience)
-            if not isinstance(found, Paused):
-                return found
-            patience, begin = 2 * patience, found.again(settings.split_steps)
-            tightened = list[Tightened]()
-            try:
-                deeper = self._deepened(problem, parts, tightened.append)
-                worst = self._worst(deeper, clauses, found.root_margin)
-            except DeadlinePassed:
-                return found.late
-            except Hopeless:
-                break
-            if worst <= found.root_margin * WORTH_IT:
-                break
-            # The proof begins anew, from what bounds the neurons now.
-            self.tree.restart(mark, tightened)
-            problem = deeper
-            begin = Begin(problem.roots(*clauses), settings.objective_steps)
-            if worst <= found.root_margin * BETTER:
-                break
-        if self._deep(problem):
-            return to_the_end(tree, (problem, begin), clauses[0])
-        return race(tree, (problem, begin), clauses, mark)
+        deep = has_hidden(problem.root.graph)
+        rest = try_hulls(tree, (problem, begin), clauses, mark, PATIENCE if deep else SHALLOW)
+        if not isinstance(rest, Rest):
+            return rest
+        if deep:
+            return search_deep(tree, problem, rest, self._recorder)
+        return race(tree, (problem, rest.begin), rest.clauses, (rest.mark, rest.hulled))
 
     def _behind_fringe(
         self, tree: NeuronTree, problem: NeuronProblem, begin: Begin, clauses: tuple[Array, Array]
@@ -260,34 +234,6 @@ class NeuronSearch:
         settings = problem.bounds, problem.settings
         graph = self.context.problem.graph
         return Fringe.of(graph, problem.root, self.tiler, settings, self.workers)
-
-    def _deep(self, problem: NeuronProblem) -> bool:
-        """Is there a hidden layer whose neurons may be worth searches of their own?"""
-        graph = problem.root.graph
-        return any(not graph.affine_of_input[v] for v in graph.relaxed_inputs)
-
-    def _worst(self, problem: NeuronProblem, clauses: tuple[Array, Array], before: float) -> float:
-        """The worst bound of a clause with deeper bounds of hidden neurons; it was ``before``."""
-        steps = self.context.bounds.objective_steps
-        result = bound_neurons(problem, problem.roots(*clauses), steps, self.workers)
-        worst = min(0.0, result.worst_margin)
-        log.info("bounds of hidden neurons took the worst margin from %.4g to %.4g", before, worst)
-        return worst
-
-    def _deepened(
-        self, problem: NeuronProblem, parts: int, tell: Callable[[Tightened], object]
-    ) -> NeuronProblem:
-        """The problem anew, with hidden neurons bounded by searches of their own."""
-        context, hidden = self.context, hidden_unstable(problem.root)
-        budget = DEEPENING * max(0.0, context.allowed - context.spent)
-        latest = time.monotonic() + LATEST * max(0.0, context.left)
-        record = self._recorder(self.case, problem.root, tell)
-        limits = context.bounds, (budget, latest), parts
-        deepener = Deepener(self.workers, *limits, hidden, record, parts == PARTS[0])
-        try:
-            return deepener.deeper(problem)
-        finally:
-            context.spent += deepener.spent
 
     def _cut(
         self, tree: NeuronTree, plain: Enclosure, thresholds: Array, clauses: Array

@@ -108,7 +108,7 @@ def in_pairs(
         return batch, float("inf")
     some = batch[left]
     patterns = some.patterns(problem.members[some.clause])
-    found, least = problem.paired.tried(patterns, PAIR_STEPS, problem.bounds, workers)
+    found, least = problem.paired.tried(patterns, PAIR_STEPS, problem.bounds, workers, some.clause)
     sealed = fast.bools(least > 0)
     done = left[fast.nonzero(found.proved > 0)[0]]
     closed[done] = sealed

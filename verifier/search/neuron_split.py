@@ -52,17 +52,29 @@ class Refreshing:
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """A reduced network with neurons in pairs: what finds multipliers, and what proves."""
+    """A reduced network with neurons in pairs or cuts: what finds multipliers, and what proves."""
 
     net: PairedNet
     sure: SureNet
+    cuts: tuple[Float[Array, "clauses cuts"], Int[Array, " cuts"]] | None = None
+    """Multipliers to begin with, clause by clause, and of which neurons the cuts are."""
 
     def tried(
-        self, patterns: Patterns, steps: int, bounds: BoundSettings, spread: Spread
+        self,
+        patterns: Patterns,
+        steps: int,
+        bounds: BoundSettings,
+        spread: Spread,
+        clause: Int[Array, " batch"],
     ) -> tuple[Swept, Float[Array, " batch"]]:
         """Bounds from the multipliers of single neurons on; and of the proved ones, for certain."""
         xp, tilt = self.net.xp, patterns.tilt
-        patterns = replace(patterns, tilt=xp.cat([tilt, tilt * 0], 1))
+        parts = [tilt, tilt * 0]
+        if self.cuts is not None:
+            start, neuron = self.cuts
+            # The function of a neuron that is split is known.
+            parts.append(start[clause] * xp.floats(patterns.phase[:, neuron] == 0))
+        patterns = replace(patterns, tilt=xp.cat(parts, 1))
         ascent = Ascent(steps, bounds.split_rate, bounds.learning_rate_decay)
         found = sweep_in_parts(self.net, patterns, ascent, spread)
         patterns = replace(patterns, tilt=found.tilt, weight=found.weight)

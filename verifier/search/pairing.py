@@ -18,7 +18,7 @@ from verifier.bounds.pairs import Octagon, Pairs, matched
 from verifier.bounds.reduced import Reduced
 from verifier.bounds.sure import SureNet, sums_of_neurons
 from verifier.bounds.sweep import Ascent, gaps, sweep_in_parts
-from verifier.search.neuron_round import PAIR_STEPS
+from verifier.search.hulling import HULLED, Hulled, with_cuts, would_close
 from verifier.search.neuron_split import NeuronProblem, Paired
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused, decided
 from verifier.search.workers import Workers
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 UNTIL = 3.0
 """Counted seconds that a search goes on for without pairs, whose proofs can be certified."""
-TRIED, PROMISING = 64, 0.1
-"""Of so many open subproblems, pairs must close such a share at once."""
+PROMISING = 0.1
+"""Pairs must close such a share of what is open at once."""
 MOST = 400
 """So many pairs at most."""
 OF_LOWER = 0.3
@@ -42,34 +42,27 @@ PAIRED = "neurons were bounded in pairs, which certificates do not hold"
 
 
 def to_the_end(
-    tree: NeuronTree, begun: tuple[NeuronProblem, Begin], clauses: Int[Array, " clauses"]
+    tree: NeuronTree,
+    begun: tuple[NeuronProblem, Begin],
+    clauses: Int[Array, " clauses"],
+    hulled: list[Hulled],
 ) -> Violated | Unknown | None:
-    """Go on with a search of some clauses; where it lasts, with pairs if they close enough."""
+    """Go on with a search of some clauses; where it lasts, with pairs if they close enough.
+
+    And with the planes of hulls as cuts, where there are some.
+    """
     (problem, begin), steps = begun, begun[0].bounds.split_steps
     found = tree.run(problem, begin, tree.context.for_certificates(UNTIL))
     if not isinstance(found, Paused):
         return found
     try:
-        made = paired(problem, clauses, tree.workers)
-        if made is None or not _promising(made, found, tree.workers):
+        made = with_cuts(paired(problem, clauses, tree.workers) or problem, hulled)
+        if made.paired is None or would_close(made, found, tree.workers) < PROMISING:
             return decided(tree.run(problem, found.again(steps)))
     except DeadlinePassed:
         return found.late
-    tree.tree.lacking = PAIRED
+    tree.tree.lacking = PAIRED if made.paired.cuts is None else HULLED
     return decided(tree.run(made, found.again(steps)))
-
-
-def _promising(made: NeuronProblem, found: Paused, workers: Workers) -> bool:
-    """Would pairs close some of what is open?"""
-    assert made.paired is not None
-    count = len(found.open)
-    some = np.linspace(0, count - 1, min(count, TRIED)).astype(np.int64)
-    batch = found.open[made.xp.ints(some)]
-    patterns = batch.patterns(made.members[batch.clause])
-    swept, _ = made.paired.tried(patterns, PAIR_STEPS, made.bounds, workers)
-    closed = float(swept.proved.sum()) / len(batch)
-    log.info("pairs would close %.2f of what is open", closed)
-    return closed >= PROMISING
 
 
 def paired(

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 
 from verifier.certify import Mark
+from verifier.search.hulling import HULLED, Hulled, with_cuts
 from verifier.search.neuron_split import NeuronProblem, Refreshing
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused
 from verifier.tensors import Array
@@ -26,18 +27,22 @@ def race(
     tree: NeuronTree,
     begun: tuple[NeuronProblem, Begin],
     clauses: tuple[Array, Array],
-    mark: Mark,
+    known: tuple[Mark, list[Hulled]],
 ) -> Violated | Unknown | None:
     """Go on with a search; where that lasts, begin another that tightens boxes of subproblems.
 
     Either may be better by far, and what is open says little of what is left to do: their turns get
-    longer and longer. The clauses come with their nodes, which were made at the mark. No
-    certificate has a place for boxes of subproblems: where one must be, they are left alone.
+    longer and longer. The clauses come with their nodes, which were made at the mark; the first
+    search has planes of hulls as cuts. No certificate has a place for boxes of subproblems: where
+    one must be, they are left alone.
     """
     (problem, begin), steps, proof = begun, begun[0].bounds, tree.tree
+    mark, hulled = known
     context = tree.context
     patience = context.for_certificates(UNTIL)
-    problems = problem, replace(problem, refreshing=TIGHTENED)
+    problems = with_cuts(problem, hulled), replace(problem, refreshing=TIGHTENED)
+    if problems[0].paired is not None:
+        proof.lacking = HULLED
     begins = [begin, Begin(problems[1].roots(*clauses), steps.objective_steps)]
     branch = proof.restart(mark)
     branches = [branch, replace(proof.restart(mark), lacking=SUPPOSED)]

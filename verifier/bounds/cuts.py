@@ -1,0 +1,113 @@
+"""Sweeps of a reduced network with linear cuts: what all its points satisfy, with multipliers.
+
+A cut says C y + A x + b <= 0 of the neurons' outputs and the input. With a multiplier kappa >= 0,
+what it says is added to the row that is bounded (Zhang et al. 2022, GCP-CROWN). A pattern's tilts
+are those of ``paired.py``, then the multipliers of the cuts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field, fields
+
+from verifier.bounds.columns import Bounded, Columns, Patterns
+from verifier.bounds.paired import PairedColumns, PairedNet
+from verifier.bounds.reduced import Reduced
+from verifier.records import dataclass
+from verifier.tensors import Array, Backend, Float
+
+MULTIPLIERS = 0.1
+"""Steps of the multipliers, as shares of their layer's coefficients and of those of slopes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """Rows that are at most 0 wherever the network can be."""
+
+    links: Float[Array, "cuts neurons"]
+    inputs: Float[Array, "cuts n"]
+    bias: Float[Array, " cuts"]
+    error: Float[Array, " cuts"]
+    """What a multiplier of 1 costs for rounding in float64."""
+    unit: Float[Array, " cuts"]
+    """How large multipliers may well be."""
+
+    @staticmethod
+    def cat(parts: Sequence[Cuts], xp: Backend) -> Cuts:
+        """All of several."""
+        names = [f.name for f in fields(Cuts)]
+        return Cuts(*(xp.cat([getattr(part, name) for part in parts], 0) for name in names))
+
+    def on(self, xp: Backend, source: Backend) -> Cuts:
+        """The same in another precision."""
+        arrays = (source.numpy(getattr(self, f.name)) for f in fields(self))
+        return Cuts(*(xp.floats(xp.doubles(part)) for part in arrays))
+
+
+@dataclass(frozen=True, eq=False)
+class CutNet(PairedNet):
+    """A reduced network with pairs of neurons (or none), and cuts."""
+
+    cuts: Cuts
+
+    @staticmethod
+    def of_paired(net: PairedNet, cuts: Cuts) -> CutNet:
+        """A network, and cuts in its precision."""
+        return CutNet(**{f.name: getattr(net, f.name) for f in fields(net)}, cuts=cuts)
+
+
+def columns_of(net: Reduced, patterns: Patterns) -> Columns:
+    """Patterns at work on a network with cuts, with pairs, or without."""
+    if isinstance(net, CutNet):
+        return CutColumns.of(net, patterns)
+    kind = PairedColumns if isinstance(net, PairedNet) else Columns
+    return kind.of(net, patterns)
+
+
+@dataclass(eq=False)
+class CutColumns(PairedColumns):
+    """The patterns at work."""
+
+    first: int = field(init=False)
+    """Where the multipliers of cuts begin."""
+
+    def __post_init__(self) -> None:
+        self.first = 2 * self.net.neurons
+        super().__post_init__()
+        # They are at least 0, unlike those of pairs.
+        self.zero[self.first :] = 0.0
+
+    @property
+    def cut_by(self) -> Cuts:
+        """The network's."""
+        assert isinstance(self.net, CutNet)
+        return self.net.cuts
+
+    @property
+    def kappa(self) -> Float[Array, "cuts batch"]:
+        """The multipliers of the cuts."""
+        return self.tilt[self.first :]
+
+    def start(self) -> tuple[Array, Array, Array]:
+        """The sums of rows, and what the cuts add."""
+        (links, inputs, bias), cuts, kappa = super().start(), self.cut_by, self.kappa
+        return (
+            links + cuts.links.T @ kappa,
+            inputs + cuts.inputs.T @ kappa,
+            bias + cuts.bias @ kappa,
+        )
+
+    def rescale(self, bounded: Bounded) -> None:
+        """Multipliers of cuts move in units of their own."""
+        super().rescale(bounded)
+        self.scale[self.first :] = MULTIPLIERS * self.cut_by.unit[:, None]
+
+    def of_tilts(
+        self, multiplier: Array, at: tuple[Array, Array, Array]
+    ) -> Float[Array, "tilts batch"]:
+        """d(bound)/d(tilt): of a cut's multiplier, the cut at the minimiser."""
+        cuts, (_, value, corner) = self.cut_by, at
+        arriving = cuts.links @ value
+        arriving += cuts.inputs @ corner
+        arriving += cuts.bias[:, None]
+        return self.net.xp.cat([super().of_tilts(multiplier, at), arriving], 0)
