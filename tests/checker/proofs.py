@@ -27,7 +27,7 @@ from verifier.checker.errors import Rejected, Unreadable, Unsupported
 from verifier.load.onnx.runtime import run
 from verifier.load.vnnlib import read_query
 from verifier.sealing import Files, Seal
-from verifier.search import by_neurons, deepen, neuron_tree
+from verifier.search import deep, deepen, hulling, neuron_tree
 from verifier.search.context import Network
 from verifier.search.strategy import Strategy, decide
 from verifier.settings import Options
@@ -277,11 +277,12 @@ def least(net: Net, row: tuple[int, ...], lower: Fraction, upper: Fraction) -> F
 def deepened() -> Iterator[None]:
     """Hidden neurons get searches of their own in any case, and what these find is always used."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(by_neurons, "PATIENCE", 0.0)
+        patch.setattr(deep, "PATIENCE", 0.0)
         patch.setattr(neuron_tree, "HALF_DONE", 0.0)
         patch.setattr(deepen, "PROMISING", 0.0)
-        patch.setattr(by_neurons, "BETTER", float("inf"))
-        patch.setattr(by_neurons, "PARTS", (4, 12))
+        patch.setattr(deep, "BETTER", float("inf"))
+        patch.setattr(deep, "PARTS", (4, 12))
+        patch.setattr(hulling, "STEPS", 0)
         yield
 
 

@@ -12,15 +12,17 @@ from unittest.mock import patch
 from tests.bounds.graphs import mlp, residual
 from tests.soundness.queries import outputs_at_least
 from verifier.certify import ProofTree
-from verifier.search import by_neurons, race
+from verifier.search import by_neurons, deep, hulling, race
 from verifier.search.strategy import Strategy, decide
 from verifier.verdict import Verified
 
 FILE = Path(__file__).with_name("neuron_trees.json")
 AT_ONCE = 1e-9
-TIGHTENED = {"UNTIL": AT_ONCE, "TURN": 1e12}
-BY_TURNS = {"UNTIL": AT_ONCE, "TURN": 2e6}
-DEEPENED = {"PATIENCE": AT_ONCE, "PARTS": (4, 32)}
+NO_HULLS = {"STEPS": 0, "SHALLOW": AT_ONCE}
+TIGHTENED = NO_HULLS | {"UNTIL": AT_ONCE, "TURN": 1e12}
+BY_TURNS = NO_HULLS | {"UNTIL": AT_ONCE, "TURN": 2e6}
+DEEPENED = NO_HULLS | {"PATIENCE": AT_ONCE, "PARTS": (4, 32)}
+HULLED = {"PATIENCE": AT_ONCE, "MUCH": 0.0}
 PROBLEMS = {
     "mlp-8x16": (lambda: mlp(2, (8, 16, 1)), 0.03, {}),
     "mlp-6x12x10": (lambda: mlp(7, (6, 12, 10, 1)), 0.2, {}),
@@ -30,6 +32,7 @@ PROBLEMS = {
     "tightened-40x60": (lambda: mlp(0, (40, 60, 1)), 0.2, TIGHTENED),
     "by-turns-40x60": (lambda: mlp(0, (40, 60, 1)), 0.2, BY_TURNS),
     "deepened-8x12x10x8": (lambda: mlp(4, (8, 12, 10, 8, 1)), 0.03, DEEPENED),
+    "hulled-8x12x10x8": (lambda: mlp(4, (8, 12, 10, 8, 1)), 0.03, HULLED),
 }
 """Graph, where the threshold lies, and what its turns are."""
 NEURONS = Strategy("neurons", "numpy", "float64", "cpu", "")
@@ -40,7 +43,7 @@ def tree_of(name: str) -> ProofTree:
     make, share, turns = PROBLEMS[name]
     problem, network = outputs_at_least(make(), 1, share)
     with ExitStack() as stack:
-        for module in (by_neurons, race):
+        for module in (by_neurons, deep, hulling, race):
             some = {k: v for k, v in turns.items() if k in vars(module)}
             stack.enter_context(patch.dict(vars(module), some))
         verdict = decide(problem, network, 60.0, NEURONS)

@@ -17,7 +17,7 @@ from tests.soundness.queries import Clause, network_of, problem_of, text_of
 from verifier.bounds import Enclosure, crown
 from verifier.bounds.root import refine_root
 from verifier.graph import Graph
-from verifier.search import by_neurons, deepen
+from verifier.search import deep, deepen, hulling
 from verifier.search.deepen import Deepener, Hopeless
 from verifier.search.strategy import Strategy, decide
 from verifier.search.workers import Workers
@@ -230,7 +230,8 @@ def test_only_a_trial_is_left_where_little_is_settled(trial, monkeypatch):
 
 def test_the_search_goes_on_where_a_trial_is_left(monkeypatch):
     monkeypatch.setattr(deepen, "PROMISING", 2.0)
-    monkeypatch.setattr(by_neurons, "PATIENCE", 1e-9)
+    monkeypatch.setattr(deep, "PATIENCE", 1e-9)
+    monkeypatch.setattr(hulling, "STEPS", 0)
     left = list[Hopeless]()
     deeper = Deepener.deeper
 
@@ -263,11 +264,12 @@ def outputs_at_least(seed: int, share: float):
 def test_the_verdict_is_the_same_whether_neurons_are_searched_for_or_not(seed, share, monkeypatch):
     problem, network = outputs_at_least(seed, share)
     plain = decide(problem, network, 60.0, NEURONS)
-    monkeypatch.setattr(by_neurons, "PATIENCE", 0.0)
-    monkeypatch.setattr(by_neurons, "BETTER", float("inf"))
+    monkeypatch.setattr(deep, "PATIENCE", 0.0)
+    monkeypatch.setattr(hulling, "STEPS", 0)
+    monkeypatch.setattr(deep, "BETTER", float("inf"))
     monkeypatch.setattr(deepen, "PROMISING", 0.0)
     deeper = decide(problem, network, 60.0, NEURONS)
-    monkeypatch.setattr(by_neurons, "BETTER", 0.0)
+    monkeypatch.setattr(deep, "BETTER", 0.0)
     again = decide(problem, network, 60.0, NEURONS)
     assert isinstance(plain, Verified | Violated)
     assert type(plain) is type(deeper) is type(again)

@@ -13,7 +13,7 @@ from tests.checker.proofs import Net, Proof, falsified, prove, statement
 from tests.cli.made import save
 from verifier import Verified, verify
 from verifier.certify import Parts, ProofTree, Tightened, Tilts, write
-from verifier.search import by_neurons, deepen
+from verifier.search import deep, deepen, hulling
 from verifier.tensors import numpy_backend
 
 OF_RECORDS = (
@@ -180,7 +180,8 @@ def test_what_was_recorded_since_a_restart_is_forgotten_but_for_neurons():
 @pytest.mark.parametrize("patience", [0.0, 60.0])
 def test_leaky_relus_are_certified_too(seed, patience, tmp_path, monkeypatch):
     """255ths stand for the slopes between the leak and 1."""
-    monkeypatch.setattr(by_neurons, "PATIENCE", patience)
+    monkeypatch.setattr(deep, "PATIENCE", patience)
+    monkeypatch.setattr(hulling, "STEPS", 0)
     monkeypatch.setattr(deepen, "PROMISING", 0.0)
     net, prop = leaky_problem(tmp_path, seed)
     verdict = verify(net, prop, timeout=60.0).verdict

@@ -12,6 +12,7 @@ from verifier.load.vnnlib import parse_query
 from verifier.ops.linear import Linear
 from verifier.ops.relu import Relu
 from verifier.search import by_neurons, lemma
+from verifier.search import deep as deep_module
 from verifier.search import fringe as fringe_module
 from verifier.search.fringe import Fringe
 from verifier.search.lemma import Effort, Forecast, Lemmas
@@ -161,7 +162,7 @@ def test_forecasts(lacking, counts, most: int, hopeless: bool):
 @pytest.mark.parametrize("seed", range(3))
 def test_verdicts_agree_with_samples(seed: int, curved: bool, monkeypatch: pytest.MonkeyPatch):
     """Without patience, so that fringes are always narrowed."""
-    monkeypatch.setattr(by_neurons, "PATIENCE", 0.0)
+    monkeypatch.setattr(deep_module, "PATIENCE", 0.0)
     graph = deep(seed, curved=curved)
     values = sampled(graph)[graph.output]
     threshold = float(values.min()) + 1e-3 * float(np.ptp(values))
@@ -173,7 +174,7 @@ def test_verdicts_agree_with_samples(seed: int, curved: bool, monkeypatch: pytes
 
 def test_a_clause_is_proved_behind_its_fringe(monkeypatch: pytest.MonkeyPatch):
     """Where a search over signs is not begun; most clauses of the other kind are left alone."""
-    monkeypatch.setattr(by_neurons, "PATIENCE", 0.0)
+    monkeypatch.setattr(deep_module, "PATIENCE", 0.0)
     monkeypatch.setattr(NeuronTree, "run", _paused)
     graph = deep(3, curved=False)
     values = sampled(graph)[graph.output]

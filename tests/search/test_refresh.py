@@ -16,8 +16,7 @@ from verifier import Options, verify
 from verifier.bounds import Objective, crown
 from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
-from verifier.search import race
-from verifier.search.by_neurons import NeuronSearch
+from verifier.search import by_neurons, deep, hulling, race
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem, Refreshing, split_neurons
 from verifier.search.neuron_tree import NeuronTree, Paused
@@ -31,6 +30,15 @@ from verifier.tensors import Backend, numpy_backend, single_precision, torch_bac
 from verifier.verdict import Verified, Violated
 
 SEEDS = st.integers(0, 10**6)
+
+
+@pytest.fixture(autouse=True)
+def no_hulls(monkeypatch):
+    """Turns begin at once."""
+    monkeypatch.setattr(hulling, "STEPS", 0)
+    monkeypatch.setattr(by_neurons, "SHALLOW", 1e-9)
+
+
 NEURONS = Strategy("neurons", "numpy", "float64", "cpu", "")
 EVERY = Refreshing(64, 8)
 POINTS = 1000
@@ -157,7 +165,7 @@ def test_the_verdict_is_the_same_whether_boxes_are_tightened_or_not(
     problem, network = outputs_at_least(mlp(seed, sizes), seed, share)
     plain = decide(problem, network, 60.0, NEURONS)
     monkeypatch.setattr(race, "UNTIL", 1e-4)
-    monkeypatch.setattr(NeuronSearch, "_deep", lambda *_: False)
+    monkeypatch.setattr(deep, "has_hidden", lambda *_: False)
     tight = decide(problem, network, 60.0, NEURONS)
     assert isinstance(plain, Verified | Violated)
     assert type(plain) is type(tight)

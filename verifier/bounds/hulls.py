@@ -48,7 +48,7 @@ class _Layer:
     weight: Float[np.ndarray, "neurons terms"]
     bias: Float[np.ndarray, " neurons"]
     """The neuron's input where all it reads is at its middle."""
-    matrix: Float[np.ndarray, "neurons n+neurons"] | None
+    matrix: Float[np.ndarray, "neurons values"] | None
     """All weights, where they are too many for lists: the latter are empty then."""
 
     @staticmethod
@@ -65,16 +65,14 @@ class _Layer:
         middle = net.bias[part] + net.matrix[part] @ net.middle
         return _Layer(part, index, weight, middle, matrix if many else None)
 
-    def reads(self, given: Float[np.ndarray, " n+neurons"]) -> tuple[np.ndarray, np.ndarray]:
+    def reads(self, given: Float[np.ndarray, " values"]) -> tuple[np.ndarray, np.ndarray]:
         """What the neurons are given, scaled, and what they make of it."""
         each = given[self.index]
         if self.matrix is not None:
             return each, self.bias + self.matrix @ given
         return each, self.bias + np.einsum("ij,ij->i", self.weight, each)
 
-    def passes(
-        self, mu: np.ndarray, line: np.ndarray, count: int
-    ) -> Float[np.ndarray, " n+neurons"]:
+    def passes(self, mu: np.ndarray, line: np.ndarray, count: int) -> Float[np.ndarray, " values"]:
         """What multipliers of the weights, or else of the inputs, add to what is read."""
         if self.matrix is not None:
             return (line @ self.matrix).astype(np.float64)
@@ -85,13 +83,13 @@ class _Layer:
 class _Net:
     """A reduced network's arrays, in NumPy."""
 
-    matrix: Float[np.ndarray, "neurons n+neurons"]
+    matrix: Float[np.ndarray, "neurons values"]
     bias: Float[np.ndarray, " neurons"]
     lower: Float[np.ndarray, " neurons"]
     upper: Float[np.ndarray, " neurons"]
     leak: Float[np.ndarray, " neurons"]
-    middle: Float[np.ndarray, " n+neurons"]
-    radius: Float[np.ndarray, " n+neurons"]
+    middle: Float[np.ndarray, " values"]
+    radius: Float[np.ndarray, " values"]
     """Of the box of all that neurons read."""
 
     def __post_init__(self) -> None:
@@ -162,7 +160,7 @@ class Planes:
     """Slopes a of some neurons' planes y <= a . z + b, and with what these are used."""
 
     neuron: Int[np.ndarray, " cuts"]
-    slope: Float[np.ndarray, "cuts n+neurons"]
+    slope: Float[np.ndarray, "cuts values"]
     gamma: Float[np.ndarray, "cuts 2"]
     weight: Float[np.ndarray, " cuts"]
     """-nu: what the plane's multiplier is at best."""
@@ -216,7 +214,7 @@ class HullAscent:
     def __init__(
         self,
         net: Reduced,
-        row: tuple[Float[np.ndarray, " n+neurons"], float],
+        row: tuple[Float[np.ndarray, " values"], float],
         tilt: Float[np.ndarray, " neurons"],
     ) -> None:
         """``row``: coefficients and a constant; ``tilt``: slopes of lower lines to begin with."""
@@ -239,7 +237,7 @@ class HullAscent:
             m = nu[part] * np.where(nu[part] < 0, chord[part], below)
             nu += m @ net.matrix[part, self.count :]
             size = np.full(len(m), abs(nu[part]).mean() + TINY, dtype=m.dtype)
-            gamma = [np.maximum(0, -m), np.maximum(0, m - nu[part])]
+            gamma = [np.maximum(0, net.leak[part] * nu[part] - m), np.maximum(0, m - nu[part])]
             found.append(
                 _Multipliers(
                     _Moving(m, size),
@@ -268,7 +266,8 @@ class HullAscent:
             return Planes(np.zeros(0, dtype=np.int64), none, none[:, :2], none.sum(1), tilt)
         for piece in self.found:
             piece.note_slopes(self.net.leak, tilt)
-        return Planes(*(np.concatenate(same) for same in zip(*parts, strict=True)), tilt)
+        neuron, slope, gamma, weight = (np.concatenate(same) for same in zip(*parts, strict=True))
+        return Planes(neuron, slope, gamma, weight, tilt)
 
     def _step(self, step: int, rate: float) -> None:
         net, count = self.net, self.count

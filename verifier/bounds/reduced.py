@@ -25,11 +25,9 @@ from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Float, Int
 
-REDUCED_WORK = 16
-"""A sweep may take as many times the multiply-adds of the network's own: products of matrices run
-so much faster than convolutions and than many small operations."""
-ALONE = 4
-"""So many times that where there is one layer of neurons: all else is two products."""
+REDUCED_WORK, ALONE = 16, 64
+"""A sweep may take as many times the multiply-adds of the network's own, and where there is one
+layer of neurons: products of matrices run so much faster than many small operations."""
 SMALL_WORK = 1_000_000
 """So many multiply-adds are always worth it: below, what counts is the number of operations."""
 REDUCED_BYTES = 1_000_000_000
@@ -187,9 +185,8 @@ def is_reducible(root: Enclosure) -> bool:
             return False
         sources.add(source)
         neurons += int((planes.gain[0] > 0).sum())
-    alone = len(sources) == 1
-    work = neurons * (graph.input_size + (0 if alone else neurons // 2))
-    limit = max(SMALL_WORK, (ALONE if alone else 1) * REDUCED_WORK * graph.work)
+    each, rate = (0, ALONE) if len(sources) == 1 else (neurons // 2, REDUCED_WORK)
+    work, limit = neurons * (graph.input_size + each), max(SMALL_WORK, rate * graph.work)
     return 0 < work <= limit and 8 * work <= REDUCED_BYTES
 
 

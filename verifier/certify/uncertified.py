@@ -4,8 +4,9 @@ Nor has it one for these forms of operators that otherwise have one: comparisons
 depend on the input; properties with nonlinear terms, several networks, or names of hidden nodes;
 products of very large variable matrices. And certificates have no place for the planes of products
 and the tangents of curves that rows chose in a search over neurons, for sums of ReLUs that were
-bounded as one function, for neurons that were bounded where the property fails or in pairs, nor for
-neurons before jumps and products that were bounded by searches of their own.
+bounded as one function, for neurons that were bounded where the property fails, in pairs or as
+functions of all that they read, nor for neurons before jumps and products that were bounded by
+searches of their own.
 """
 
 CURVED = "a curve without a proven bracket"

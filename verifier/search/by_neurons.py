@@ -25,10 +25,10 @@ from verifier.bounds.reduced import is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
 from verifier.records import dataclass
+from verifier.search import deep
 from verifier.search.by_curves import CurveSearch
 from verifier.search.context import Context
 from verifier.search.curve_split import is_curved
-from verifier.search.deep import has_hidden, search_deep
 from verifier.search.fringe import Fringe
 from verifier.search.hulling import Rest, try_hulls
 from verifier.search.hunt import Hunt
@@ -62,8 +62,8 @@ LONG, MANY = 10.0, 60
 takes long, and of 28 proofs with more leaves the least margin was too small in all."""
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
-PATIENCE, SHALLOW = 1.5, 0.4
-"""Counted seconds of a search before neurons are bounded better, and where none is hidden."""
+SHALLOW = 0.4
+"""Counted seconds of a search before neurons are bounded better, where none is hidden."""
 FRINGE = 0.35
 """The share of the time left for bounds of the numbers that products and curves read."""
 
@@ -193,12 +193,13 @@ class NeuronSearch:
         begin = Begin(problem.roots(*clauses), settings.objective_steps)
         if problem.reduced is None or problem.propagator is not None:
             return self._behind_fringe(tree, problem, begin, clauses)
-        deep = has_hidden(problem.root.graph)
-        rest = try_hulls(tree, (problem, begin), clauses, mark, PATIENCE if deep else SHALLOW)
+        hidden = deep.has_hidden(problem.root.graph)
+        patience = deep.PATIENCE if hidden else SHALLOW
+        rest = try_hulls(tree, (problem, begin), clauses, mark, patience)
         if not isinstance(rest, Rest):
             return rest
-        if deep:
-            return search_deep(tree, problem, rest, self._recorder)
+        if hidden:
+            return deep.search_deep(tree, problem, rest, self._recorder)
         return race(tree, (problem, rest.begin), rest.clauses, (rest.mark, rest.hulled))
 
     def _behind_fringe(
@@ -209,7 +210,7 @@ class NeuronSearch:
         fringe, xp = self._fringe(problem), problem.xp
         if fringe is None:
             return decided(tree.run(problem, begin))
-        found = tree.run(problem, begin, PATIENCE)
+        found = tree.run(problem, begin, deep.PATIENCE)
         if not isinstance(found, Paused):
             return found
         until = time.monotonic() + FRINGE * max(0.0, self.context.left)

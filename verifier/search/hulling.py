@@ -90,41 +90,39 @@ def try_hulls(
     found = tree.run(problem, begin, tree.context.for_certificates(patience))
     if not isinstance(found, Paused):
         return found
+    rest = Rest(found.again(problem.bounds.split_steps), clauses, mark, [])
     try:
         hulled = _at_root(tree, problem, clauses[0])
-        worst = min((one.least for one in hulled), default=-np.inf)
-        if worst >= float(found.open.margin.min()):
-            # The root is better now than what the splits have come to.
-            return _anew(tree, problem, (clauses, mark), hulled)
-        followed = _follow(tree, problem, found, hulled)
+        if not hulled:
+            return rest
+        rest = replace(rest, hulled=hulled)
+        if min(one.least for one in hulled) < float(found.open.margin.min()):
+            followed = _follow(tree, problem, found, hulled)
+            if not isinstance(followed, Paused):
+                return followed
+            rest = replace(rest, begin=followed.again(problem.bounds.split_steps))
+            if all(one.least <= 0 for one in hulled):
+                return rest
     except DeadlinePassed:
         return found.late
-    if not isinstance(followed, Paused):
-        return followed
-    if any(one.least > 0 for one in hulled):
-        return _anew(tree, problem, (clauses, mark), hulled)
-    return Rest(followed.again(problem.bounds.split_steps), clauses, mark, hulled)
+    # The root is better now than what the splits have come to, or some clauses are closed.
+    return _anew(tree, problem, rest)
 
 
-def _anew(
-    tree: NeuronTree,
-    problem: NeuronProblem,
-    made: tuple[tuple[Array, Array], Mark],
-    hulled: list[Hulled],
-) -> Violated | Unknown | Rest | None:
+def _anew(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Unknown | Rest | None:
     """Begin anew with the clauses that the hulls leave open, and with the planes as cuts."""
-    (clauses, mark), xp = made, problem.root.graph.xp
-    closed = [one.clause for one in hulled if one.least > 0]
-    open_ = [one for one in hulled if one.least <= 0]
-    tree.tree.restart(mark)
+    clauses, xp = rest.clauses, problem.root.graph.xp
+    closed = [one.clause for one in rest.hulled if one.least > 0]
+    open_ = [one for one in rest.hulled if one.least <= 0]
+    tree.tree.restart(rest.mark)
     tree.tree.lacking = HULLED
     left = ~np.isin(xp.numpy(clauses[0]), closed)
-    done, rest = (xp.ints(np.flatnonzero(some)) for some in (~left, left))
+    done, others = (xp.ints(np.flatnonzero(some)) for some in (~left, left))
     tree.tree.close(clauses[1][done])
     tree.closed += done.shape[0]
-    if rest.shape[0] == 0:
+    if others.shape[0] == 0:
         return None
-    some, steps = (clauses[0][rest], clauses[1][rest]), problem.bounds.objective_steps
+    some, steps = (clauses[0][others], clauses[1][others]), problem.bounds.objective_steps
     mark = tree.tree.mark()
     found = tree.run(with_cuts(problem, open_), Begin(problem.roots(*some), steps), FOLLOWED)
     if not isinstance(found, Paused):
@@ -235,7 +233,7 @@ def _at_root(
     return made
 
 
-def _sum_of_rows(net: Reduced, pattern: Patterns) -> tuple[Float[np.ndarray, " n+neurons"], float]:
+def _sum_of_rows(net: Reduced, pattern: Patterns) -> tuple[Float[np.ndarray, " values"], float]:
     """What a pattern's rows add up to: coefficients on inputs and neurons, and a constant."""
     numbers = net.xp.numpy
     rows, weight = numbers(pattern.rows)[0], numbers(pattern.weight)[0]

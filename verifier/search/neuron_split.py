@@ -66,7 +66,7 @@ class Paired:
         bounds: BoundSettings,
         spread: Spread,
         clause: Int[Array, " batch"],
-    ) -> tuple[Swept, Float[Array, " batch"]]:
+    ) -> tuple[Swept, Float[Array, " proved"]]:
         """Bounds from the multipliers of single neurons on; and of the proved ones, for certain."""
         xp, tilt = self.net.xp, patterns.tilt
         parts = [tilt, tilt * 0]

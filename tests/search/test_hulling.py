@@ -1,0 +1,107 @@
+"""Searches with planes of hulls: they lose no point, and say what searches without say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.bounds.graphs import mlp
+from tests.search.test_refresh import NEURONS, inputs_at, kept, points_of, problem_in
+from tests.soundness.queries import outputs_at_least
+from verifier.bounds.columns import Patterns
+from verifier.bounds.hulls import HullAscent
+from verifier.certify import ProofTree
+from verifier.search import by_neurons, deep, hulling
+from verifier.search.hulling import HULLED, Hulled, with_cuts
+from verifier.search.neuron_round import bound_neurons
+from verifier.search.neuron_split import NeuronProblem, split_neurons
+from verifier.search.strategy import decide
+from verifier.search.workers import Workers
+from verifier.tensors import numpy_backend, torch_backend
+from verifier.verdict import Verified, Violated
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Hulls after the first round, followed whatever they close."""
+    monkeypatch.setattr(by_neurons, "SHALLOW", 0.0)
+    monkeypatch.setattr(deep, "PATIENCE", 0.0)
+    monkeypatch.setattr(deep, "PARTS", ())
+    monkeypatch.setattr(hulling, "MUCH", -1.0)
+
+
+def hulled(problem: NeuronProblem) -> NeuronProblem:
+    """The problem with the planes of its first clause."""
+    net, sure = problem.reduced, problem.sure
+    assert net is not None
+    assert sure is not None
+    fast = net.xp
+    rows = problem.members[fast.ints([0])]
+    weight = fast.full(tuple(rows.shape), 1.0 / rows.shape[1])
+    none = fast.zeros(1, net.neurons)
+    pattern = Patterns(rows, weight, none, none)
+    ascent = HullAscent(net, hulling._sum_of_rows(net, pattern), fast.numpy(net.tilt))
+    ascent.run(30, lambda: None)
+    planes = ascent.planes
+    return with_cuts(problem, [Hulled(0, planes, planes.cuts(sure), ascent.best)])
+
+
+@settings(deadline=None, max_examples=8)
+@given(
+    seed=st.integers(0, 10**6),
+    make=st.sampled_from([numpy_backend, torch_backend]),
+    sizes=st.sampled_from([(4, 12, 2), (3, 6, 5, 4, 2)]),
+    rows=st.sampled_from([1, 2]),
+    leak=st.sampled_from([0.0, 0.1]),
+)
+def test_no_point_is_lost_that_has_low_rows(seed, make, sizes, rows, leak):
+    xp = make("float64")
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with quiet, Workers(xp) as workers:
+        plain = replace(problem_in(seed, sizes, xp, workers, rows, leak), refreshing=None)
+        if plain.reduced is None or plain.sure is None:
+            return
+        problem = hulled(plain)
+        graph, tree, fast = problem.root.graph, ProofTree(xp, 1), problem.xp
+        points = points_of(problem.root.boxes[0], xp, seed)
+        inputs = inputs_at(problem, points)
+        rows_at = xp.numpy(graph.evaluate(xp.floats(points)))
+        outputs = rows_at @ xp.numpy(problem.objective.outputs).T
+        low = (outputs <= xp.numpy(problem.thresholds)).all(1)
+        batch, stuck = problem.roots(xp.ints([0]), xp.ints([0])), []
+        for _ in range(4):
+            found = bound_neurons(problem, batch, 8, workers)
+            batch = found.open
+            stuck += list(fast.numpy(found.exhausted.phase))
+            if not len(batch):
+                break
+            batch = split_neurons(problem, batch, tree)
+        sides = [kept(inputs, phase) for phase in [*fast.numpy(batch.phase), *stuck]]
+        assert (np.any([low & False, *sides], 0) | ~low).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [-0.02, 0.02, 0.3])
+@pytest.mark.parametrize("sizes", [(8, 14, 1), (12, 10, 8, 1), (10, 8, 8, 6, 1)])
+def test_the_verdict_is_the_same_with_hulls_and_without(seed, share, sizes, at_once, monkeypatch):
+    problem, network = outputs_at_least(mlp(seed, sizes), seed, share)
+    with_hulls = decide(problem, network, 60.0, NEURONS)
+    monkeypatch.setattr(hulling, "STEPS", 0)
+    plain = decide(problem, network, 60.0, NEURONS)
+    assert isinstance(plain, Verified | Violated)
+    assert type(plain) is type(with_hulls)
+
+
+def test_hulls_take_fewer_subproblems(at_once, monkeypatch):
+    counts = []
+    for steps in (100, 0):
+        monkeypatch.setattr(hulling, "STEPS", steps)
+        problem, network = outputs_at_least(mlp(5, (30, 20, 20, 1)), 5, 0.3)
+        verdict = decide(problem, network, 120.0, NEURONS)
+        assert isinstance(verdict, Verified)
+        assert verdict.proof is not None
+        counts.append(verdict.proof.count)
+        assert (verdict.proof.lacking == HULLED) is (steps > 0)
+    assert 1.3 * counts[0] < counts[1]
