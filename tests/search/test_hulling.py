@@ -1,6 +1,6 @@
 """Searches with planes of hulls: they lose no point, and say what searches without say."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from tests.bounds.graphs import mlp
 from tests.search.test_refresh import NEURONS, inputs_at, kept, points_of, problem_in
 from tests.soundness.queries import outputs_at_least
+from verifier.bounds import hulls
 from verifier.bounds.columns import Patterns
 from verifier.bounds.hulls import HullAscent
 from verifier.certify import ProofTree
 from verifier.search import by_neurons, deep, hulling
-from verifier.search.hulling import HULLED, Hulled, with_cuts
+from verifier.search.hulling import HULLED, Hulled, Rest, try_hulls, with_cuts
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem, split_neurons
 from verifier.search.strategy import decide
@@ -105,3 +106,40 @@ def test_hulls_take_fewer_subproblems(at_once, monkeypatch):
         counts.append(verdict.proof.count)
         assert (verdict.proof.lacking == HULLED) is (steps > 0)
     assert 1.3 * counts[0] < counts[1]
+
+
+@pytest.mark.parametrize("nothing", ["planes", "weights"])
+def test_only_planes_close_a_clause(nothing, at_once, monkeypatch):
+    """What single precision takes for positive at the root is not proved by that."""
+    if nothing == "weights":
+        monkeypatch.setattr(hulls, "MOST_EDGES", 0)
+    planes = vars(HullAscent)["planes"].fget
+
+    def without(self):
+        found = planes(self)
+        some = {f.name: getattr(found, f.name)[:0] for f in fields(found) if f.name != "tilt"}
+        return replace(found, **some)
+
+    monkeypatch.setattr(HullAscent, "planes", property(without))
+    seen = []
+
+    def positive(*given):
+        found = sweep(*given)
+        return replace(found, least=abs(found.least) + 1e-8)
+
+    def watched(*given):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(hulling, "sweep_in_parts", positive)
+            seen.append(try_hulls(*given))
+        return seen[-1]
+
+    sweep = hulling.sweep_in_parts
+    monkeypatch.setattr(by_neurons, "try_hulls", watched)
+    problem, network = outputs_at_least(mlp(2, (8, 8, 6, 1)), 2, -0.02)
+    assert isinstance(decide(problem, network, 60.0, NEURONS), Violated)
+    for share in (0.02, 0.1):
+        problem, network = outputs_at_least(mlp(5, (30, 20, 20, 1)), 5, share)
+        decide(problem, network, 5.0, NEURONS)
+    rests = [one for one in seen if isinstance(one, Rest)]
+    assert rests
+    assert all(one.hulled == [] for one in rests)

@@ -34,6 +34,8 @@ LAST = 0.03
 """What steps are shrunk to in the end."""
 MOST_EDGES = 500_000
 """Weights of a layer above which it is left to its chords."""
+LEAST = 1e-9
+"""A neuron whose coefficient is less than such a share of its layer's greatest has no plane."""
 FIRST, SECOND, TINY = 0.9, 0.99, 1e-12
 """Of Adam."""
 
@@ -179,7 +181,7 @@ class Planes:
         net, k = sure.net, self.neuron
         numbers = net.xp.numpy
         whole, error, most = _Net.of(net), numbers(sure.error)[k], numbers(sure.most)
-        slope, gamma = self.slope.astype(np.float64), self.gamma.astype(np.float64)
+        slope, gamma = self.slope.astype(np.float64), self.gamma.astype(np.float64).clip(min=0)
         steep = whole.leak[k] + gamma[:, 0], 1 - gamma[:, 1]
         moved = -gamma[:, 0] * whole.lower[k], gamma[:, 1] * whole.upper[k]
         reach = np.concatenate([np.ones(net.inputs), most])
@@ -224,7 +226,7 @@ class HullAscent:
         self.layers = [_Layer.of(self.net, part) for part in net.layers]
         self.moving = self._begin(numbers(net.chord), tilt)
         self.best, self.found, self.tilt = -np.inf, list[_Piece](), tilt
-        self.lacking = 0.0
+        self.taken, self.lacking = 0, 0.0
         """How far below 0 the first bound is."""
 
     def _begin(self, chord: np.ndarray, tilt: np.ndarray) -> list[_Multipliers]:
@@ -251,6 +253,7 @@ class HullAscent:
         """The best bound of some steps; ``check`` may end it by an exception."""
         for step in range(1, steps + 1):
             check()
+            self.taken += 1
             self._step(step, RATE * LAST ** ((step - 1) / max(1, steps - 1)))
             self.lacking = self.lacking or abs(self.best)
             if self.best > ENOUGH * self.lacking:
@@ -363,7 +366,8 @@ class _Piece:
 
     def planes(self, net: _Net) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Those of the neurons that are bounded by their hulls: as the fields of ``Planes``."""
-        layer, some = self.layer, np.flatnonzero(self.hull)
+        layer, used = self.layer, self.nu < -LEAST * abs(self.nu).max(initial=0)
+        some = np.flatnonzero(self.hull & used & np.isfinite(self.mu).all(1))
         weight = -self.nu[some].astype(np.float64)
         slope = np.zeros((len(some), len(net.radius)))
         index = layer.index[some]

@@ -187,7 +187,7 @@ def is_reducible(root: Enclosure) -> bool:
         neurons += int((planes.gain[0] > 0).sum())
     each, rate = (0, ALONE) if len(sources) == 1 else (neurons // 2, REDUCED_WORK)
     work, limit = neurons * (graph.input_size + each), max(SMALL_WORK, rate * graph.work)
-    return 0 < work <= limit and 8 * work <= REDUCED_BYTES
+    return 0 < work <= limit and 8 * (work + neurons * (neurons // 2 - each)) <= REDUCED_BYTES
 
 
 def _units(enclosure: Enclosure, value: int, index: Int[Array, " rows"], sign: float) -> Rows:

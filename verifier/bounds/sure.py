@@ -122,7 +122,9 @@ class SureNet:
             constant = constant + state.least.sum(0)
             error = error + pairs.off @ (size[pairs.first] + size[pairs.second])
         if isinstance(state, CutColumns):
-            error = error + state.cut_by.error @ state.kappa
+            # Sums over the cuts are longer than those that the share is for.
+            more = 2 * gamma(state.kappa.shape[0] + EXTRA_TERMS, DOUBLE_ROUNDOFF) / self.share
+            error = error + (1 + more) * (state.cut_by.error @ state.kappa)
         total = constant + net.ones @ inner + net.bias @ multiplier
         total = total - net.input_ones @ abs(made)
         error = error + (abs(patterns.weight) * self.row_error[patterns.rows]).sum(1)

@@ -54,22 +54,23 @@ def search_deep(
         tightened = list[Tightened]()
         try:
             deeper = _deepened(tree, problem, parts, (recorder, tightened))
-            worst = _worst(tree, deeper, rest.clauses, found.root_margin)
+            worst = _worst(tree, deeper, rest.clauses, rest.root_margin)
         except DeadlinePassed:
             return found.late
         except Hopeless:
             break
-        if worst <= found.root_margin * WORTH_IT:
+        if worst <= rest.root_margin * WORTH_IT:
             break
         # The proof begins anew, from what bounds the neurons now.
         tree.tree.restart(rest.mark, tightened)
         problem = deeper
         begin = Begin(problem.roots(*rest.clauses), settings.objective_steps)
+        better = worst > rest.root_margin * BETTER
         again = try_hulls(tree, (problem, begin), rest.clauses, rest.mark, patience)
         if not isinstance(again, Rest):
             return again
         rest = again
-        if worst <= found.root_margin * BETTER:
+        if not better:
             break
     return to_the_end(tree, (problem, rest.begin), rest.clauses[0], rest.hulled)
 

@@ -46,6 +46,8 @@ TRIED, MUCH = 64, 0.5
 TRY_STEPS = 6
 FOLLOWED = 6.0
 """Counted seconds in which such a search must halve the share of its tree that is open."""
+HELD_BYTES = 1_200_000_000
+"""What the planes of all clauses may take."""
 SEARCHED = 3
 """Of the clauses that are left open, so many have their planes in the search."""
 HULLED = "neurons were bounded as functions of all that they read: no certificate holds that yet"
@@ -61,6 +63,8 @@ class Rest:
     """Where the nodes were made."""
     hulled: list[Hulled]
     """What may help on."""
+    root_margin: float
+    """The worst bound of a clause at the root, without that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +75,7 @@ class Hulled:
     planes: Planes
     cuts: Cuts
     least: float
-    """Before that is tried: what single neurons' lines find."""
+    """Above 0: proved in float64. Before that is tried: what single neurons' lines find."""
 
 
 def try_hulls(
@@ -90,18 +94,23 @@ def try_hulls(
     found = tree.run(problem, begin, tree.context.for_certificates(patience))
     if not isinstance(found, Paused):
         return found
-    rest = Rest(found.again(problem.bounds.split_steps), clauses, mark, [])
+    steps = problem.bounds.split_steps
+    rest = Rest(found.again(steps), clauses, mark, [], found.root_margin)
     try:
         hulled = _at_root(tree, problem, clauses[0])
         if not hulled:
             return rest
         rest = replace(rest, hulled=hulled)
-        if min(one.least for one in hulled) < float(found.open.margin.min()):
+        closed = [one.least for one in hulled if one.least > 0]
+        log.info("hulls close %d of %d clauses", len(closed), len(hulled))
+        tree.slack = min([tree.slack, *closed])
+        worst = min(one.least for one in hulled)
+        if len(hulled) < len(clauses[0]) or worst < float(found.open.margin.min()):
             followed = _follow(tree, problem, found, hulled)
             if not isinstance(followed, Paused):
                 return followed
-            rest = replace(rest, begin=followed.again(problem.bounds.split_steps))
-            if all(one.least <= 0 for one in hulled):
+            rest = replace(rest, begin=followed.again(steps))
+            if not closed:
                 return rest
     except DeadlinePassed:
         return found.late
@@ -127,7 +136,7 @@ def _anew(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Un
     found = tree.run(with_cuts(problem, open_), Begin(problem.roots(*some), steps), FOLLOWED)
     if not isinstance(found, Paused):
         return found
-    return Rest(found.again(problem.bounds.split_steps), some, mark, open_)
+    return Rest(found.again(problem.bounds.split_steps), some, mark, open_, rest.root_margin)
 
 
 def _follow(
@@ -136,19 +145,18 @@ def _follow(
     """Go on from what is open with the planes as cuts, where they close much of that at once."""
     closed = [one.clause for one in hulled if one.least > 0]
     made = with_cuts(problem, [one for one in hulled if one.least <= 0])
+    if found.exhausted:
+        return found
     gone = np.isin(problem.xp.numpy(found.open.clause), closed)
     done, rest = (problem.xp.ints(np.flatnonzero(some)) for some in (gone, ~gone))
     left = replace(found, open=found.open[rest])
-    if closed:
-        log.info("hulls close %d of %d clauses", len(closed), len(hulled))
-        tree.slack = min(tree.slack, *(one.least for one in hulled if one.least > 0))
     if len(left.open) and would_close(made, left, tree.workers) < MUCH:
         return found
     # What is proved of a clause at the root is proved of all its subproblems.
     tree.tree.close(found.open.node[done])
     tree.closed += len(done)
     tree.tree.lacking = HULLED
-    if len(left.open) == 0 and not left.exhausted:
+    if len(left.open) == 0:
         return None
     return tree.run(made, left.again(problem.bounds.split_steps), FOLLOWED)
 
@@ -214,22 +222,27 @@ def _at_root(
     each = STEP_SECONDS * weights_of_hulls(net)
     budget = SHARE * max(0.0, context.allowed - context.spent)
     steps = int(min(STEPS, budget / max(each * len(chosen), 1e-9)))
-    if steps < FEWEST:
+    held = 4 * net.neurons * (net.inputs + net.neurons) * len(chosen)
+    if steps < FEWEST or held > HELD_BYTES or weights_of_hulls(net) == 0:
         return []
-    context.spent += each * steps * len(chosen)
     sums = [_sum_of_rows(net, patterns[i : i + 1]) for i in range(len(chosen))]
     tilts = fast.numpy(patterns.tilt)
 
-    def climb(i: int) -> Planes:
+    def climb(i: int) -> tuple[Planes, Cuts, int]:
         ascent = HullAscent(net, sums[i], tilts[i])
         if 0 > ascent.run(steps, bounds.check_time) > -NEAR * ascent.lacking:
             ascent.run(2 * steps, bounds.check_time)
-        return ascent.planes
+        planes = ascent.planes
+        # The slopes are in the cuts from here on, and large.
+        few = replace(planes, slope=planes.slope[:, :0].copy())
+        return few, planes.cuts(sure), ascent.taken
 
     made = list[Hulled]()
-    for i, planes in enumerate(tree.workers.map(climb, range(len(chosen)))):
-        one = Hulled(int(chosen[i]), planes, planes.cuts(sure), float(found.least[i]))
-        made.append(_proved(problem, one, patterns[i : i + 1], tree.workers))
+    for i, (planes, cuts, taken) in enumerate(tree.workers.map(climb, range(len(chosen)))):
+        context.spent += each * taken
+        if len(planes.neuron):
+            one = Hulled(int(chosen[i]), planes, cuts, float(found.least[i]))
+            made.append(_tried(problem, one, patterns[i : i + 1], tree.workers))
     return made
 
 
@@ -242,14 +255,17 @@ def _sum_of_rows(net: Reduced, pattern: Patterns) -> tuple[Float[np.ndarray, " v
     return np.concatenate([inputs, links]), float(bias)
 
 
-def _proved(problem: NeuronProblem, hulled: Hulled, pattern: Patterns, spread: Spread) -> Hulled:
+def _tried(problem: NeuronProblem, hulled: Hulled, pattern: Patterns, spread: Spread) -> Hulled:
     """What the planes of a clause prove, for certain, or else find, at the root."""
-    tried = with_cuts(problem, [hulled]).paired
-    if tried is None or not len(hulled.planes.neuron):
-        return hulled
+    made = with_cuts(problem, [hulled]).paired
+    assert made is not None
     clause, tilt = problem.xp.ints([hulled.clause]), problem.xp.floats(hulled.planes.tilt)
     pattern = replace(pattern, tilt=tilt[None])
-    found, least = tried.tried(pattern, AT_ROOT, problem.bounds, spread, clause)
-    proved = float(least[0]) if least.shape[0] else min(0.0, float(found.least[0]))
-    log.info("hulls: clause %d from %.4g to %.4g", hulled.clause, hulled.least, proved)
-    return replace(hulled, least=proved)
+    found, sure = made.tried(pattern, AT_ROOT, problem.bounds, spread, clause)
+    least = float(found.least[0])
+    # Only what float64 says is a proof.
+    least = min(0.0, least) if np.isfinite(least) else -np.inf
+    if sure.shape[0] and float(sure[0]) > 0:
+        least = float(sure[0])
+    log.info("hulls: clause %d from %.4g to %.4g", hulled.clause, hulled.least, least)
+    return replace(hulled, least=least)

@@ -113,7 +113,8 @@ def in_pairs(
     done = left[fast.nonzero(found.proved > 0)[0]]
     closed[done] = sealed
     margin = fast.copy(batch.margin)
-    margin[left] = fast.maximum(margin[left], fast.astype_double(found.least)).clip(max=0)
+    better = fast.maximum(margin[left], fast.astype_double(found.least)).clip(max=0)
+    margin[left] = fast.where(fast.function("isnan", better), margin[left], better)
     xp = problem.root.graph.xp
     return replace(batch, margin=margin), float(xp.numpy(least[least > 0]).min(initial=np.inf))
 
