@@ -49,7 +49,7 @@ def hulled(problem: NeuronProblem) -> NeuronProblem:
     return with_cuts(problem, [Hulled(0, planes, planes.cuts(sure), ascent.best)])
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(
     seed=st.integers(0, 10**6),
     make=st.sampled_from([numpy_backend, torch_backend]),
@@ -83,9 +83,9 @@ def test_no_point_is_lost_that_has_low_rows(seed, make, sizes, rows, leak):
         assert (np.any([low & False, *sides], 0) | ~low).all()
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("share", [-0.02, 0.02, 0.3])
-@pytest.mark.parametrize("sizes", [(8, 14, 1), (12, 10, 8, 1), (10, 8, 8, 6, 1)])
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("share", [-0.02, 0.02])
+@pytest.mark.parametrize("sizes", [(8, 14, 1), (10, 8, 8, 6, 1)])
 def test_the_verdict_is_the_same_with_hulls_and_without(seed, share, sizes, at_once, monkeypatch):
     problem, network = outputs_at_least(mlp(seed, sizes), seed, share)
     with_hulls = decide(problem, network, 60.0, NEURONS)
