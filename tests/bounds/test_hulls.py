@@ -16,7 +16,7 @@ from tests.bounds.test_sure import BATCH, SEEDS, Case
 from verifier.bounds import hulls
 from verifier.bounds.columns import Patterns
 from verifier.bounds.cuts import CutColumns, CutNet, Cuts, columns_of
-from verifier.bounds.hulls import HullAscent, Planes
+from verifier.bounds.hulls import HullAscent, HullNet, Planes
 from verifier.bounds.paired import PairedNet
 from verifier.bounds.pairs import Pairs
 from verifier.bounds.sure import SureNet
@@ -35,7 +35,7 @@ class HullCase(Case):
         net, numbers = self.sure.net, self.xp.numpy
         row = np.concatenate([numbers(net.row_weights)[0], numbers(net.row_links)[0]])
         sums = sign * row, sign * float(numbers(net.row_bias)[0])
-        ascent = HullAscent(net, sums, numbers(net.tilt))
+        ascent = HullAscent(HullNet.of(net), sums, numbers(net.tilt))
         ascent.run(steps, lambda: None)
         planes = ascent.planes
         return with_cuts(self.sure, planes.cuts(self.sure)), planes, ascent
@@ -130,7 +130,7 @@ def test_the_hull_of_one_neuron_is_exact(leak):
         corners = np.array(list(product((-1.0, 1.0), repeat=5)))
         read = corners @ net.weights[0] + net.bias[0]
         exact = (corners @ row[:5] - np.maximum(read, leak * read)).min()
-        ascent = HullAscent(net, (row, 0.0), net.tilt)
+        ascent = HullAscent(HullNet.of(net), (row, 0.0), net.tilt)
         found = ascent.run(300, lambda: None)
         first = -ascent.lacking
         assert first <= exact + 1e-9

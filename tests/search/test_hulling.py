@@ -8,16 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bounds.graphs import mlp
-from tests.search.test_refresh import NEURONS, inputs_at, kept, points_of, problem_in
+from tests.search.test_refresh import NEURONS, loses_no_low_point, problem_in
 from tests.soundness.queries import outputs_at_least
 from verifier.bounds import hulls
 from verifier.bounds.columns import Patterns
-from verifier.bounds.hulls import HullAscent
-from verifier.certify import ProofTree
+from verifier.bounds.hulls import HullAscent, HullNet
 from verifier.search import by_neurons, deep, hulling
 from verifier.search.hulling import HULLED, Hulled, Rest, try_hulls, with_cuts
-from verifier.search.neuron_round import bound_neurons
-from verifier.search.neuron_split import NeuronProblem, split_neurons
+from verifier.search.neuron_split import NeuronProblem
 from verifier.search.strategy import decide
 from verifier.search.workers import Workers
 from verifier.tensors import numpy_backend, torch_backend
@@ -43,7 +41,7 @@ def hulled(problem: NeuronProblem) -> NeuronProblem:
     weight = fast.full(tuple(rows.shape), 1.0 / rows.shape[1])
     none = fast.zeros(1, net.neurons)
     pattern = Patterns(rows, weight, none, none)
-    ascent = HullAscent(net, hulling._sum_of_rows(net, pattern), fast.numpy(net.tilt))
+    ascent = HullAscent(HullNet.of(net), hulling._sum_of_rows(net, pattern), fast.numpy(net.tilt))
     ascent.run(30, lambda: None)
     planes = ascent.planes
     return with_cuts(problem, [Hulled(0, planes, planes.cuts(sure), ascent.best)])
@@ -65,22 +63,7 @@ def test_no_point_is_lost_that_has_low_rows(seed, make, sizes, rows, leak):
         if plain.reduced is None or plain.sure is None:
             return
         problem = hulled(plain)
-        graph, tree, fast = problem.root.graph, ProofTree(xp, 1), problem.xp
-        points = points_of(problem.root.boxes[0], xp, seed)
-        inputs = inputs_at(problem, points)
-        rows_at = xp.numpy(graph.evaluate(xp.floats(points)))
-        outputs = rows_at @ xp.numpy(problem.objective.outputs).T
-        low = (outputs <= xp.numpy(problem.thresholds)).all(1)
-        batch, stuck = problem.roots(xp.ints([0]), xp.ints([0])), []
-        for _ in range(4):
-            found = bound_neurons(problem, batch, 8, workers)
-            batch = found.open
-            stuck += list(fast.numpy(found.exhausted.phase))
-            if not len(batch):
-                break
-            batch = split_neurons(problem, batch, tree)
-        sides = [kept(inputs, phase) for phase in [*fast.numpy(batch.phase), *stuck]]
-        assert (np.any([low & False, *sides], 0) | ~low).all()
+        assert loses_no_low_point(problem, seed, workers)
 
 
 @pytest.mark.parametrize("seed", range(2))

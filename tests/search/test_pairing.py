@@ -10,13 +10,10 @@ from onnx import helper
 
 from tests.bounds.graphs import mlp
 from tests.cli.made import save
-from tests.search.test_refresh import NEURONS, inputs_at, kept, points_of, problem_in
+from tests.search.test_refresh import NEURONS, loses_no_low_point, problem_in
 from tests.soundness.queries import Clause, outputs_at_least, text_of
 from verifier import Options, verify
-from verifier.certify import ProofTree
 from verifier.search import deep, hulling, pairing
-from verifier.search.neuron_round import bound_neurons
-from verifier.search.neuron_split import split_neurons
 from verifier.search.pairing import PAIRED, paired
 from verifier.search.strategy import decide
 from verifier.search.workers import Workers
@@ -50,22 +47,7 @@ def test_no_point_is_lost_that_has_low_rows(seed, make, sizes, rows, leak):
         problem = paired(plain, xp.ints([0]), workers)
         assume(problem is not None)
         assert problem is not None
-        graph, tree, fast = problem.root.graph, ProofTree(xp, 1), problem.xp
-        points = points_of(problem.root.boxes[0], xp, seed)
-        inputs = inputs_at(problem, points)
-        rows_at = xp.numpy(graph.evaluate(xp.floats(points)))
-        outputs = rows_at @ xp.numpy(problem.objective.outputs).T
-        low = (outputs <= xp.numpy(problem.thresholds)).all(1)
-        batch, stuck = problem.roots(xp.ints([0]), xp.ints([0])), []
-        for _ in range(4):
-            found = bound_neurons(problem, batch, 8, workers)
-            batch = found.open
-            stuck += list(fast.numpy(found.exhausted.phase))
-            if not len(batch):
-                break
-            batch = split_neurons(problem, batch, tree)
-        sides = [kept(inputs, phase) for phase in [*fast.numpy(batch.phase), *stuck]]
-        assert (np.any([low & False, *sides], 0) | ~low).all()
+        assert loses_no_low_point(problem, seed, workers)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -83,6 +83,27 @@ def inputs_at(problem: NeuronProblem, points: np.ndarray) -> np.ndarray:
     return np.concatenate(found, 1).astype(float)
 
 
+def loses_no_low_point(problem: NeuronProblem, seed: int, workers: Workers) -> bool:
+    """Is every point with low rows in a subproblem that some rounds leave open?"""
+    xp = problem.root.graph.xp
+    graph, tree, fast = problem.root.graph, ProofTree(xp, 1), problem.xp
+    points = points_of(problem.root.boxes[0], xp, seed)
+    inputs = inputs_at(problem, points)
+    rows_at = xp.numpy(graph.evaluate(xp.floats(points)))
+    outputs = rows_at @ xp.numpy(problem.objective.outputs).T
+    low = (outputs <= xp.numpy(problem.thresholds)).all(1)
+    batch, stuck = problem.roots(xp.ints([0]), xp.ints([0])), []
+    for _ in range(4):
+        found = bound_neurons(problem, batch, 8, workers)
+        batch = found.open
+        stuck += list(fast.numpy(found.exhausted.phase))
+        if not len(batch):
+            break
+        batch = split_neurons(problem, batch, tree)
+    sides = [kept(inputs, phase) for phase in [*fast.numpy(batch.phase), *stuck]]
+    return bool((np.any([low & False, *sides], 0) | ~low).all())
+
+
 @settings(deadline=None, max_examples=10)
 @given(
     seed=SEEDS,

@@ -7,7 +7,6 @@ are those of ``paired.py``, then the multipliers of the cuts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import field, fields
 
 from verifier.bounds.columns import Bounded, Columns, Patterns
@@ -31,12 +30,6 @@ class Cuts:
     """What a multiplier of 1 costs for rounding in float64."""
     unit: Float[Array, " cuts"]
     """How large multipliers may well be."""
-
-    @staticmethod
-    def cat(parts: Sequence[Cuts], xp: Backend) -> Cuts:
-        """All of several."""
-        names = [f.name for f in fields(Cuts)]
-        return Cuts(*(xp.cat([getattr(part, name) for part in parts], 0) for name in names))
 
     def on(self, xp: Backend, source: Backend) -> Cuts:
         """The same in another precision."""

@@ -22,6 +22,7 @@ from collections.abc import Callable
 import numpy as np
 
 from verifier.bounds.cuts import Cuts
+from verifier.bounds.optimise import Moments
 from verifier.bounds.reduced import Reduced
 from verifier.bounds.sure import SureNet
 from verifier.records import dataclass
@@ -36,8 +37,9 @@ MOST_EDGES = 500_000
 """Weights of a layer above which it is left to its chords."""
 LEAST = 1e-9
 """A neuron whose coefficient is less than such a share of its layer's greatest has no plane."""
-FIRST, SECOND, TINY = 0.9, 0.99, 1e-12
-"""Of Adam."""
+TINY = 1e-12
+MEMORY = 0.99, TINY
+"""Of Adam: what is kept of the mean square, and the least size of a gradient."""
 
 
 @dataclass(eq=False)
@@ -125,22 +127,13 @@ class _Moving:
     least: float = -np.inf
 
     def __post_init__(self) -> None:
-        self.first, self.second = np.zeros_like(self.now), np.zeros_like(self.now)
+        self.moments = Moments(np.zeros_like(self.now), np.zeros_like(self.now))
 
     def move(self, gradient: np.ndarray, step: int, rate: float) -> None:
         """A step up the gradient."""
-        self.first *= FIRST
-        self.first += (1 - FIRST) * gradient
-        gradient *= gradient
-        self.second *= SECOND
-        gradient *= 1 - SECOND
-        self.second += gradient
-        size = np.sqrt(self.second / (1 - SECOND**step), out=gradient)
-        size += TINY
-        np.divide(self.first, size, out=size)
-        size *= rate / (1 - FIRST**step)
-        size *= self.scale
-        self.now += size
+        move = self.moments.move(gradient, step, rate, MEMORY)
+        move *= self.scale
+        self.now += move
         if self.least > -np.inf:
             np.maximum(self.now, self.least, out=self.now)
 
@@ -210,21 +203,36 @@ def weights_of_hulls(net: Reduced) -> int:
     return sum(size for size in sizes if size <= MOST_EDGES)
 
 
+@dataclass(eq=False)
+class HullNet:
+    """A reduced network as ascents read it: made once for all of them."""
+
+    net: _Net
+    inputs: int
+    layers: list[_Layer]
+    chord: Float[np.ndarray, " neurons"]
+
+    @staticmethod
+    def of(net: Reduced) -> HullNet:
+        """In the network's precision."""
+        arrays = _Net.of(net)
+        layers = [_Layer.of(arrays, part) for part in net.layers]
+        return HullNet(arrays, net.inputs, layers, net.xp.numpy(net.chord))
+
+
 class HullAscent:
     """Raises the bound of one row of a reduced network."""
 
     def __init__(
         self,
-        net: Reduced,
+        whole: HullNet,
         row: tuple[Float[np.ndarray, " values"], float],
         tilt: Float[np.ndarray, " neurons"],
     ) -> None:
         """``row``: coefficients and a constant; ``tilt``: slopes of lower lines to begin with."""
-        numbers = net.xp.numpy
-        self.net, self.count = _Net.of(net), net.inputs
+        self.net, self.count, self.layers = whole.net, whole.inputs, whole.layers
         self.row, self.constant = row
-        self.layers = [_Layer.of(self.net, part) for part in net.layers]
-        self.moving = self._begin(numbers(net.chord), tilt)
+        self.moving = self._begin(whole.chord, tilt)
         self.best, self.found, self.tilt = -np.inf, list[_Piece](), tilt
         self.taken, self.lacking = 0, 0.0
         """How far below 0 the first bound is."""

@@ -67,17 +67,27 @@ class Moments:
     mean: Array
     square: Array
 
-    def move(self, gradient: Array, step: int, rate: float) -> Array:
-        """By how much to move; the gradient's array is made use of. ``step`` counts from 1."""
+    def move(
+        self,
+        gradient: Array,
+        step: int,
+        rate: float,
+        memory: tuple[float, float] = (ADAM_SQUARE, ADAM_FLOOR),
+    ) -> Array:
+        """By how much to move; the gradient's array is made use of. ``step`` counts from 1.
+
+        ``memory``: what is kept of the mean square, and the least size of a gradient.
+        """
+        keep, floor = memory
         self.mean *= ADAM_MEAN
         self.mean += gradient
         gradient *= gradient
-        self.square *= ADAM_SQUARE
+        self.square *= keep
         self.square += gradient
         first = (1 - ADAM_MEAN) / (1 - ADAM_MEAN**step)
-        second = ((1 - ADAM_SQUARE) / (1 - ADAM_SQUARE**step)) ** 0.5
+        second = ((1 - keep) / (1 - keep**step)) ** 0.5
         size = self.square**0.5
-        size += ADAM_FLOOR / second
+        size += floor / second
         move = self.mean / size
         move *= rate * first / second
         return move

@@ -294,9 +294,7 @@ class Reducer:
                 )
             return Tail(form.coefficients, xp.cat(passed, 1), form.constant + rows.constant)
 
-        parts = self.settings.spread.map(part, range(0, total, chunk))
-        names = ("weights", "links", "bias")
-        return Tail(*(xp.cat([getattr(p, name) for p in parts], 0) for name in names))
+        return xp.joined(self.settings.spread.map(part, range(0, total, chunk)))
 
     def _follow(self) -> None:
         """Charge nothing for the values that the enclosure has got since."""

@@ -200,7 +200,7 @@ class NeuronSearch:
             return rest
         if hidden:
             return deep.search_deep(tree, problem, rest, self._recorder)
-        return race(tree, (problem, rest.begin), rest.clauses, (rest.mark, rest.hulled))
+        return race(tree, problem, rest)
 
     def _behind_fringe(
         self, tree: NeuronTree, problem: NeuronProblem, begin: Begin, clauses: tuple[Array, Array]

@@ -72,7 +72,7 @@ def search_deep(
         rest = again
         if not better:
             break
-    return to_the_end(tree, (problem, rest.begin), rest.clauses[0], rest.hulled)
+    return to_the_end(tree, problem, rest)
 
 
 def _worst(

@@ -84,8 +84,7 @@ class _Parts:
     @staticmethod
     def cat(parts: Sequence[_Parts], xp: Backend) -> _Parts:
         """All of several, sorted anew."""
-        names = [f.name for f in fields(_Parts)]
-        joined = _Parts(*(xp.cat([getattr(p, name) for p in parts], 0) for name in names))
+        joined = xp.joined(parts)
         return joined[xp.argsort(joined.row)]
 
     def worst(self, count: int, xp: Backend) -> Float[Array, " rows"]:

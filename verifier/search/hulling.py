@@ -14,7 +14,7 @@ import numpy as np
 
 from verifier.bounds.columns import Patterns
 from verifier.bounds.cuts import CutNet, Cuts
-from verifier.bounds.hulls import HullAscent, Planes, weights_of_hulls
+from verifier.bounds.hulls import HullAscent, HullNet, Planes, weights_of_hulls
 from verifier.bounds.paired import PairedNet
 from verifier.bounds.pairs import Pairs
 from verifier.bounds.reduced import Reduced
@@ -22,11 +22,12 @@ from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.certify import Mark
 from verifier.records import dataclass
+from verifier.search.neuron_round import PAIR_STEPS
 from verifier.search.neuron_split import NeuronProblem, Paired
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused
 from verifier.search.workers import Workers
 from verifier.settings import DeadlinePassed, Spread
-from verifier.tensors import Array, Float, Int
+from verifier.tensors import Array, Bool, Float, Int
 from verifier.verdict import Unknown, Violated
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,6 @@ STEP_SECONDS = 2e-8
 """Counted seconds of a step for each weight: measured."""
 TRIED, MUCH = 64, 0.5
 """Of so many open subproblems cuts must close such a share for the search to go on with them."""
-TRY_STEPS = 6
 FOLLOWED = 6.0
 """Counted seconds in which such a search must halve the share of its tree that is open."""
 HELD_BYTES = 1_200_000_000
@@ -65,6 +65,20 @@ class Rest:
     """What may help on."""
     root_margin: float
     """The worst bound of a clause at the root, without that."""
+
+    @property
+    def closed(self) -> list[Hulled]:
+        """The clauses that are proved."""
+        return [one for one in self.hulled if one.least > 0]
+
+    @property
+    def open(self) -> list[Hulled]:
+        """The others that have planes."""
+        return [one for one in self.hulled if one.least <= 0]
+
+    def is_closed(self, clause: np.ndarray) -> Bool[np.ndarray, " batch"]:
+        """Which of some clauses are proved."""
+        return np.isin(clause, [one.clause for one in self.closed])
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,16 +115,15 @@ def try_hulls(
         if not hulled:
             return rest
         rest = replace(rest, hulled=hulled)
-        closed = [one.least for one in hulled if one.least > 0]
-        log.info("hulls close %d of %d clauses", len(closed), len(hulled))
-        tree.slack = min([tree.slack, *closed])
+        log.info("hulls close %d of %d clauses", len(rest.closed), len(hulled))
+        tree.slack = min([tree.slack, *(one.least for one in rest.closed)])
         worst = min(one.least for one in hulled)
         if len(hulled) < len(clauses[0]) or worst < float(found.open.margin.min()):
-            followed = _follow(tree, problem, found, hulled)
+            followed = _follow(tree, problem, found, rest)
             if not isinstance(followed, Paused):
                 return followed
             rest = replace(rest, begin=followed.again(steps))
-            if not closed:
+            if not rest.closed:
                 return rest
     except DeadlinePassed:
         return found.late
@@ -121,33 +134,30 @@ def try_hulls(
 def _anew(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Unknown | Rest | None:
     """Begin anew with the clauses that the hulls leave open, and with the planes as cuts."""
     clauses, xp = rest.clauses, problem.root.graph.xp
-    closed = [one.clause for one in rest.hulled if one.least > 0]
-    open_ = [one for one in rest.hulled if one.least <= 0]
     tree.tree.restart(rest.mark)
     tree.tree.lacking = HULLED
-    left = ~np.isin(xp.numpy(clauses[0]), closed)
-    done, others = (xp.ints(np.flatnonzero(some)) for some in (~left, left))
+    gone = rest.is_closed(xp.numpy(clauses[0]))
+    done, others = (xp.ints(np.flatnonzero(some)) for some in (gone, ~gone))
     tree.tree.close(clauses[1][done])
     tree.closed += done.shape[0]
     if others.shape[0] == 0:
         return None
     some, steps = (clauses[0][others], clauses[1][others]), problem.bounds.objective_steps
     mark = tree.tree.mark()
-    found = tree.run(with_cuts(problem, open_), Begin(problem.roots(*some), steps), FOLLOWED)
+    found = tree.run(with_cuts(problem, rest.open), Begin(problem.roots(*some), steps), FOLLOWED)
     if not isinstance(found, Paused):
         return found
-    return Rest(found.again(problem.bounds.split_steps), some, mark, open_, rest.root_margin)
+    return Rest(found.again(problem.bounds.split_steps), some, mark, rest.open, rest.root_margin)
 
 
 def _follow(
-    tree: NeuronTree, problem: NeuronProblem, found: Paused, hulled: list[Hulled]
+    tree: NeuronTree, problem: NeuronProblem, found: Paused, known: Rest
 ) -> Violated | Unknown | Paused | None:
     """Go on from what is open with the planes as cuts, where they close much of that at once."""
-    closed = [one.clause for one in hulled if one.least > 0]
-    made = with_cuts(problem, [one for one in hulled if one.least <= 0])
     if found.exhausted:
         return found
-    gone = np.isin(problem.xp.numpy(found.open.clause), closed)
+    made = with_cuts(problem, known.open)
+    gone = known.is_closed(problem.xp.numpy(found.open.clause))
     done, rest = (problem.xp.ints(np.flatnonzero(some)) for some in (gone, ~gone))
     left = replace(found, open=found.open[rest])
     if len(left.open) and would_close(made, left, tree.workers) < MUCH:
@@ -169,7 +179,7 @@ def would_close(made: NeuronProblem, found: Paused, workers: Workers) -> float:
     some = np.linspace(0, count - 1, min(count, TRIED)).astype(np.int64)
     batch = found.open[made.xp.ints(some)]
     patterns = batch.patterns(made.members[batch.clause])
-    swept, _ = made.paired.tried(patterns, TRY_STEPS, made.bounds, workers, batch.clause)
+    swept, _ = made.paired.tried(patterns, PAIR_STEPS, made.bounds, workers, batch.clause)
     closed = float(swept.proved.sum()) / len(batch)
     log.info("pairs or cuts would close %.2f of what is open", closed)
     return closed
@@ -183,7 +193,7 @@ def with_cuts(problem: NeuronProblem, hulled: list[Hulled]) -> NeuronProblem:
         return problem
     hulled = sorted(hulled, key=lambda one: one.least)[:SEARCHED]
     fast, xp = net.xp, sure.net.xp
-    cuts = Cuts.cat([one.cuts for one in hulled], xp)
+    cuts = xp.joined([one.cuts for one in hulled])
     neuron = np.concatenate([one.planes.neuron for one in hulled])
     start, first = np.zeros((problem.members.shape[0], len(neuron))), 0
     for one in hulled:
@@ -212,24 +222,24 @@ def _at_root(
     net, sure, context = problem.reduced, problem.sure, tree.context
     if net is None or sure is None or problem.refreshing is not None:
         return []
-    fast, bounds = net.xp, problem.bounds
+    fast, bounds, chosen = net.xp, problem.bounds, problem.xp.numpy(clauses)
+    each = STEP_SECONDS * weights_of_hulls(net)
+    budget = SHARE * max(0.0, context.allowed - context.spent)
+    steps = int(min(STEPS, budget / max(each * len(chosen), 1e-9)))
+    held = 4 * net.neurons * (net.inputs + net.neurons) * len(chosen)
+    if steps < FEWEST or held > HELD_BYTES or each == 0:
+        return []
     roots = problem.roots(clauses, clauses)
     patterns = roots.patterns(problem.members[clauses])
     ascent = Ascent(bounds.objective_steps, bounds.split_rate, bounds.learning_rate_decay)
     found = sweep_in_parts(net, patterns, ascent, tree.workers)
     patterns = replace(patterns, tilt=found.tilt, weight=found.weight)
-    chosen = fast.numpy(clauses)
-    each = STEP_SECONDS * weights_of_hulls(net)
-    budget = SHARE * max(0.0, context.allowed - context.spent)
-    steps = int(min(STEPS, budget / max(each * len(chosen), 1e-9)))
-    held = 4 * net.neurons * (net.inputs + net.neurons) * len(chosen)
-    if steps < FEWEST or held > HELD_BYTES or weights_of_hulls(net) == 0:
-        return []
+    whole = HullNet.of(net)
     sums = [_sum_of_rows(net, patterns[i : i + 1]) for i in range(len(chosen))]
     tilts = fast.numpy(patterns.tilt)
 
     def climb(i: int) -> tuple[Planes, Cuts, int]:
-        ascent = HullAscent(net, sums[i], tilts[i])
+        ascent = HullAscent(whole, sums[i], tilts[i])
         if 0 > ascent.run(steps, bounds.check_time) > -NEAR * ascent.lacking:
             ascent.run(2 * steps, bounds.check_time)
         planes = ascent.planes

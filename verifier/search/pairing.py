@@ -18,9 +18,9 @@ from verifier.bounds.pairs import Octagon, Pairs, matched
 from verifier.bounds.reduced import Reduced
 from verifier.bounds.sure import SureNet, sums_of_neurons
 from verifier.bounds.sweep import Ascent, gaps, sweep_in_parts
-from verifier.search.hulling import HULLED, Hulled, with_cuts, would_close
+from verifier.search.hulling import HULLED, Rest, with_cuts, would_close
 from verifier.search.neuron_split import NeuronProblem, Paired
-from verifier.search.neuron_tree import Begin, NeuronTree, Paused, decided
+from verifier.search.neuron_tree import NeuronTree, Paused, decided
 from verifier.search.workers import Workers
 from verifier.settings import DeadlinePassed, Spread
 from verifier.tensors import Array, Float, Int
@@ -41,22 +41,18 @@ STEPS = 5
 PAIRED = "neurons were bounded in pairs, which certificates do not hold"
 
 
-def to_the_end(
-    tree: NeuronTree,
-    begun: tuple[NeuronProblem, Begin],
-    clauses: Int[Array, " clauses"],
-    hulled: list[Hulled],
-) -> Violated | Unknown | None:
+def to_the_end(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Unknown | None:
     """Go on with a search of some clauses; where it lasts, with pairs if they close enough.
 
     And with the planes of hulls as cuts, where there are some.
     """
-    (problem, begin), steps = begun, begun[0].bounds.split_steps
-    found = tree.run(problem, begin, tree.context.for_certificates(UNTIL))
+    steps = problem.bounds.split_steps
+    found = tree.run(problem, rest.begin, tree.context.for_certificates(UNTIL))
     if not isinstance(found, Paused):
         return found
     try:
-        made = with_cuts(paired(problem, clauses, tree.workers) or problem, hulled)
+        made = paired(problem, rest.clauses[0], tree.workers) or problem
+        made = with_cuts(made, rest.hulled)
         if made.paired is None or would_close(made, found, tree.workers) < PROMISING:
             return decided(tree.run(problem, found.again(steps)))
     except DeadlinePassed:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from verifier.certify import Mark
-from verifier.search.hulling import HULLED, Hulled, with_cuts
+from verifier.search.hulling import HULLED, Rest, with_cuts
 from verifier.search.neuron_split import NeuronProblem, Refreshing
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused
-from verifier.tensors import Array
 from verifier.verdict import Unknown, Violated
 
 log = logging.getLogger(__name__)
@@ -23,27 +21,20 @@ TURN = 2.0
 SUPPOSED = "boxes of neurons where the property fails are not in certificates yet"
 
 
-def race(
-    tree: NeuronTree,
-    begun: tuple[NeuronProblem, Begin],
-    clauses: tuple[Array, Array],
-    known: tuple[Mark, list[Hulled]],
-) -> Violated | Unknown | None:
+def race(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Unknown | None:
     """Go on with a search; where that lasts, begin another that tightens boxes of subproblems.
 
     Either may be better by far, and what is open says little of what is left to do: their turns get
-    longer and longer. The clauses come with their nodes, which were made at the mark; the first
-    search has planes of hulls as cuts. No certificate has a place for boxes of subproblems: where
-    one must be, they are left alone.
+    longer and longer. The first has planes of hulls as cuts. No certificate has a place for boxes
+    of subproblems: where one must be, they are left alone.
     """
-    (problem, begin), steps, proof = begun, begun[0].bounds, tree.tree
-    mark, hulled = known
+    steps, proof, mark = problem.bounds, tree.tree, rest.mark
     context = tree.context
     patience = context.for_certificates(UNTIL)
-    problems = with_cuts(problem, hulled), replace(problem, refreshing=TIGHTENED)
+    problems = with_cuts(problem, rest.hulled), replace(problem, refreshing=TIGHTENED)
     if problems[0].paired is not None:
         proof.lacking = HULLED
-    begins = [begin, Begin(problems[1].roots(*clauses), steps.objective_steps)]
+    begins = [rest.begin, Begin(problems[1].roots(*rest.clauses), steps.objective_steps)]
     branch = proof.restart(mark)
     branches = [branch, replace(proof.restart(mark), lacking=SUPPOSED)]
     proof.resume(mark, branch)

@@ -119,10 +119,7 @@ class SignPatterns:
     @staticmethod
     def cat(parts: Sequence[SignPatterns], xp: Backend) -> SignPatterns:
         """All rows of several batches."""
-        if len(parts) == 1:
-            return parts[0]
-        names = [f.name for f in fields(SignPatterns)]
-        return SignPatterns(*(xp.cat([getattr(p, name) for p in parts], 0) for name in names))
+        return xp.joined(parts)
 
     @property
     def bytes_each(self) -> int:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import numpy as np
 
 from verifier.records import dataclass
 from verifier.tensors.annotations import Array
+
+Record = TypeVar("Record", bound=Any)
 
 
 def gamma(terms: int, unit_roundoff: float) -> float:
@@ -87,6 +90,14 @@ class Backend(ABC):
     def tiny(self) -> float:
         """More than the sum of all underflow errors of one bound."""
         return 1e-30 if self.dtype == "float32" else 1e-280
+
+    def joined(self, parts: Sequence[Record]) -> Record:
+        """Dataclasses of arrays as one of all their rows; an only one as it is."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        names = [f.name for f in fields(first)]
+        return type(first)(*(self.cat([getattr(p, name) for p in parts], 0) for name in names))
 
     @abstractmethod
     def single_threaded(self) -> AbstractContextManager[object]:
