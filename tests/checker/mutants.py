@@ -283,6 +283,7 @@ def _apart(node: Tree) -> Tree:
 def random_tree(proof: Proof, g: Generator, depth: int) -> Tree:
     """Anything that fits the arrays' shapes: splits, actions, and records of rows and neurons."""
     neurons, width = len(proof.manifest["neurons"]), len(proof.arrays.get("column_atom", ()))
+    hulls = len(proof.arrays.get("hull_root", ()))
     kinds = [LEAF, INPUT, INPUT, CLAUSE] + [NEURON] * bool(width)
     node = Tree(int(g.choice(kinds)) if depth else LEAF)
     node.actions = sum(int(a) for a in (CLIP, JOINTLY, TIGHTEN, BOUND) if g.random() < 0.6)
@@ -301,6 +302,7 @@ def random_tree(proof: Proof, g: Generator, depth: int) -> Tree:
             {
                 "row": np.uint32(MIX if mixed else g.integers(4)),
                 "row_alpha": g.choice([0, 128, 255, int(g.integers(256))], width),
+                "row_hulls": g.choice([0, 1, 64, 255], hulls),
                 "row_beta": np.zeros(0, np.float32),
                 "mix_row": np.arange(clause_rows if mixed else 0),
                 "mix_weight": np.round(g.random(clause_rows if mixed else 0), 2),

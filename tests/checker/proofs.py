@@ -283,13 +283,23 @@ def deepened() -> Iterator[None]:
         patch.setattr(deep, "BETTER", float("inf"))
         patch.setattr(deep, "PARTS", (4, 12))
         patch.setattr(hulling, "STEPS", 0)
+        patch.setattr(hulling, "FIRST", 0.0)
+        yield
+
+
+@contextmanager
+def hulled() -> Iterator[None]:
+    """Neurons are bounded as functions of all that they read after the first round."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"FIRST": 0.0, "FIRST_SHARE": 0.0, "WORTH": -1.0}.items():
+            patch.setattr(hulling, name, value)
         yield
 
 
 def prove(folder: Path, net: Net, statement: Statement, search: str) -> Proof | None:
     """The engine's proof by splitting ``inputs`` or ``neurons``, if it finds one.
 
-    ``deepened``: by neurons, with hidden neurons bounded in parts.
+    ``deepened``: by neurons, with hidden neurons bounded in parts. ``hulled``: with planes of hulls.
     """
     files = Files(folder / "net.onnx", folder / "p.vnnlib")
     files.network.write_bytes(net.file())
@@ -299,9 +309,9 @@ def prove(folder: Path, net: Net, statement: Statement, search: str) -> Proof | 
     seal = Seal(problem, files, Options(), time.monotonic() + 20.0)
     types = tuple((port.size, port.dtype.name) for port in model.inputs)
     network = Network(lambda points: run(model, points), types)
-    kind = "neurons" if search == "deepened" else search
+    kind = "inputs" if search == "inputs" else "neurons"
     strategy = Strategy(kind, "numpy", "float64", "cpu", "a test")
-    with deepened() if search == "deepened" else nullcontext():
+    with {"deepened": deepened, "hulled": hulled}.get(search, nullcontext)():
         verdict = decide(problem, network, 20.0, strategy, seal=seal)
     if not isinstance(verdict, Verified) or verdict.certificate is None:
         return None

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from verifier.checker.members import LENGTHS, MEMBERS
+from verifier.checker.members import LENGTHS, MEMBERS, WIDTHS
 from verifier.checker.proof import CLAUSE, INPUT, LEAF, MIX, NEURON
 
 Record = dict[str, Any]
-ROW = ("row", "row_alpha", "row_beta", "mix_row", "mix_weight")
+ROW = ("row", "row_alpha", "row_hulls", "row_beta", "mix_row", "mix_weight")
 HIDDEN = ("hidden_atom", "hidden_neuron", "hidden_sign", "hidden_alpha")
+KEPT = ("roots", "column_atom", "column_neuron")
 PARTS = ("hidden_column", "hidden_beta")
 
 
@@ -72,7 +73,7 @@ def grow(arrays: dict[str, np.ndarray]) -> list[Tree]:
         count, rows = int(a["beta_count"][i]), 0
         if a["row"][i] == MIX:
             rows, mixes = int(a["mix_count"][mixes]), mixes + 1
-        parts = a["row"][i], a["row_alpha"][i], a["row_beta"][beta : beta + count]
+        parts = (*(a[name][i] for name in ROW[:3]), a["row_beta"][beta : beta + count])
         some = slice(mixed, mixed + rows)
         record = dict(zip(ROW, (*parts, a["mix_row"][some], a["mix_weight"][some]), strict=True))
         nodes[owner].rows.append(record)
@@ -95,9 +96,9 @@ def grow(arrays: dict[str, np.ndarray]) -> list[Tree]:
 
 def complete(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """With the arrays that have no elements."""
-    width = len(arrays.get("column_atom", ()))
     result: dict[str, np.ndarray] = {}
     for name, (dtype, axes) in MEMBERS.items():
+        width = len(arrays.get(WIDTHS.get(name, ""), ()))
         rows = len(arrays.get(LENGTHS[name], ())) if axes > 1 and not width else 0
         result[name] = np.zeros((rows, width)[:axes], dtype)
     return result | arrays
@@ -126,14 +127,14 @@ def flatten(roots: list[Tree], arrays: dict[str, np.ndarray]) -> dict[str, np.nd
         "mix_count": [len(record["mix_row"]) for record in mixes],
         "hidden_node": [i for i, _ in hidden],
     }
-    columns |= {name: [record[name] for _, record in rows] for name in ROW[:2]}
-    columns |= {name: [x for record in mixes for x in record[name]] for name in ROW[3:]}
+    columns |= {name: [record[name] for _, record in rows] for name in ROW[:3]}
+    columns |= {name: [x for record in mixes for x in record[name]] for name in ROW[4:]}
     columns |= {name: [record[name] for _, record in hidden] for name in HIDDEN}
     columns |= {name: [x for _, record in hidden for x in record[name]] for name in PARTS}
     if columns["hidden_column"]:
         columns["hidden_splits"] = [len(record["hidden_column"]) for _, record in hidden]
     result = complete(
-        {n: arrays[n] for n in ("roots", "column_atom", "column_neuron") if n in arrays}
+        {n: x for n, x in arrays.items() if n in KEPT or n.startswith("hull_")}
     )
     for name, values in columns.items():
         if values:

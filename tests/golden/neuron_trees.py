@@ -18,11 +18,11 @@ from verifier.verdict import Verified
 
 FILE = Path(__file__).with_name("neuron_trees.json")
 AT_ONCE = 1e-9
-NO_HULLS = {"STEPS": 0, "SHALLOW": AT_ONCE}
+NO_HULLS = {"STEPS": 0, "FIRST": AT_ONCE}
 TIGHTENED = NO_HULLS | {"UNTIL": AT_ONCE, "TURN": 1e12}
 BY_TURNS = NO_HULLS | {"UNTIL": AT_ONCE, "TURN": 2e6}
 DEEPENED = NO_HULLS | {"PATIENCE": AT_ONCE, "PARTS": (4, 32)}
-HULLED = {"PATIENCE": AT_ONCE, "MUCH": 0.0}
+HULLED = {"FIRST": AT_ONCE, "FIRST_SHARE": 0.0, "WORTH": 0.0}
 PROBLEMS = {
     "mlp-8x16": (lambda: mlp(2, (8, 16, 1)), 0.03, {}),
     "mlp-6x12x10": (lambda: mlp(7, (6, 12, 10, 1)), 0.2, {}),

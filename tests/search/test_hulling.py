@@ -14,7 +14,7 @@ from verifier.bounds import hulls
 from verifier.bounds.columns import Patterns
 from verifier.bounds.hulls import HullAscent, HullNet
 from verifier.search import by_neurons, deep, hulling
-from verifier.search.hulling import HULLED, Hulled, Rest, try_hulls, with_cuts
+from verifier.search.hulling import Hulled, Rest, try_hulls, with_cuts
 from verifier.search.neuron_split import NeuronProblem
 from verifier.search.strategy import decide
 from verifier.search.workers import Workers
@@ -24,11 +24,10 @@ from verifier.verdict import Verified, Violated
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """Hulls after the first round, followed whatever they close."""
-    monkeypatch.setattr(by_neurons, "SHALLOW", 0.0)
-    monkeypatch.setattr(deep, "PATIENCE", 0.0)
+    """Hulls after the first round, used whatever they gain."""
     monkeypatch.setattr(deep, "PARTS", ())
-    monkeypatch.setattr(hulling, "MUCH", -1.0)
+    for name, value in {"FIRST": 0.0, "FIRST_SHARE": 0.0, "WORTH": -1.0}.items():
+        monkeypatch.setattr(hulling, name, value)
 
 
 def hulled(problem: NeuronProblem) -> NeuronProblem:
@@ -87,7 +86,8 @@ def test_hulls_take_fewer_subproblems(at_once, monkeypatch):
         assert isinstance(verdict, Verified)
         assert verdict.proof is not None
         counts.append(verdict.proof.count)
-        assert (verdict.proof.lacking == HULLED) is (steps > 0)
+        assert verdict.proof.lacking == ""
+        assert any(chosen.hulls for chosen in verdict.proof.chosen) is (steps > 0)
     assert 1.3 * counts[0] < counts[1]
 
 

@@ -15,6 +15,9 @@ from verifier.bounds.reduced import Reduced
 from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Float
 
+STEPS, MOST_STEPS = 64, 255
+"""Multipliers in proofs are whole numbers up to the latter of so many parts of a unit."""
+LEAST_STEP = 1e-37
 MULTIPLIERS = 0.1
 """Steps of the multipliers, as shares of their layer's coefficients and of those of slopes."""
 
@@ -30,6 +33,12 @@ class Cuts:
     """What a multiplier of 1 costs for rounding in float64."""
     unit: Float[Array, " cuts"]
     """How large multipliers may well be."""
+
+    def in_steps(self, kappa: Float[Array, "batch cuts"]) -> Float[Array, "batch cuts"]:
+        """The nearest multipliers that proofs can hold, as whole numbers."""
+        step = self.unit / STEPS
+        whole = (kappa / step.clip(min=LEAST_STEP)).clip(0, MOST_STEPS).round()
+        return whole * (step >= LEAST_STEP)
 
     def on(self, xp: Backend, source: Backend) -> Cuts:
         """The same in another precision."""

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF
 from verifier.bounds.columns import Patterns
-from verifier.bounds.cuts import CutColumns, columns_of
+from verifier.bounds.cuts import STEPS, CutColumns, CutNet, columns_of
 from verifier.bounds.optimise import TILT_STEPS
 from verifier.bounds.paired import PairedColumns, PairedNet
 from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
@@ -168,8 +168,11 @@ def _in_double(patterns: Patterns, net: Reduced) -> Patterns:
     tilt = tilt.clip(min=0)
     others = xp.cat([others[:, :count], others[:, count:].clip(min=0)], 1)
     slope = tilt.clip(max=1)
-    if not isinstance(net, PairedNet):
+    if not isinstance(net, PairedNet) or not net.pairs.first.shape[0]:
         slope = xp.function("round", slope * TILT_STEPS) / TILT_STEPS
+        if isinstance(net, CutNet):
+            kappa = net.cuts.in_steps(others[:, count:]) * (net.cuts.unit / STEPS)
+            others = xp.cat([others[:, :count], kappa], 1)
     sides = patterns.sides
     if sides is not None:
         sides = replace(sides, lower=xp.floats(sides.lower), upper=xp.floats(sides.upper))

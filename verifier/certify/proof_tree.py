@@ -59,6 +59,30 @@ class Tilts:
 
 
 @dataclass(frozen=True, eq=False)
+class Hulls:
+    """Planes y <= a . z + b above neurons, at the root of a case: b is for the checker to find."""
+
+    case: int
+    column: np.ndarray
+    """int64 [hulls]: value * 2^32 + neuron"""
+    gamma: np.ndarray
+    """float32 [hulls, 2]: what is added to the slopes of the two pieces, below 0 and above"""
+    unit: np.ndarray
+    """float32 [hulls]: steps of their multipliers"""
+    count: np.ndarray
+    """int64 [hulls]: how many values each reads"""
+    reads: np.ndarray
+    """int64 [terms]: z, one plane after another; value 0 is the input"""
+    slope: np.ndarray
+    """float32 [terms]: a"""
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        return 12 * len(self.slope) + 32 * len(self.column)
+
+
+@dataclass(frozen=True, eq=False)
 class Chosen:
     """Slopes that were chosen for rows of the property at some nodes."""
 
@@ -70,6 +94,8 @@ class Chosen:
     """float32 [rows, columns]: added to the multipliers of the neurons that were split."""
     weights: tuple[np.ndarray, np.ndarray] | None = None
     """For a weighted sum: the numbers of its rows, and their weights."""
+    hulls: tuple[Hulls, np.ndarray] | None = None
+    """Planes, and how many units of each are used: uint8 [rows, hulls]"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +221,7 @@ class ProofTree:
         if len(chosen.node) and not self.full:
             self.bytes += chosen.tilts.alpha.nbytes
             self.bytes += 0 if chosen.beta is None else chosen.beta.nbytes
+            self.bytes += 0 if chosen.hulls is None else chosen.hulls[1].nbytes
             self.chosen.append(chosen)
 
     def tighten(self, tightened: Tightened) -> None:

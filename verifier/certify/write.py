@@ -99,7 +99,9 @@ class _Writer:
     def arrays(self) -> dict[str, np.ndarray]:
         """Every member of the certificate, and ``neurons``: the values that columns refer to."""
         tree = self.tree
+        self._gather_hulls()
         blocks = [c.tilts.column for c in (*tree.chosen, *tree.tightened)]
+        blocks += [h.column for h in self.hulls] + [h.reads[h.reads >> 32 > 0] for h in self.hulls]
         blocks += [s.coordinate for s in tree.splits if s.of_neurons]
         columns = distinct(np.concatenate([np.zeros(0, dtype=np.int64), *blocks]))
         self.columns = columns
@@ -119,7 +121,7 @@ class _Writer:
             "column_atom": np.searchsorted(values, columns >> 32).astype(np.uint32),
             "column_neuron": self._elements(columns >> 32, columns & 0xFFFFFFFF),
         }
-        result |= self._nodes(order) | self._rows() | self._hidden(values)
+        result |= self._nodes(order) | self._rows() | self._hidden(values) | self._planes()
         return result
 
     def _elements(self, value: Integers, neuron: Integers) -> np.ndarray:
@@ -201,6 +203,8 @@ class _Writer:
         nodes = np.concatenate(node)
         order = np.argsort(nodes, kind="stable")
         beta = [beta[int(i)] for i in order]
+        taken = [np.zeros((0, sum(len(h.column) for h in self.hulls)), dtype=np.uint8)]
+        taken += [self._taken(chosen) for chosen in self.tree.chosen]
         rows = np.concatenate(row)[order]
         # A mix has been given the number -1 - its place.
         mixed = [mixes[-1 - int(place)] for place in rows[rows < 0]]
@@ -208,6 +212,7 @@ class _Writer:
             "row_node": nodes[order].astype(np.uint32),
             "row": np.where(rows < 0, MIX, rows).astype(np.uint32),
             "row_alpha": np.concatenate(alpha)[order],
+            "row_hulls": np.concatenate(taken)[order],
             "beta_count": np.array([len(b) for b in beta], dtype=np.uint32),
             "row_beta": np.concatenate([np.zeros(0, dtype=np.float32), *beta]),
             "mix_count": np.array([len(m[0]) for m in mixed], dtype=np.uint32),
@@ -215,6 +220,45 @@ class _Writer:
                 [np.zeros(0, dtype=np.uint32), *(m[0].astype(np.uint32) for m in mixed)]
             ),
             "mix_weight": np.concatenate([np.zeros(0), *(m[1] for m in mixed)]),
+        }
+
+    def _gather_hulls(self) -> None:
+        """The planes that records use, and where each block of them begins."""
+        blocks = {id(c.hulls[0]): c.hulls[0] for c in self.tree.chosen if c.hulls is not None}
+        self.hulls = list(blocks.values())
+        starts = np.cumsum([0, *(len(h.column) for h in self.hulls)])
+        self.place = dict(zip(blocks, starts.tolist(), strict=False))
+
+    def _taken(self, chosen: Chosen) -> np.ndarray:
+        """How many units of all planes the rows of a record use."""
+        total = sum(len(h.column) for h in self.hulls)
+        result = np.zeros((len(chosen.node), total), dtype=np.uint8)
+        if chosen.hulls is not None:
+            planes, taken = chosen.hulls
+            start = self.place[id(planes)]
+            result[:, start : start + len(planes.column)] = taken
+        return result
+
+    def _planes(self) -> dict[str, np.ndarray]:
+        """The planes of hulls; nothing where there are none."""
+        if not self.hulls:
+            return {}
+        every = np.concatenate([h.reads for h in self.hulls])
+        inputs = self.problem.free[np.where(every >> 32, 0, every)]
+        named = self.problem.query.n_inputs + np.searchsorted(self.columns, every)
+        column, gamma = (
+            np.concatenate([getattr(h, name) for h in self.hulls]) for name in ("column", "gamma")
+        )
+        roots = [np.full(len(h.column), self.number[h.case]) for h in self.hulls]
+        return {
+            "hull_root": np.concatenate(roots).astype(np.uint32),
+            "hull_column": np.searchsorted(self.columns, column).astype(np.uint32),
+            "hull_below": gamma[:, 0].astype(np.float32),
+            "hull_above": gamma[:, 1].astype(np.float32),
+            "hull_unit": np.concatenate([h.unit for h in self.hulls]),
+            "hull_count": np.concatenate([h.count for h in self.hulls]).astype(np.uint32),
+            "hull_reads": np.where(every >> 32, named, inputs).astype(np.uint32),
+            "hull_slope": np.concatenate([h.slope for h in self.hulls]),
         }
 
     def _canonical(self, chosen: Chosen, mixes: list[tuple[Integers, np.ndarray]]) -> Integers:

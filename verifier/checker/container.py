@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verifier.checker.errors import Rejected, Unreadable
-from verifier.checker.members import LENGTHS, MEMBERS
+from verifier.checker.members import LENGTHS, MEMBERS, WIDTHS
 
 MAX_MEMBER = 2**30
 MAX_TOTAL = 3 * 2**29
@@ -156,7 +156,7 @@ def _check_sizes(sizes: dict[str, int]) -> None:
         if rest or size < NPY_HEADER:
             raise Rejected(f"{name}: not the size of an array of type {MEMBERS[array][0]}")
     for array, other in LENGTHS.items():
-        width = count["column_atom"] if MEMBERS[array][1] == 2 else 1
+        width = count[WIDTHS[array]] if array in WIDTHS else 1
         if count[array] != count[other] * width:
             raise Rejected(f"{array}.npy: its size does not fit that of {other}.npy")
 

@@ -25,6 +25,15 @@ MEMBERS = {
     "hidden_splits": ("<u4", 1),
     "hidden_column": ("<u4", 1),
     "hidden_beta": ("<f4", 1),
+    "hull_root": ("<u4", 1),
+    "hull_column": ("<u4", 1),
+    "hull_below": ("<f4", 1),
+    "hull_above": ("<f4", 1),
+    "hull_unit": ("<f4", 1),
+    "hull_count": ("<u4", 1),
+    "hull_reads": ("<u4", 1),
+    "hull_slope": ("<f4", 1),
+    "row_hulls": ("|u1", 2),
 }
 """Every array of a certificate: its type, and its number of axes."""
 
@@ -37,5 +46,14 @@ LENGTHS = {
     "hidden_sign": "hidden_node",
     "hidden_alpha": "hidden_node",
     "mix_weight": "mix_row",
+    "hull_column": "hull_root",
+    "hull_below": "hull_root",
+    "hull_above": "hull_root",
+    "hull_unit": "hull_root",
+    "hull_slope": "hull_reads",
+    "row_hulls": "row_node",
 }
 """Arrays that must have as many entries as others."""
+
+WIDTHS = {"row_alpha": "column_atom", "hidden_alpha": "column_atom", "row_hulls": "hull_root"}
+"""Arrays whose second axis is that of others."""

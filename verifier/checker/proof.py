@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from verifier.checker.arithmetic import Arithmetic, Ints
-from verifier.checker.atoms import Atom
+from verifier.checker.atoms import Atom, Relu
 from verifier.checker.container import Container
 from verifier.checker.errors import Rejected
 from verifier.checker.groups import Product
-from verifier.checker.members import LENGTHS, MEMBERS
+from verifier.checker.members import LENGTHS, MEMBERS, WIDTHS
 from verifier.checker.network import Network
 from verifier.checker.parts import Parts, read_parts
 from verifier.checker.rows import Choice, Multipliers
@@ -34,7 +34,8 @@ class Proof:
 
     Of each node the ``clause`` entries, its records in ``row_node`` (row) and ``hidden_node``
     (hidden); of each record of a row its entries in ``row_beta`` (beta) and ``mix_row`` (mix); of
-    each hidden record its entries in ``hidden_beta`` (part).
+    each hidden record its entries in ``hidden_beta`` (part); of each plane those in ``hull_reads``
+    (hull).
     """
     first_child: Ints
     """int64 [nodes]: its children are numbered from here on, in order"""
@@ -108,6 +109,7 @@ def read_proof(container: Container, network: Network) -> Proof:
         "hidden": _owners(arrays["hidden_node"], len(node), "hidden_node"),
         "beta": _starts(arrays, arrays["row"] >= 0, ("beta_count", "row_beta")),
         "mix": _starts(arrays, arrays["row"] == MIX, ("mix_count", "mix_row")),
+        "hull": _starts(arrays, arrays["hull_root"] >= 0, ("hull_count", "hull_reads")),
     }
     children = np.diff(starts["clause"]) + 2 * splits
     first = len(arrays["roots"]) + np.cumsum(children) - children
@@ -129,17 +131,34 @@ def read_proof(container: Container, network: Network) -> Proof:
     _require((split < len(pair)).all(), "hidden_column: there is no such column")
     before = source[arrays["column_atom"][split]] < np.repeat(hidden_value, np.diff(parts.start))
     _require((before & ~pair[split]).all(), "hidden_column: not a neuron before the one bounded")
+    relus = [isinstance(network.nodes[value - 1].rule, Relu) for value in values]
+    _require_hulls(arrays, np.array(relus, dtype=bool)[arrays["column_atom"]], network.sizes[0])
     return Proof(arrays, starts, first, np.cumsum(splits) - 1, columns, hidden_value, parts)
+
+
+def _require_hulls(arrays: dict[str, Ints], relu: Ints, inputs: int) -> None:
+    """Planes are those of roots and ReLUs, and their numbers finite."""
+    roots, column = len(arrays["roots"]), arrays["hull_column"]
+    _require((arrays["hull_root"] < roots).all(), f"hull_root: there are {roots} roots")
+    _require((column < len(relu)).all(), "hull_column: there is no such column")
+    _require(relu[column].all(), "hull_column: not a ReLU")
+    known = (arrays["hull_reads"] < inputs + len(relu)).all()
+    _require(known, "hull_reads: neither an input nor a column")
+    for name in ("hull_below", "hull_above", "hull_unit", "hull_slope"):
+        least = -np.inf if name == "hull_slope" else 0
+        fits = np.isfinite(arrays[name]) & (arrays[name] >= least)
+        _require(fits.all(), f"{name}: no finite number, or negative")
 
 
 def _members(given: dict[str, Ints]) -> dict[str, Ints]:
     """All arrays; those that have no elements are left out of a container."""
     odd = sorted(set(given) - set(MEMBERS))
     _require(not odd, f"members: {', '.join(odd)} unknown")
-    width = len(given.get("column_atom", ()))
+    widths = {name: len(given.get(other, ())) for name, other in WIDTHS.items()}
     arrays: dict[str, Ints] = {}
     for name, (dtype, axes) in MEMBERS.items():
         # Without columns an array of slopes has no elements, however many records there are.
+        width = widths.get(name, 0)
         rows = len(given.get(LENGTHS[name], ())) if axes > 1 and not width else 0
         arrays[name] = array = given.get(name, np.zeros((rows, width)[:axes], dtype=dtype))
         fits = array.dtype == np.dtype(dtype) and array.ndim == axes

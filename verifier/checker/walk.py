@@ -12,6 +12,7 @@ from verifier.checker.arithmetic import Arithmetic, Floats, Ints
 from verifier.checker.bounds import Enclosure
 from verifier.checker.clip import clip
 from verifier.checker.errors import Rejected, require_time
+from verifier.checker.hulls import Hulls
 from verifier.checker.network import Network
 from verifier.checker.nodes import Failure, Open
 from verifier.checker.proof import CLAUSE, CLIP, HIDDEN, INPUT, JOINTLY, LEAF, NEURON, ROWS, Proof
@@ -52,6 +53,7 @@ class Walk:
             self.slot[columns] = self.place[source].start + neurons
         self.parted = np.zeros(proof.nodes, dtype=bool)
         """Which nodes bound neurons in parts."""
+        self.hulls = Hulls(proof, network.sizes, self.arithmetic)
         self.parted[proof["hidden_node"][np.diff(proof.parts.start) > 0]] = True
 
     def roots(self, most: int) -> Iterator[Open]:
@@ -115,7 +117,9 @@ class Walk:
         alone = self.parted[state.node[some]]
         for each in filter(len, (some[~alone], *some[alone][:, None])):
             part = state[each]
-            self._rows(part, self._enclose(part))
+            enclosure = self._enclose(part)
+            self.hulls.find(part.node, enclosure)
+            self._rows(part, enclosure)
             for f in fields(part):
                 getattr(state, f.name)[each] = getattr(part, f.name)
 
@@ -243,7 +247,8 @@ class Walk:
         told = recorded(self.proof, part.node, clause, self.arithmetic)
         wanted[told.batch[told.plane], told.first[told.plane]] = False
         places, rows = np.nonzero(wanted)
-        most = max(1, PART_ELEMENTS // (self.group.coefficients.shape[1] + len(self.slot)))
+        each = self.group.coefficients.shape[1] + len(self.slot) + self.hulls.width
+        most = max(1, PART_ELEMENTS // each)
         for sums in (single(places, rows, self.arithmetic), told):
             for some in sums.parts(most):
                 require_time(self.deadline)
@@ -261,6 +266,9 @@ class Walk:
             alpha = self.proof["row_alpha"][sums.record]
             chosen = self.proof.multipliers(alpha, beta, number)
         rows = Rows(start, -offset - cost, batch)
+        if sums.record is not None:
+            roots = group.root[part.case[batch]]
+            rows = self.hulls.added(rows, sums.record, roots, enclosure)
         (form, least), boxes = enclosure.bound(rows, chosen), enclosure.by_boxes(rows) > 0
         slack = number.gamma(8) * (abs(least) + form.single)
         whole, real = boxes | (least > 0), boxes | (least + form.single - slack > 0)

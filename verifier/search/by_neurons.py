@@ -62,8 +62,6 @@ LONG, MANY = 10.0, 60
 takes long, and of 28 proofs with more leaves the least margin was too small in all."""
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
-SHALLOW = 0.4
-"""Counted seconds of a search before neurons are bounded better, where none is hidden."""
 FRINGE = 0.35
 """The share of the time left for bounds of the numbers that products and curves read."""
 
@@ -193,12 +191,10 @@ class NeuronSearch:
         begin = Begin(problem.roots(*clauses), settings.objective_steps)
         if problem.reduced is None or problem.propagator is not None:
             return self._behind_fringe(tree, problem, begin, clauses)
-        hidden = deep.has_hidden(problem.root.graph)
-        patience = deep.PATIENCE if hidden else SHALLOW
-        rest = try_hulls(tree, (problem, begin), clauses, mark, patience)
+        rest = try_hulls(tree, (problem, begin), clauses, mark)
         if not isinstance(rest, Rest):
             return rest
-        if hidden:
+        if deep.has_hidden(problem.root.graph):
             return deep.search_deep(tree, problem, rest, self._recorder)
         return race(tree, problem, rest)
 

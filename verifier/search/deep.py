@@ -11,7 +11,7 @@ from verifier.bounds import Enclosure
 from verifier.certify import Tightened
 from verifier.graph import Graph
 from verifier.search.deepen import Deepener, Hopeless, hidden_unstable
-from verifier.search.hulling import Rest, try_hulls
+from verifier.search.hulling import Rest, try_hulls, with_cuts
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused
@@ -47,7 +47,7 @@ def search_deep(
     """Go on with a search that lasts."""
     settings, patience = problem.bounds, PATIENCE
     for parts in PARTS:
-        found = tree.run(problem, rest.begin, patience)
+        found = tree.run(with_cuts(problem, rest.hulled), rest.begin, patience)
         if not isinstance(found, Paused):
             return found
         patience, rest = 2 * patience, replace(rest, begin=found.again(settings.split_steps))
@@ -66,7 +66,7 @@ def search_deep(
         problem = deeper
         begin = Begin(problem.roots(*rest.clauses), settings.objective_steps)
         better = worst > rest.root_margin * BETTER
-        again = try_hulls(tree, (problem, begin), rest.clauses, rest.mark, patience)
+        again = try_hulls(tree, (problem, begin), rest.clauses, rest.mark)
         if not isinstance(again, Rest):
             return again
         rest = again

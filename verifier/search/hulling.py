@@ -8,7 +8,7 @@ is left open is searched with the planes as cuts.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import field, replace
 
 import numpy as np
 
@@ -20,14 +20,16 @@ from verifier.bounds.pairs import Pairs
 from verifier.bounds.reduced import Reduced
 from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, sweep_in_parts
-from verifier.certify import Mark
+from verifier.certify import Chosen, Hulls, Mark
 from verifier.records import dataclass
-from verifier.search.neuron_round import PAIR_STEPS
+from verifier.search.hull_record import choices, on_record
+from verifier.search.neuron_round import in_pairs
 from verifier.search.neuron_split import NeuronProblem, Paired
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused
+from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
 from verifier.settings import DeadlinePassed, Spread
-from verifier.tensors import Array, Bool, Float, Int
+from verifier.tensors import Array, Bool, Float
 from verifier.verdict import Unknown, Violated
 
 log = logging.getLogger(__name__)
@@ -42,15 +44,17 @@ AT_ROOT = 20
 """Steps with the planes as cuts."""
 STEP_SECONDS = 2e-8
 """Counted seconds of a step for each weight: measured."""
-TRIED, MUCH = 64, 0.5
-"""Of so many open subproblems cuts must close such a share for the search to go on with them."""
+TRIED = 64
+"""Of so many open subproblems it is looked what share pairs or cuts would close."""
+FIRST, FIRST_SHARE = 0.05, 0.1
+"""Counted seconds of a search before there are hulls, at least, and as a share of what they take."""
+WORTH = 0.2
+"""A search begins anew with planes that take such a share off what its clauses lack."""
 FOLLOWED = 6.0
 """Counted seconds in which such a search must halve the share of its tree that is open."""
 HELD_BYTES = 1_200_000_000
 """What the planes of all clauses may take."""
-SEARCHED = 3
-"""Of the clauses that are left open, so many have their planes in the search."""
-HULLED = "neurons were bounded as functions of all that they read: no certificate holds that yet"
+HULLED = "not recorded: neurons were bounded as functions of all that they read"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +92,14 @@ class Hulled:
     clause: int
     planes: Planes
     cuts: Cuts
-    least: float
-    """Above 0: proved in float64. Before that is tried: what single neurons' lines find."""
+    before: float
+    """What single neurons' lines prove."""
+    least: float = -float("inf")
+    """Above 0: proved in float64."""
+    record: Hulls | None = None
+    """The planes as proofs hold them."""
+    chosen: list[Chosen] = field(default_factory=list[Chosen])
+    """What closes the clause."""
 
 
 def try_hulls(
@@ -97,37 +107,26 @@ def try_hulls(
     begun: tuple[NeuronProblem, Begin],
     clauses: tuple[Array, Array],
     mark: Mark,
-    patience: float,
 ) -> Violated | Unknown | Rest | None:
-    """Search for so many counted seconds; then close what clauses the hulls close at the root.
+    """Search for a share of what hulls take; then close what clauses these close at the root.
 
-    ``mark``: where the clauses' nodes were made. What is left goes on where it was, or anew if
-    some are closed.
+    ``mark``: where the clauses' nodes were made. What is left begins anew with the planes as cuts,
+    if they are worth that.
     """
     problem, begin = begun
-    found = tree.run(problem, begin, tree.context.for_certificates(patience))
+    found = tree.run(problem, begin, max(FIRST, FIRST_SHARE * _price(problem, len(clauses[0]))))
     if not isinstance(found, Paused):
         return found
-    steps = problem.bounds.split_steps
-    rest = Rest(found.again(steps), clauses, mark, [], found.root_margin)
+    rest = Rest(found.again(problem.bounds.split_steps), clauses, mark, [], found.root_margin)
     try:
-        hulled = _at_root(tree, problem, clauses[0])
-        if not hulled:
-            return rest
-        rest = replace(rest, hulled=hulled)
-        log.info("hulls close %d of %d clauses", len(rest.closed), len(hulled))
-        tree.slack = min([tree.slack, *(one.least for one in rest.closed)])
-        worst = min(one.least for one in hulled)
-        if len(hulled) < len(clauses[0]) or worst < float(found.open.margin.min()):
-            followed = _follow(tree, problem, found, rest)
-            if not isinstance(followed, Paused):
-                return followed
-            rest = replace(rest, begin=followed.again(steps))
-            if not rest.closed:
-                return rest
+        rest = replace(rest, hulled=_at_root(tree, problem, clauses))
     except DeadlinePassed:
         return found.late
-    # The root is better now than what the splits have come to, or some clauses are closed.
+    log.info("hulls close %d of %d clauses", len(rest.closed), len(rest.hulled))
+    lacking = sum(-one.before for one in rest.hulled)
+    if not rest.hulled or sum(-one.least for one in rest.open) > (1 - WORTH) * lacking:
+        return replace(rest, hulled=[])
+    tree.slack = min([tree.slack, *(one.least for one in rest.closed)])
     return _anew(tree, problem, rest)
 
 
@@ -135,11 +134,15 @@ def _anew(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Un
     """Begin anew with the clauses that the hulls leave open, and with the planes as cuts."""
     clauses, xp = rest.clauses, problem.root.graph.xp
     tree.tree.restart(rest.mark)
-    tree.tree.lacking = HULLED
     gone = rest.is_closed(xp.numpy(clauses[0]))
     done, others = (xp.ints(np.flatnonzero(some)) for some in (gone, ~gone))
     tree.tree.close(clauses[1][done])
     tree.closed += done.shape[0]
+    for one in rest.hulled:
+        if one.record is None:
+            tree.tree.lacking = HULLED
+        for chosen in one.chosen:
+            tree.tree.choose(chosen)
     if others.shape[0] == 0:
         return None
     some, steps = (clauses[0][others], clauses[1][others]), problem.bounds.objective_steps
@@ -150,62 +153,34 @@ def _anew(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Un
     return Rest(found.again(problem.bounds.split_steps), some, mark, rest.open, rest.root_margin)
 
 
-def _follow(
-    tree: NeuronTree, problem: NeuronProblem, found: Paused, known: Rest
-) -> Violated | Unknown | Paused | None:
-    """Go on from what is open with the planes as cuts, where they close much of that at once."""
-    if found.exhausted:
-        return found
-    made = with_cuts(problem, known.open)
-    gone = known.is_closed(problem.xp.numpy(found.open.clause))
-    done, rest = (problem.xp.ints(np.flatnonzero(some)) for some in (gone, ~gone))
-    left = replace(found, open=found.open[rest])
-    if len(left.open) and would_close(made, left, tree.workers) < MUCH:
-        return found
-    # What is proved of a clause at the root is proved of all its subproblems.
-    tree.tree.close(found.open.node[done])
-    tree.closed += len(done)
-    tree.tree.lacking = HULLED
-    if len(left.open) == 0:
-        return None
-    return tree.run(made, left.again(problem.bounds.split_steps), FOLLOWED)
-
-
 def would_close(made: NeuronProblem, found: Paused, workers: Workers) -> float:
     """The share of some of what is open that pairs or cuts would close at once."""
     count = len(found.open)
-    if made.paired is None or count == 0:
+    if count == 0:
         return 0.0
     some = np.linspace(0, count - 1, min(count, TRIED)).astype(np.int64)
-    batch = found.open[made.xp.ints(some)]
-    patterns = batch.patterns(made.members[batch.clause])
-    swept, _ = made.paired.tried(patterns, PAIR_STEPS, made.bounds, workers, batch.clause)
-    closed = float(swept.proved.sum()) / len(batch)
-    log.info("pairs or cuts would close %.2f of what is open", closed)
-    return closed
+    batch, closed = found.open[made.xp.ints(some)], made.xp.bools(made.xp.zeros(len(some)))
+    in_pairs(made, batch, closed, workers)
+    share = float(closed.sum()) / len(some)
+    log.info("pairs or cuts would close %.2f of what is open", share)
+    return share
 
 
 def with_cuts(problem: NeuronProblem, hulled: list[Hulled]) -> NeuronProblem:
-    """The problem with the planes of some clauses as cuts, beside the pairs that it has."""
-    hulled = [one for one in hulled if len(one.planes.neuron)]
+    """The problem with each clause's planes as cuts, beside the pairs that it has."""
     net, sure = problem.reduced, problem.sure
-    if not hulled or net is None or sure is None:
+    if net is None or sure is None:
         return problem
-    hulled = sorted(hulled, key=lambda one: one.least)[:SEARCHED]
-    fast, xp = net.xp, sure.net.xp
-    cuts = xp.joined([one.cuts for one in hulled])
-    neuron = np.concatenate([one.planes.neuron for one in hulled])
-    start, first = np.zeros((problem.members.shape[0], len(neuron))), 0
-    for one in hulled:
-        last = first + len(one.planes.neuron)
-        start[one.clause, first:last] = one.planes.weight
-        first = last
-    before = problem.paired or _unpaired(net, sure)
-    quick = CutNet.of_paired(before.net, cuts.on(fast, xp))
+    before, made = problem.paired or _unpaired(net, sure), dict[int, Paired]()
     assert isinstance(before.sure.net, PairedNet)
-    certain = replace(before.sure, net=CutNet.of_paired(before.sure.net, cuts))
-    begin = fast.floats(fast.doubles(start)), fast.ints(neuron)
-    return replace(problem, paired=Paired(quick, certain, begin))
+    for one in hulled:
+        fast, xp, planes = net.xp, sure.net.xp, one.planes
+        quick = CutNet.of_paired(before.net, one.cuts.on(fast, xp))
+        certain = replace(before.sure, net=CutNet.of_paired(before.sure.net, one.cuts))
+        begin = fast.floats(fast.doubles(planes.weight)), fast.ints(planes.neuron)
+        record = None if problem.paired is not None else one.record
+        made[one.clause] = Paired(quick, certain, begin, record)
+    return replace(problem, hulled=made)
 
 
 def _unpaired(net: Reduced, sure: SureNet) -> Paired:
@@ -215,44 +190,51 @@ def _unpaired(net: Reduced, sure: SureNet) -> Paired:
     return Paired(PairedNet.of_net(net, none.on(net.xp)), certain)
 
 
+def _price(problem: NeuronProblem, clauses: int) -> float:
+    """Counted seconds of the ascents of so many clauses."""
+    each = 0 if problem.reduced is None else weights_of_hulls(problem.reduced)
+    return STEP_SECONDS * each * STEPS * clauses
+
+
 def _at_root(
-    tree: NeuronTree, problem: NeuronProblem, clauses: Int[Array, " clauses"]
+    tree: NeuronTree, problem: NeuronProblem, clauses: tuple[Array, Array]
 ) -> list[Hulled]:
     """The planes of the clauses that are open at the root, and what they prove."""
     net, sure, context = problem.reduced, problem.sure, tree.context
     if net is None or sure is None or problem.refreshing is not None:
         return []
-    fast, bounds, chosen = net.xp, problem.bounds, problem.xp.numpy(clauses)
+    bounds, chosen = problem.bounds, problem.xp.numpy(clauses[0])
     each = STEP_SECONDS * weights_of_hulls(net)
     budget = SHARE * max(0.0, context.allowed - context.spent)
     steps = int(min(STEPS, budget / max(each * len(chosen), 1e-9)))
     held = 4 * net.neurons * (net.inputs + net.neurons) * len(chosen)
     if steps < FEWEST or held > HELD_BYTES or each == 0:
         return []
-    roots = problem.roots(clauses, clauses)
-    patterns = roots.patterns(problem.members[clauses])
+    roots = problem.roots(*clauses)
+    patterns = roots.patterns(problem.members[clauses[0]])
     ascent = Ascent(bounds.objective_steps, bounds.split_rate, bounds.learning_rate_decay)
     found = sweep_in_parts(net, patterns, ascent, tree.workers)
     patterns = replace(patterns, tilt=found.tilt, weight=found.weight)
-    whole = HullNet.of(net)
+    whole, tilts = HullNet.of(net), net.xp.numpy(patterns.tilt)
     sums = [_sum_of_rows(net, patterns[i : i + 1]) for i in range(len(chosen))]
-    tilts = fast.numpy(patterns.tilt)
 
-    def climb(i: int) -> tuple[Planes, Cuts, int]:
+    def climb(i: int) -> tuple[Hulled, int]:
         ascent = HullAscent(whole, sums[i], tilts[i])
         if 0 > ascent.run(steps, bounds.check_time) > -NEAR * ascent.lacking:
             ascent.run(2 * steps, bounds.check_time)
-        planes = ascent.planes
+        planes, record = on_record(problem, ascent.planes, tree.case)
         # The slopes are in the cuts from here on, and large.
         few = replace(planes, slope=planes.slope[:, :0].copy())
-        return few, planes.cuts(sure), ascent.taken
+        one = Hulled(int(chosen[i]), few, planes.cuts(sure), float(found.least[i]), record=record)
+        return one, ascent.taken
 
     made = list[Hulled]()
-    for i, (planes, cuts, taken) in enumerate(tree.workers.map(climb, range(len(chosen)))):
+    for i, (one, taken) in enumerate(tree.workers.map(climb, range(len(chosen)))):
         context.spent += each * taken
-        if len(planes.neuron):
-            one = Hulled(int(chosen[i]), planes, cuts, float(found.least[i]))
-            made.append(_tried(problem, one, patterns[i : i + 1], tree.workers))
+        if len(one.planes.neuron):
+            some = slice(i, i + 1)
+            batch = replace(roots[some], weight=found.weight[some])
+            made.append(_tried(problem, one, batch, tree.workers))
     return made
 
 
@@ -265,17 +247,16 @@ def _sum_of_rows(net: Reduced, pattern: Patterns) -> tuple[Float[np.ndarray, " v
     return np.concatenate([inputs, links]), float(bias)
 
 
-def _tried(problem: NeuronProblem, hulled: Hulled, pattern: Patterns, spread: Spread) -> Hulled:
+def _tried(problem: NeuronProblem, hulled: Hulled, root: SignPatterns, spread: Spread) -> Hulled:
     """What the planes of a clause prove, for certain, or else find, at the root."""
-    made = with_cuts(problem, [hulled]).paired
-    assert made is not None
-    clause, tilt = problem.xp.ints([hulled.clause]), problem.xp.floats(hulled.planes.tilt)
-    pattern = replace(pattern, tilt=tilt[None])
-    found, sure = made.tried(pattern, AT_ROOT, problem.bounds, spread, clause)
+    made = with_cuts(problem, [hulled]).hulled[hulled.clause]
+    tilt = problem.xp.floats(hulled.planes.tilt)
+    pattern = replace(root.patterns(problem.members[root.clause]), tilt=tilt[None])
+    found, sure = made.tried(pattern, AT_ROOT, problem.bounds, spread)
     least = float(found.least[0])
     # Only what float64 says is a proof.
-    least = min(0.0, least) if np.isfinite(least) else -np.inf
+    least, chosen = min(0.0, least) if np.isfinite(least) else -np.inf, list[Chosen]()
     if sure.shape[0] and float(sure[0]) > 0:
-        least = float(sure[0])
-    log.info("hulls: clause %d from %.4g to %.4g", hulled.clause, hulled.least, least)
-    return replace(hulled, least=least)
+        least, chosen = float(sure[0]), choices(problem, made, root, found)
+    log.info("hulls: clause %d from %.4g to %.4g", hulled.clause, hulled.before, least)
+    return replace(hulled, least=least, chosen=chosen)

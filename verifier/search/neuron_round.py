@@ -21,13 +21,14 @@ from verifier.bounds.sweep import (
 from verifier.certify import Chosen
 from verifier.families import Planes
 from verifier.records import dataclass
-from verifier.search.neuron_split import NeuronProblem, sealed_at_once
+from verifier.search.hull_record import choices
+from verifier.search.neuron_split import NeuronProblem, Paired, sealed_at_once
 from verifier.search.program import Multipliers, Program
 from verifier.search.propagate import Implied
 from verifier.search.refresh import Refresher
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
-from verifier.tensors import Array, Backend, Bool, Float, Int
+from verifier.tensors import Array, Backend, Bool, Float, Int, distinct
 
 SCALES = (255.0, 252.0, 240.0, 192.0, 128.0)
 """Scales that put fractions of small denominators on the grid of slopes."""
@@ -83,7 +84,8 @@ def _bound_reduced(
     margin = fast.where(margin > 0, margin * 0, margin)
     closed = fast.copy(empty)
     closed[proved] = fast.bools(sealed)
-    batch, paired = in_pairs(problem, replace(batch, margin=margin), closed, effort[1])
+    again = in_pairs(problem, replace(batch, margin=margin), closed, effort[1])
+    batch, records = again.batch, [*records, *again.chosen]
     promising = ~closed & (found.margin <= SLACK * (1 + abs(found.least)))
     corner = found.corner[fast.nonzero(promising)[0]]
     low, high = problem.root.boxes[0].lower, problem.root.boxes[0].upper
@@ -92,31 +94,58 @@ def _bound_reduced(
         fast.nonzero(~closed & side)[0] for side in (batch.branch >= 0, batch.branch < 0)
     )
     done = batch.node[fast.nonzero(closed)[0]]
-    slack = min(paired, float(xp.numpy(least[sealed]).min(initial=np.inf)))
+    slack = min(again.slack, float(xp.numpy(least[sealed]).min(initial=np.inf)))
     return NeuronRound(batch[keep], batch[stuck], done, records, points, slack)
+
+
+@dataclass(frozen=True, eq=False)
+class Again:
+    """What a second try found out about a batch."""
+
+    batch: SignPatterns
+    slack: float = float("inf")
+    """The least bound of what it closed."""
+    chosen: Sequence[Chosen] = ()
+    """The multipliers that closed it, where proofs can hold them."""
 
 
 def in_pairs(
     problem: NeuronProblem, batch: SignPatterns, closed: Array, workers: Workers
-) -> tuple[SignPatterns, float]:
-    """A second try of what is open, with neurons in pairs; and the least bound of what it closes.
+) -> Again:
+    """A second try of what is open, with neurons in pairs or planes of hulls.
 
     Multipliers of pairs are not handed on: a split that changes a pair leaves them far from good.
     """
-    fast, left = problem.xp, problem.xp.nonzero(~closed)[0]
-    if problem.paired is None or left.shape[0] == 0:
-        return batch, float("inf")
-    some = batch[left]
+    fast, numpy, result = problem.xp, problem.xp.numpy, Again(batch)
+    left = fast.nonzero(~closed)[0]
+    clause = numpy(batch.clause[left])
+    own = np.where(np.isin(clause, list(problem.hulled)), clause, -1)
+    for each in distinct(own).tolist():
+        made = problem.hulled.get(each, problem.paired)
+        if made is not None:
+            some = left[fast.ints(np.flatnonzero(own == each))]
+            result = _tried_again(problem, made, result, (some, closed), workers)
+    return result
+
+
+def _tried_again(
+    problem: NeuronProblem, made: Paired, known: Again, which: tuple[Array, Array], workers: Workers
+) -> Again:
+    """What some subproblems come to; notes which are closed."""
+    fast, (left, closed) = problem.xp, which
+    some = known.batch[left]
     patterns = some.patterns(problem.members[some.clause])
-    found, least = problem.paired.tried(patterns, PAIR_STEPS, problem.bounds, workers, some.clause)
+    found, least = made.tried(patterns, PAIR_STEPS, problem.bounds, workers)
     sealed = fast.bools(least > 0)
-    done = left[fast.nonzero(found.proved > 0)[0]]
-    closed[done] = sealed
-    margin = fast.copy(batch.margin)
+    proved = fast.nonzero(found.proved > 0)[0]
+    closed[left[proved]] = sealed
+    proved = proved[fast.nonzero(sealed)[0]]
+    margin = fast.copy(known.batch.margin)
     better = fast.maximum(margin[left], fast.astype_double(found.least)).clip(max=0)
     margin[left] = fast.where(fast.function("isnan", better), margin[left], better)
-    xp = problem.root.graph.xp
-    return replace(batch, margin=margin), float(xp.numpy(least[least > 0]).min(initial=np.inf))
+    slack = float(problem.root.graph.xp.numpy(least[least > 0]).min(initial=known.slack))
+    chosen = choices(problem, made, some[proved], found[proved])
+    return Again(replace(known.batch, margin=margin), slack, [*known.chosen, *chosen])
 
 
 def _refreshed(

@@ -20,7 +20,7 @@ from verifier.bounds.paired import PairedNet
 from verifier.bounds.reduced import Reduced, Reducer, SureRows
 from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, Swept, counted_seconds, sweep_in_parts, sweep_patterns
-from verifier.certify import Chosen, ProofTree, Tilts
+from verifier.certify import Chosen, Hulls, ProofTree, Tilts
 from verifier.families import Planes
 from verifier.graph import Graph
 from verifier.records import dataclass
@@ -56,8 +56,10 @@ class Paired:
 
     net: PairedNet
     sure: SureNet
-    cuts: tuple[Float[Array, "clauses cuts"], Int[Array, " cuts"]] | None = None
-    """Multipliers to begin with, clause by clause, and of which neurons the cuts are."""
+    cuts: tuple[Float[Array, " cuts"], Int[Array, " cuts"]] | None = None
+    """Multipliers to begin with, and of which neurons the cuts are."""
+    hulls: Hulls | None = None
+    """The cuts as proofs hold them; None: they cannot, or there are pairs."""
 
     def tried(
         self,
@@ -65,7 +67,6 @@ class Paired:
         steps: int,
         bounds: BoundSettings,
         spread: Spread,
-        clause: Int[Array, " batch"],
     ) -> tuple[Swept, Float[Array, " proved"]]:
         """Bounds from the multipliers of single neurons on; and of the proved ones, for certain."""
         xp, tilt = self.net.xp, patterns.tilt
@@ -73,7 +74,7 @@ class Paired:
         if self.cuts is not None:
             start, neuron = self.cuts
             # The function of a neuron that is split is known.
-            parts.append(start[clause] * xp.floats(patterns.phase[:, neuron] == 0))
+            parts.append(start * xp.floats(patterns.phase[:, neuron] == 0))
         patterns = replace(patterns, tilt=xp.cat(parts, 1))
         ascent = Ascent(steps, bounds.split_rate, bounds.learning_rate_decay)
         found = sweep_in_parts(self.net, patterns, ascent, spread)
@@ -106,6 +107,8 @@ class NeuronProblem:
     """How boxes of neurons are tightened in each subproblem, where they are."""
     paired: Paired | None = None
     """The reduced network with neurons in pairs, where subproblems get a second try with them."""
+    hulled: Mapping[int, Paired] = field(default_factory=dict[int, Paired])
+    """The same for clauses that have planes of hulls as cuts of their own."""
     start: Mapping[int, Float[Array, "rows _"]] = field(default_factory=dict)
     """Tilts for each of the property's rows to begin with, of what is no neuron to be split."""
 

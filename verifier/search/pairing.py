@@ -18,7 +18,7 @@ from verifier.bounds.pairs import Octagon, Pairs, matched
 from verifier.bounds.reduced import Reduced
 from verifier.bounds.sure import SureNet, sums_of_neurons
 from verifier.bounds.sweep import Ascent, gaps, sweep_in_parts
-from verifier.search.hulling import HULLED, Rest, with_cuts, would_close
+from verifier.search.hulling import Rest, with_cuts, would_close
 from verifier.search.neuron_split import NeuronProblem, Paired
 from verifier.search.neuron_tree import NeuronTree, Paused, decided
 from verifier.search.workers import Workers
@@ -47,17 +47,19 @@ def to_the_end(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated
     And with the planes of hulls as cuts, where there are some.
     """
     steps = problem.bounds.split_steps
-    found = tree.run(problem, rest.begin, tree.context.for_certificates(UNTIL))
+    known = with_cuts(problem, rest.hulled)
+    found = tree.run(known, rest.begin, tree.context.for_certificates(UNTIL))
     if not isinstance(found, Paused):
         return found
     try:
         made = paired(problem, rest.clauses[0], tree.workers) or problem
         made = with_cuts(made, rest.hulled)
-        if made.paired is None or would_close(made, found, tree.workers) < PROMISING:
-            return decided(tree.run(problem, found.again(steps)))
+        if would_close(made, found, tree.workers) < PROMISING:
+            return decided(tree.run(known, found.again(steps)))
     except DeadlinePassed:
         return found.late
-    tree.tree.lacking = PAIRED if made.paired.cuts is None else HULLED
+    if made.paired is not None:
+        tree.tree.lacking = PAIRED
     return decided(tree.run(made, found.again(steps)))
 
 

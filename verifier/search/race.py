@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from verifier.search.hulling import HULLED, Rest, with_cuts
+from verifier.search.hulling import Rest, with_cuts
 from verifier.search.neuron_split import NeuronProblem, Refreshing
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused
 from verifier.verdict import Unknown, Violated
@@ -32,8 +32,6 @@ def race(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Unk
     context = tree.context
     patience = context.for_certificates(UNTIL)
     problems = with_cuts(problem, rest.hulled), replace(problem, refreshing=TIGHTENED)
-    if problems[0].paired is not None:
-        proof.lacking = HULLED
     begins = [rest.begin, Begin(problems[1].roots(*rest.clauses), steps.objective_steps)]
     branch = proof.restart(mark)
     branches = [branch, replace(proof.restart(mark), lacking=SUPPOSED)]

@@ -1,0 +1,82 @@
+"""Planes of hulls as certificates hold them, and what closed subproblems took from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from verifier.bounds.cuts import STEPS, CutNet
+from verifier.bounds.hulls import Planes
+from verifier.bounds.optimise import TILT_STEPS
+from verifier.bounds.sweep import Swept
+from verifier.certify import Chosen, Hulls, Tilts
+from verifier.search.neuron_split import NeuronProblem, Paired
+from verifier.search.sign_patterns import SignPatterns
+from verifier.tensors import Int
+
+MOST_TERMS = 20_000_000
+"""Planes with more numbers are not recorded."""
+
+
+def on_record(problem: NeuronProblem, planes: Planes, case: int) -> tuple[Planes, Hulls | None]:
+    """Planes whose numbers are those of a record, and the record.
+
+    None where they are too many, or neurons have slopes on both sides of 0.
+    """
+    assert problem.reducer is not None
+    assert problem.reduced is not None
+    numpy, net = problem.root.graph.xp.numpy, problem.reduced
+    radius = numpy(problem.reducer.enclosure.boxes[0].radius)[0].astype(np.float64)
+    scale = np.concatenate([radius, np.ones(net.neurons)])
+    moves = scale > 0
+    real = np.where(moves, planes.slope / np.where(moves, scale, 1), 0).astype(np.float32)
+    unit = (planes.weight / STEPS).astype(np.float32)
+    fits = all(bool(np.isfinite(x).all()) for x in (real, planes.gamma, unit))
+    planes = replace(
+        planes,
+        slope=real.astype(np.float64) * scale,
+        gamma=planes.gamma.clip(min=0).astype(np.float32),
+        weight=unit.astype(np.float64) * STEPS,
+    )
+    hull, read = np.nonzero(real)
+    if not fits or len(hull) > MOST_TERMS or (numpy(net.leak) != 0).any():
+        return planes, None
+    names = np.concatenate([np.arange(net.inputs), problem.columns])
+    count = np.bincount(hull, minlength=len(unit))
+    column = problem.columns[planes.neuron]
+    arrays = column, planes.gamma, unit, count, names[read], real[hull, read]
+    return planes, Hulls(case, *arrays)
+
+
+def choices(
+    problem: NeuronProblem, made: Paired, batch: SignPatterns, found: Swept
+) -> list[Chosen]:
+    """What closes subproblems by planes: of their rows, neurons and planes.
+
+    None where pairs have a part in it, or planes are not on record.
+    """
+    if made.hulls is None or len(batch) == 0:
+        return []
+    net = made.sure.net
+    assert isinstance(net, CutNet)
+    numpy, count = problem.xp.numpy, problem.neurons
+    tilts, phase = numpy(found.tilt).astype(np.float64), numpy(batch.phase)
+    own = tilts[:, :count].clip(min=0)
+    alpha = np.rint(own.clip(max=1) * TILT_STEPS).astype(np.uint8)
+    alpha[phase > 0], alpha[phase < 0] = TILT_STEPS, 0
+    beta = np.where(phase != 0, -phase * own, np.nan).astype(np.float32)
+    xp = net.xp
+    taken = xp.numpy(net.cuts.in_steps(xp.floats(tilts[:, 2 * count :]))).astype(np.uint8)
+    node, rows = numpy(batch.node), numpy(problem.members[batch.clause])
+    chosen, weights = list[Chosen](), numpy(found.weight).astype(np.float64)
+    for i in range(len(batch)):
+        some = slice(i, i + 1)
+        used: Int[np.ndarray, " used"] = np.flatnonzero(weights[i])
+        row, mixed = rows[i, used[:1]], None
+        if problem.width > 1 and len(used) > 1:
+            row, mixed = np.array([-1]), (rows[i, used], weights[i, used])
+        tilts_of = Tilts(problem.columns, alpha[some])
+        hulls = made.hulls, taken[some]
+        chosen.append(Chosen(node[some], row, tilts_of, beta[some], mixed, hulls))
+    return chosen
