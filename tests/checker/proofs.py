@@ -299,7 +299,7 @@ def hulled() -> Iterator[None]:
 def prove(folder: Path, net: Net, statement: Statement, search: str) -> Proof | None:
     """The engine's proof by splitting ``inputs`` or ``neurons``, if it finds one.
 
-    ``deepened``: by neurons, with hidden neurons bounded in parts. ``hulled``: with planes of hulls.
+    ``deepened``: by neurons, with hidden neurons bounded in parts; ``hulled``: with planes.
     """
     files = Files(folder / "net.onnx", folder / "p.vnnlib")
     files.network.write_bytes(net.file())

@@ -133,9 +133,7 @@ def flatten(roots: list[Tree], arrays: dict[str, np.ndarray]) -> dict[str, np.nd
     columns |= {name: [x for _, record in hidden for x in record[name]] for name in PARTS}
     if columns["hidden_column"]:
         columns["hidden_splits"] = [len(record["hidden_column"]) for _, record in hidden]
-    result = complete(
-        {n: x for n, x in arrays.items() if n in KEPT or n.startswith("hull_")}
-    )
+    result = complete({n: x for n, x in arrays.items() if n in KEPT or n.startswith("hull_")})
     for name, values in columns.items():
         if values:
             result[name] = np.array(values).astype(MEMBERS[name][0])

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verifier.checker.affine import Affine
 from verifier.checker.arithmetic import Arithmetic, Floats, Ints
+from verifier.checker.atoms import Relu
 from verifier.checker.bounds import Enclosure
 from verifier.checker.proof import Proof
 from verifier.checker.rows import Lines, Rows
@@ -74,8 +74,8 @@ class Hulls:
         """What b is at least: the greater of the two pieces' greatest values."""
         number, proof, count = self.arithmetic, self.proof, len(hulls)
         every, result = np.arange(count), number.zeros(count) - np.inf
-        nodes = enclosure.network.nodes
-        source = np.array([nodes[v - 1].inputs[0] for v in self.value[hulls].tolist()])
+        nodes, values = enclosure.network.nodes, list[int](self.value[hulls].tolist())
+        source = np.array([nodes[v - 1].inputs[0] for v in values], dtype=np.int64)
         below, above = (number.numbers(proof[f"hull_{s}"][hulls]) for s in ("below", "above"))
         low, high = number.zeros(count), number.zeros(count)
         for value, some, neuron in self._by_value(source, hulls):
@@ -148,27 +148,27 @@ class Hulls:
 def boxed(enclosure: Enclosure) -> Enclosure:
     """The same boxes; of a ReLU that is not linear nothing but its box is used."""
     number, result = enclosure.arithmetic, replace(enclosure, lines={}, laden={})
-    for value, known in enclosure.lines.items():
-        node = enclosure.network.nodes[value - 1]
-        assert not isinstance(node.rule, Affine)
-        laden = enclosure.laden[value]
-        if node.rule.tilted:
+    for value in enclosure.lines:
+        node, kinds = enclosure.network.nodes[value - 1], [enclosure.lines, enclosure.laden]
+        parts = [kind[value] for kind in kinds]
+        if isinstance(node.rule, Relu):
             low, high = (x[node.inputs[0]] for x in (enclosure.lower, enclosure.upper))
-            flat = (low < 0) & (high > 0)
             ends = enclosure.lower[value], enclosure.upper[value]
             middle, half = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
-            size = 2 * number.gamma(low.shape[1] + 8) * enclosure.magnitude(value)
-            gap = -(half + 2 * size + number.tiny)
-            known, laden = (_flat(lines, flat, (middle, gap)) for lines in (known, laden))
-        result.lines[value], result.laden[value] = known, laden
+            size = 4 * number.gamma(low.shape[1] + 8) * enclosure.magnitude(value)
+            kept, gap = ~((low < 0) & (high > 0)), -(half + size + number.tiny)
+            parts = [_flat(lines, kept, middle, gap) for lines in parts]
+        result.lines[value], result.laden[value] = parts
     return result
 
 
-def _flat(lines: Lines, flat: Ints, ends: tuple[Floats, Floats]) -> Lines:
+def _flat(lines: Lines, kept: Ints, middle: Floats, gap: Floats) -> Lines:
     """Lines without slopes in some places: n phi(x) >= n middle + |n| gap there."""
-    slopes = (lines.below, lines.above, lines.slope, lines.half)
-    parts = [np.where(flat, 0 * part, part) for part in slopes]
-    rest, gap = (
-        np.where(flat, new, old) for new, old in zip(ends, (lines.rest, lines.gap), strict=True)
+    return Lines(
+        lines.below * kept,
+        lines.above * kept,
+        lines.slope * kept,
+        lines.half * kept,
+        np.where(kept, lines.rest, middle),
+        np.where(kept, lines.gap, gap),
     )
-    return Lines(*parts, rest, gap)

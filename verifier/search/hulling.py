@@ -23,7 +23,8 @@ from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.certify import Chosen, Hulls, Mark
 from verifier.records import dataclass
 from verifier.search.hull_record import choices, on_record
-from verifier.search.neuron_round import in_pairs
+from verifier.search.hull_round import bound_subproblems, wide
+from verifier.search.neuron_round import PAIR_STEPS
 from verifier.search.neuron_split import NeuronProblem, Paired
 from verifier.search.neuron_tree import Begin, NeuronTree, Paused
 from verifier.search.sign_patterns import SignPatterns
@@ -47,7 +48,7 @@ STEP_SECONDS = 2e-8
 TRIED = 64
 """Of so many open subproblems it is looked what share pairs or cuts would close."""
 FIRST, FIRST_SHARE = 0.05, 0.1
-"""Counted seconds of a search before there are hulls, at least, and as a share of what they take."""
+"""Counted seconds of a search before there are hulls: at least, and as a share of theirs."""
 WORTH = 0.2
 """A search begins anew with planes that take such a share off what its clauses lack."""
 FOLLOWED = 6.0
@@ -100,6 +101,8 @@ class Hulled:
     """The planes as proofs hold them."""
     chosen: list[Chosen] = field(default_factory=list[Chosen])
     """What closes the clause."""
+    start: tuple[Array, Array] | None = None
+    """Multipliers to begin with: tilts [1, tilts] and weights [1, width]."""
 
 
 def try_hulls(
@@ -147,10 +150,23 @@ def _anew(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Un
         return None
     some, steps = (clauses[0][others], clauses[1][others]), problem.bounds.objective_steps
     mark = tree.tree.mark()
-    found = tree.run(with_cuts(problem, rest.open), Begin(problem.roots(*some), steps), FOLLOWED)
+    roots = _started(problem, problem.roots(*some), rest.open)
+    found = tree.run(with_cuts(problem, rest.open), Begin(roots, steps), FOLLOWED)
     if not isinstance(found, Paused):
         return found
     return Rest(found.again(problem.bounds.split_steps), some, mark, rest.open, rest.root_margin)
+
+
+def _started(problem: NeuronProblem, roots: SignPatterns, hulled: list[Hulled]) -> SignPatterns:
+    """Subproblems with the multipliers that clauses came to with their planes."""
+    xp, known = problem.xp, {one.clause: one.start for one in hulled if one.start is not None}
+    most = max((tilt.shape[1] for tilt, _ in known.values()), default=problem.neurons)
+    tilts, weight = xp.copy(wide(roots.tilts[:, 0], most, problem)), xp.copy(roots.weight)
+    for i, clause in enumerate(xp.numpy(roots.clause).tolist()):
+        if clause in known:
+            tilt, weights = known[clause]
+            tilts[i], weight[i] = wide(tilt, most, problem)[0], weights[0]
+    return replace(roots, tilts=tilts[:, None], weight=weight)
 
 
 def would_close(made: NeuronProblem, found: Paused, workers: Workers) -> float:
@@ -159,9 +175,9 @@ def would_close(made: NeuronProblem, found: Paused, workers: Workers) -> float:
     if count == 0:
         return 0.0
     some = np.linspace(0, count - 1, min(count, TRIED)).astype(np.int64)
-    batch, closed = found.open[made.xp.ints(some)], made.xp.bools(made.xp.zeros(len(some)))
-    in_pairs(made, batch, closed, workers)
-    share = float(closed.sum()) / len(some)
+    batch = found.open[made.xp.ints(some)]
+    result = bound_subproblems(made, batch, PAIR_STEPS, workers)
+    share = result.closed.shape[0] / len(batch)
     log.info("pairs or cuts would close %.2f of what is open", share)
     return share
 
@@ -174,12 +190,11 @@ def with_cuts(problem: NeuronProblem, hulled: list[Hulled]) -> NeuronProblem:
     before, made = problem.paired or _unpaired(net, sure), dict[int, Paired]()
     assert isinstance(before.sure.net, PairedNet)
     for one in hulled:
-        fast, xp, planes = net.xp, sure.net.xp, one.planes
+        fast, xp = net.xp, sure.net.xp
         quick = CutNet.of_paired(before.net, one.cuts.on(fast, xp))
         certain = replace(before.sure, net=CutNet.of_paired(before.sure.net, one.cuts))
-        begin = fast.floats(fast.doubles(planes.weight)), fast.ints(planes.neuron)
         record = None if problem.paired is not None else one.record
-        made[one.clause] = Paired(quick, certain, begin, record)
+        made[one.clause] = Paired(quick, certain, fast.ints(one.planes.neuron), record)
     return replace(problem, hulled=made)
 
 
@@ -250,8 +265,10 @@ def _sum_of_rows(net: Reduced, pattern: Patterns) -> tuple[Float[np.ndarray, " v
 def _tried(problem: NeuronProblem, hulled: Hulled, root: SignPatterns, spread: Spread) -> Hulled:
     """What the planes of a clause prove, for certain, or else find, at the root."""
     made = with_cuts(problem, [hulled]).hulled[hulled.clause]
-    tilt = problem.xp.floats(hulled.planes.tilt)
-    pattern = replace(root.patterns(problem.members[root.clause]), tilt=tilt[None])
+    fast, planes = problem.xp, hulled.planes
+    numbers = np.concatenate([planes.tilt, 0 * planes.tilt, planes.weight])
+    tilt = fast.floats(fast.doubles(numbers))[None]
+    pattern = replace(root.patterns(problem.members[root.clause]), tilt=tilt)
     found, sure = made.tried(pattern, AT_ROOT, problem.bounds, spread)
     least = float(found.least[0])
     # Only what float64 says is a proof.
@@ -259,4 +276,4 @@ def _tried(problem: NeuronProblem, hulled: Hulled, root: SignPatterns, spread: S
     if sure.shape[0] and float(sure[0]) > 0:
         least, chosen = float(sure[0]), choices(problem, made, root, found)
     log.info("hulls: clause %d from %.4g to %.4g", hulled.clause, hulled.before, least)
-    return replace(hulled, least=least, chosen=chosen)
+    return replace(hulled, least=least, chosen=chosen, start=(found.tilt, found.weight))

@@ -139,7 +139,7 @@ class Lemmas:
             closed.append(proved)
             if problem.paired is not None:
                 sealed = fast.bools(fast.zeros(len(left)))
-                left = in_pairs(problem, left, sealed, alone).batch
+                left, _ = in_pairs(problem, left, sealed, alone)
                 left = left[fast.nonzero(~sealed)[0]]
             if len(left) == 0:
                 break

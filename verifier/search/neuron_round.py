@@ -21,14 +21,13 @@ from verifier.bounds.sweep import (
 from verifier.certify import Chosen
 from verifier.families import Planes
 from verifier.records import dataclass
-from verifier.search.hull_record import choices
-from verifier.search.neuron_split import NeuronProblem, Paired, sealed_at_once
+from verifier.search.neuron_split import NeuronProblem, sealed_at_once
 from verifier.search.program import Multipliers, Program
 from verifier.search.propagate import Implied
 from verifier.search.refresh import Refresher
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
-from verifier.tensors import Array, Backend, Bool, Float, Int, distinct
+from verifier.tensors import Array, Backend, Bool, Float, Int
 
 SCALES = (255.0, 252.0, 240.0, 192.0, 128.0)
 """Scales that put fractions of small denominators on the grid of slopes."""
@@ -84,8 +83,20 @@ def _bound_reduced(
     margin = fast.where(margin > 0, margin * 0, margin)
     closed = fast.copy(empty)
     closed[proved] = fast.bools(sealed)
-    again = in_pairs(problem, replace(batch, margin=margin), closed, effort[1])
-    batch, records = again.batch, [*records, *again.chosen]
+    batch, paired = in_pairs(problem, replace(batch, margin=margin), closed, effort[1])
+    slack = min(paired, float(xp.numpy(least[sealed]).min(initial=np.inf)))
+    return sorted_out(problem, (batch, found), closed, records, slack)
+
+
+def sorted_out(
+    problem: NeuronProblem,
+    swept: tuple[SignPatterns, Swept],
+    closed: Bool[Array, " batch"],
+    records: Sequence[Chosen],
+    slack: float,
+) -> NeuronRound:
+    """A round from what its sweeps found, and from what is closed by it."""
+    fast, xp, (batch, found) = problem.xp, problem.root.graph.xp, swept
     promising = ~closed & (found.margin <= SLACK * (1 + abs(found.least)))
     corner = found.corner[fast.nonzero(promising)[0]]
     low, high = problem.root.boxes[0].lower, problem.root.boxes[0].upper
@@ -94,58 +105,31 @@ def _bound_reduced(
         fast.nonzero(~closed & side)[0] for side in (batch.branch >= 0, batch.branch < 0)
     )
     done = batch.node[fast.nonzero(closed)[0]]
-    slack = min(again.slack, float(xp.numpy(least[sealed]).min(initial=np.inf)))
     return NeuronRound(batch[keep], batch[stuck], done, records, points, slack)
-
-
-@dataclass(frozen=True, eq=False)
-class Again:
-    """What a second try found out about a batch."""
-
-    batch: SignPatterns
-    slack: float = float("inf")
-    """The least bound of what it closed."""
-    chosen: Sequence[Chosen] = ()
-    """The multipliers that closed it, where proofs can hold them."""
 
 
 def in_pairs(
     problem: NeuronProblem, batch: SignPatterns, closed: Array, workers: Workers
-) -> Again:
-    """A second try of what is open, with neurons in pairs or planes of hulls.
+) -> tuple[SignPatterns, float]:
+    """A second try of what is open, with neurons in pairs; and the least bound of what it closes.
 
     Multipliers of pairs are not handed on: a split that changes a pair leaves them far from good.
     """
-    fast, numpy, result = problem.xp, problem.xp.numpy, Again(batch)
-    left = fast.nonzero(~closed)[0]
-    clause = numpy(batch.clause[left])
-    own = np.where(np.isin(clause, list(problem.hulled)), clause, -1)
-    for each in distinct(own).tolist():
-        made = problem.hulled.get(each, problem.paired)
-        if made is not None:
-            some = left[fast.ints(np.flatnonzero(own == each))]
-            result = _tried_again(problem, made, result, (some, closed), workers)
-    return result
-
-
-def _tried_again(
-    problem: NeuronProblem, made: Paired, known: Again, which: tuple[Array, Array], workers: Workers
-) -> Again:
-    """What some subproblems come to; notes which are closed."""
-    fast, (left, closed) = problem.xp, which
-    some = known.batch[left]
+    fast, left = problem.xp, problem.xp.nonzero(~closed)[0]
+    if problem.paired is None or left.shape[0] == 0:
+        return batch, float("inf")
+    some = batch[left]
     patterns = some.patterns(problem.members[some.clause])
-    found, least = made.tried(patterns, PAIR_STEPS, problem.bounds, workers)
+    patterns = replace(patterns, tilt=fast.cat([patterns.tilt, patterns.tilt * 0], 1))
+    found, least = problem.paired.tried(patterns, PAIR_STEPS, problem.bounds, workers)
     sealed = fast.bools(least > 0)
-    proved = fast.nonzero(found.proved > 0)[0]
-    closed[left[proved]] = sealed
-    proved = proved[fast.nonzero(sealed)[0]]
-    margin = fast.copy(known.batch.margin)
+    done = left[fast.nonzero(found.proved > 0)[0]]
+    closed[done] = sealed
+    margin = fast.copy(batch.margin)
     better = fast.maximum(margin[left], fast.astype_double(found.least)).clip(max=0)
     margin[left] = fast.where(fast.function("isnan", better), margin[left], better)
-    slack = float(problem.root.graph.xp.numpy(least[least > 0]).min(initial=known.slack))
-    chosen = choices(problem, made, some[proved], found[proved])
-    return Again(replace(known.batch, margin=margin), slack, [*known.chosen, *chosen])
+    xp = problem.root.graph.xp
+    return replace(batch, margin=margin), float(xp.numpy(least[least > 0]).min(initial=np.inf))
 
 
 def _refreshed(
@@ -191,7 +175,7 @@ def _swept(
     margin = fast.maximum(fast.astype_double(found.least), batch.margin)
     margin = fast.where(fast.function("isnan", margin), batch.margin, margin)
     batch = replace(batch, tilts=found.tilt[:, None], weight=found.weight, margin=margin)
-    branch = _branch_reduced(problem, net, batch, found.passed)
+    branch = branch_reduced(problem, net, batch, found.passed)
     if implied is not None:
         urgency = implied.urgency * fast.floats(batch.phase == 0)
         branch = fast.where(fast.amax(urgency, 1) > 0, urgency.argmax(1), branch)
@@ -286,7 +270,7 @@ def seal_patterns(
     return xp.cat([least for least, _ in parts], 0), [c for _, chosen in parts for c in chosen]
 
 
-def _branch_reduced(
+def branch_reduced(
     problem: NeuronProblem,
     net: Reduced,
     batch: SignPatterns,

@@ -56,8 +56,8 @@ class Paired:
 
     net: PairedNet
     sure: SureNet
-    cuts: tuple[Float[Array, " cuts"], Int[Array, " cuts"]] | None = None
-    """Multipliers to begin with, and of which neurons the cuts are."""
+    neuron: Int[Array, " cuts"] | None = None
+    """Of which neurons the cuts are."""
     hulls: Hulls | None = None
     """The cuts as proofs hold them; None: they cannot, or there are pairs."""
 
@@ -68,15 +68,16 @@ class Paired:
         bounds: BoundSettings,
         spread: Spread,
     ) -> tuple[Swept, Float[Array, " proved"]]:
-        """Bounds from the multipliers of single neurons on; and of the proved ones, for certain."""
+        """Bounds from some multipliers on; and of the proved ones, for certain."""
         xp, tilt = self.net.xp, patterns.tilt
-        parts = [tilt, tilt * 0]
-        if self.cuts is not None:
-            start, neuron = self.cuts
+        if self.neuron is not None:
             # The function of a neuron that is split is known.
-            parts.append(start * xp.floats(patterns.phase[:, neuron] == 0))
-        patterns = replace(patterns, tilt=xp.cat(parts, 1))
-        ascent = Ascent(steps, bounds.split_rate, bounds.learning_rate_decay)
+            kappa = tilt[:, 2 * self.net.neurons :]
+            kappa = kappa * xp.floats(patterns.phase[:, self.neuron] == 0)
+            tilt = xp.cat([tilt[:, : 2 * self.net.neurons], kappa], 1)
+            patterns = replace(patterns, tilt=tilt)
+        points = self.neuron is not None
+        ascent = Ascent(steps, bounds.split_rate, bounds.learning_rate_decay, points=points)
         found = sweep_in_parts(self.net, patterns, ascent, spread)
         patterns = replace(patterns, tilt=found.tilt, weight=found.weight)
         done = xp.nonzero(found.proved > 0)[0]
@@ -335,7 +336,8 @@ class NeuronProblem:
         """The batch's tilts as the optimiser wants them: whole layers, one row after another."""
         xp = self.root.graph.xp
         tilts = default_tilts(enclosure, rows.start, rows.owner)
-        flat = xp.floats(batch.tilts).reshape(rows.owner.rows, self.neurons)
+        flat = xp.floats(batch.tilts[:, :, : self.neurons])
+        flat = flat.reshape(rows.owner.rows, self.neurons)
         for value, tilt in self.start.items():
             if value in tilts and value not in {layer.value for layer in self.layers}:
                 tilts[value] = tilt[self.members[batch.clause].reshape(-1)]

@@ -12,9 +12,10 @@ from verifier.certify import ProofTree
 from verifier.records import dataclass
 from verifier.search.context import Context
 from verifier.search.frontier import Frontier
+from verifier.search.hull_round import bound_subproblems
 from verifier.search.hunt import FIRST_HUNT, HUNT_SECONDS, Hunt
 from verifier.search.leaf import finish
-from verifier.search.neuron_round import NeuronRound, bound_neurons
+from verifier.search.neuron_round import NeuronRound
 from verifier.search.neuron_split import NeuronProblem, split_neurons
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
@@ -124,7 +125,7 @@ class NeuronTree:
             begun = time.monotonic()
             try:
                 context.bounds.check_time()
-                result = bound_neurons(problem, batch, steps, self.workers)
+                result = bound_subproblems(problem, batch, steps, self.workers)
             except DeadlinePassed:
                 frontier.push(batch)
                 return Unknown(Reason.OUT_OF_TIME, frontier.worst_margin, len(frontier))
