@@ -52,7 +52,7 @@ SUBJECTS = [
     (7, "neurons", (2, 3, 4, 2), 2, 2, 1),
     (7, "neurons", (2, 4, 4, 2), 2, 1, 2),
     (0, "deepened", (2, 4, 4, 2), 1, 2, 1),
-    (0, "hulled", (2, 4, 4, 2), 1, 2, 1),
+    (0, "hulled", (2, 4, 4, 2), 2, 2, 2),
 ]
 OWN = {"deepened": "hidden_splits", "hulled": "hull_root"}
 """What proofs of a search must have."""

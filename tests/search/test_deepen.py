@@ -232,6 +232,7 @@ def test_the_search_goes_on_where_a_trial_is_left(monkeypatch):
     monkeypatch.setattr(deepen, "PROMISING", 2.0)
     monkeypatch.setattr(deep, "PATIENCE", 1e-9)
     monkeypatch.setattr(hulling, "STEPS", 0)
+    monkeypatch.setattr(hulling, "FIRST", 0.0)
     left = list[Hopeless]()
     deeper = Deepener.deeper
 
@@ -266,6 +267,7 @@ def test_the_verdict_is_the_same_whether_neurons_are_searched_for_or_not(seed, s
     plain = decide(problem, network, 60.0, NEURONS)
     monkeypatch.setattr(deep, "PATIENCE", 0.0)
     monkeypatch.setattr(hulling, "STEPS", 0)
+    monkeypatch.setattr(hulling, "FIRST", 0.0)
     monkeypatch.setattr(deep, "BETTER", float("inf"))
     monkeypatch.setattr(deepen, "PROMISING", 0.0)
     deeper = decide(problem, network, 60.0, NEURONS)

@@ -14,7 +14,7 @@ from verifier.bounds import hulls
 from verifier.bounds.columns import Patterns
 from verifier.bounds.hulls import HullAscent, HullNet
 from verifier.search import by_neurons, deep, hulling
-from verifier.search.hulling import Hulled, Rest, try_hulls, with_cuts
+from verifier.search.hulling import HULLED, Hulled, Rest, try_hulls, with_cuts
 from verifier.search.neuron_split import NeuronProblem
 from verifier.search.strategy import decide
 from verifier.search.workers import Workers
@@ -89,6 +89,17 @@ def test_hulls_take_fewer_subproblems(at_once, monkeypatch):
         assert verdict.proof.lacking == ""
         assert any(chosen.hulls for chosen in verdict.proof.chosen) is (steps > 0)
     assert 1.3 * counts[0] < counts[1]
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.1])
+def test_planes_of_relus_are_on_record(leak, at_once):
+    """Certificates have no place for those of functions with slopes on both sides."""
+    problem, network = outputs_at_least(mlp(5, (30, 20, 20, 1), leak=leak), 5, 0.3)
+    verdict = decide(problem, network, 120.0, NEURONS)
+    assert isinstance(verdict, Verified)
+    assert verdict.proof is not None
+    assert verdict.proof.lacking == (HULLED if leak else "")
+    assert any(chosen.hulls for chosen in verdict.proof.chosen) is (leak == 0)
 
 
 @pytest.mark.parametrize("nothing", ["planes", "weights"])

@@ -16,7 +16,7 @@ from verifier import Options, verify
 from verifier.bounds import Objective, crown
 from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
-from verifier.search import by_neurons, deep, hulling, race
+from verifier.search import deep, hulling, race
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem, Refreshing, split_neurons
 from verifier.search.neuron_tree import NeuronTree, Paused
@@ -36,7 +36,7 @@ SEEDS = st.integers(0, 10**6)
 def no_hulls(monkeypatch):
     """Turns begin at once."""
     monkeypatch.setattr(hulling, "STEPS", 0)
-    monkeypatch.setattr(by_neurons, "SHALLOW", 1e-9)
+    monkeypatch.setattr(hulling, "FIRST", 1e-9)
 
 
 NEURONS = Strategy("neurons", "numpy", "float64", "cpu", "")

@@ -18,7 +18,7 @@ from verifier.tensors import Array, Backend, Float
 STEPS, MOST_STEPS = 64, 255
 """Multipliers in proofs are whole numbers up to the latter of so many parts of a unit."""
 LEAST_STEP = 1e-37
-MULTIPLIERS = 0.1
+MULTIPLIERS = 0.7
 """Steps of the multipliers, as shares of their layer's coefficients and of those of slopes."""
 
 

@@ -159,8 +159,8 @@ def sums_of_neurons(
 def _in_double(patterns: Patterns, net: Reduced) -> Patterns:
     """The same in the network's precision, with multipliers that certificates can hold.
 
-    Those of pairs and of cuts are in none, and terms of pairs lose much by small steps. Those of
-    cuts are at least 0.
+    Those of pairs are in none, and lose much by small steps: where there are some, only signs are
+    seen to.
     """
     xp = net.xp
     phase, count = xp.floats(patterns.phase), patterns.phase.shape[1]

@@ -76,11 +76,6 @@ class Hulls:
     slope: np.ndarray
     """float32 [terms]: a"""
 
-    @property
-    def bytes(self) -> int:
-        """What it takes."""
-        return 12 * len(self.slope) + 32 * len(self.column)
-
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
@@ -136,6 +131,7 @@ class Mark:
 
     count: int
     bytes: int
+    lacking: str
     lengths: tuple[int, ...]
 
 
@@ -236,13 +232,13 @@ class ProofTree:
 
     def mark(self) -> Mark:
         """To come back to."""
-        return Mark(self.count, self.bytes, tuple(map(len, self._lists)))
+        return Mark(self.count, self.bytes, self.lacking, tuple(map(len, self._lists)))
 
     def restart(self, mark: Mark, tightened: Iterable[Tightened] = ()) -> Branch:
         """Take out what was recorded since, but for bounds of neurons; more of these are added."""
         taken = tuple(x[n:] for x, n in zip(self._lists, mark.lengths, strict=True))
         branch = Branch(self.count, self.bytes, self.lacking, taken)
-        self.count, self.bytes = mark.count, mark.bytes
+        self.count, self.bytes, self.lacking = mark.count, mark.bytes, mark.lacking
         for entries, length in zip(self._lists, mark.lengths, strict=True):
             del entries[length:]
         for found in tightened:

@@ -18,6 +18,8 @@ from verifier.version import VERSION
 
 LEAF, INPUT, NEURON, CLAUSE = range(4)
 MIX = 2**32 - 1
+TERM_BYTES = 8
+"""What a slope of a plane takes, and the number of what it is of."""
 TOO_LARGE = "the slopes that prove the leaves take more than 1 GiB"
 
 
@@ -106,7 +108,8 @@ class _Writer:
         columns = distinct(np.concatenate([np.zeros(0, dtype=np.int64), *blocks]))
         self.columns = columns
         rows = sum(len(block.tilts.alpha) for block in (*tree.chosen, *tree.tightened))
-        if rows * len(columns) > MOST_BYTES:
+        planes = sum(len(h.column) for h in self.hulls), sum(len(h.slope) for h in self.hulls)
+        if rows * (len(columns) + planes[0]) + TERM_BYTES * planes[1] > MOST_BYTES:
             raise NoCertificateError(TOO_LARGE)
         atoms = np.array([t.atom for t in tree.tightened], dtype=np.int64)
         values = distinct(np.concatenate([columns >> 32, atoms]))

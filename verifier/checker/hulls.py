@@ -37,37 +37,48 @@ class Hulls:
         count, atom = len(proof["hull_root"]), np.zeros(len(proof["column_atom"]), dtype=np.int64)
         for value, (columns, _) in proof.columns.items():
             atom[columns] = value
-        column = proof["hull_column"].astype(np.int64)
+        column, inputs = proof["hull_column"].astype(np.int64), self.sizes[0]
         self.root = proof["hull_root"].astype(np.int64)
+        self.used = proof["row_hulls"].any(0)
         self.value, self.neuron = atom[column], proof["column_neuron"][column].astype(np.int64)
-        reads, inputs = proof["hull_reads"].astype(np.int64), self.sizes[0]
-        values = np.concatenate([np.zeros(inputs, dtype=np.int64), atom])[reads]
-        elements = np.concatenate([np.arange(inputs), proof["column_neuron"]])[reads]
-        hull = np.repeat(np.arange(count), proof["hull_count"])
-        self.slopes: dict[int, tuple[Ints, Floats]] = {}
-        """value -> the elements that planes read, and a: [hulls, elements]"""
-        for value in sorted(set(values.tolist())):
-            some = values == value
-            element, place = np.unique(elements[some], return_inverse=True)
-            whole = np.zeros((count, len(element)))
-            np.add.at(whole, (hull[some], place), proof["hull_slope"][some])
-            self.slopes[value] = element.astype(np.int64), number.numbers(whole)
+        reads = proof["hull_reads"].astype(np.int64)
+        self.read = np.concatenate([np.zeros(inputs, dtype=np.int64), atom])[reads]
+        """Of each term its value; where its element is among those that are read:"""
+        self.place = np.concatenate([np.arange(inputs), proof["column_neuron"]])[reads]
+        self.elements: dict[int, Ints] = {}
+        for value in sorted(set(self.read.tolist())):
+            some = self.read == value
+            found = np.unique(self.place[some].astype(np.int64), return_inverse=True)
+            self.elements[value], self.place[some] = found
         self.bias = number.zeros(count) + np.inf
 
     @property
     def width(self) -> int:
         """How many coefficients a row has on the values that planes are about."""
-        return sum(self.sizes[v] for v in {*self.slopes, *self.value.tolist()})
+        return sum(self.sizes[v] for v in {*self.elements, *self.value.tolist()})
+
+    def _at_once(self, hulls: Ints) -> Iterator[Ints]:
+        most = max(1, AT_ONCE // max(1, self.width))
+        yield from (hulls[start : start + most] for start in range(0, len(hulls), most))
+
+    def _slopes(self, hulls: Ints) -> dict[int, Floats]:
+        """a of some planes, value by value: [hulls, elements that are read]."""
+        place, term = self.proof.entries("hull", hulls)
+        slope, result = self.proof["hull_slope"][term].astype(np.float64), dict[int, Floats]()
+        for value in sorted(set(self.read[term].tolist())):
+            some = self.read[term] == value
+            whole = np.zeros((len(hulls), len(self.elements[value])))
+            np.add.at(whole, (place[some], self.place[term[some]]), slope[some])
+            result[value] = self.arithmetic.numbers(whole)
+        return result
 
     def find(self, nodes: Ints, enclosure: Enclosure) -> None:
         """The b of the planes of those nodes that are roots, from their boxes of all values."""
-        own = [np.flatnonzero(self.root == node) for node in nodes.tolist()]
-        if not any(map(len, own)):
-            return
-        flat, most = boxed(enclosure), max(1, AT_ONCE // (2 * self.width))
-        for place, hulls in enumerate(own):
-            for start in range(0, len(hulls), most):
-                some = hulls[start : start + most]
+        flat: Enclosure | None = None
+        for place in np.flatnonzero(nodes < len(self.proof["roots"])).tolist():
+            own = np.flatnonzero(self.used & (self.root == nodes[place]))
+            for some in self._at_once(own):
+                flat = flat or boxed(enclosure)
                 self.bias[some] = self._bias(flat, place, some)
 
     def _bias(self, enclosure: Enclosure, place: int, hulls: Ints) -> Floats:
@@ -84,9 +95,7 @@ class Hulls:
         one = 1 - above
         # What 1 - delta has been rounded to is what counts.
         for factor, constant in ((below, -below * low), (one, (1 - one) * high)):
-            start = {
-                v: self._spread(a[hulls], element, v) for v, (element, a) in self.slopes.items()
-            }
+            start = {v: self._spread(a, v) for v, a in self._slopes(hulls).items()}
             cost = number.gamma(8) * abs(constant) + number.tiny
             for value, some, neuron in self._by_value(source, hulls):
                 whole = start.setdefault(value, number.zeros(count, self.sizes[value]))
@@ -102,10 +111,10 @@ class Hulls:
             some = np.flatnonzero(values == value)
             yield value, some, self.neuron[hulls[some]]
 
-    def _spread(self, part: Floats, element: Ints, value: int) -> Floats:
-        """Coefficients on some elements of a value as those on all of it."""
+    def _spread(self, part: Floats, value: int) -> Floats:
+        """Coefficients on the elements of a value that are read as those on all of it."""
         whole = self.arithmetic.zeros(len(part), self.sizes[value])
-        whole[:, element] = part
+        whole[:, self.elements[value]] = part
         return whole
 
     def added(self, rows: Rows, records: Ints, roots: Ints, enclosure: Enclosure) -> Rows:
@@ -114,35 +123,41 @@ class Hulls:
         used = np.flatnonzero(taken.any(0))
         if not len(used):
             return rows
-        unit = number.numbers(self.proof["hull_unit"][used])
-        kappa = number.numbers(taken[:, used]) * unit
+        gamma = number.gamma(len(used) + len(self.sizes) + 16)
+        kappa = number.numbers(taken[:, used]) * number.numbers(self.proof["hull_unit"][used])
         own = self.root[used] == roots[:, None]
         bias = np.where(own, self.bias[used], np.inf)
         terms = np.where(taken[:, used] > 0, kappa * bias, 0 * kappa)
-        gamma = number.gamma(len(used) + 16)
         cost = terms.sum(1) + 2 * gamma * abs(terms).sum(1) + number.tiny * (len(used) + 16)
         start = dict(rows.start)
-        for value in sorted({*self.slopes, *self.value[used].tolist()}):
-            element, a = self.slopes.get(value, (self.neuron[:0], number.zeros(len(self.root), 0)))
-            sums, size = -(kappa @ a[used]), kappa @ abs(a[used])
-            mine = np.flatnonzero(self.value[used] == value)
-            elements, place = np.unique(
-                np.concatenate([element, self.neuron[used[mine]]]), return_inverse=True
-            )
-            made, sizes = (number.zeros(len(kappa), len(elements)) for _ in range(2))
-            made[:, place[: len(element)]], sizes[:, place[: len(element)]] = sums, size
-            for k, column in zip(mine.tolist(), place[len(element) :].tolist(), strict=True):
-                made[:, column] += kappa[:, k]
-                sizes[:, column] += kappa[:, k]
-            known = start.get(value)
-            whole = number.zeros(len(kappa), self.sizes[value]) if known is None else known.copy()
-            whole[:, elements] += made
-            sizes += abs(whole[:, elements])
-            start[value] = whole
-            reach = enclosure.magnitude(value)[:, elements][rows.owner]
+        for value, (made, sizes) in self._sums(kappa, used).items():
+            known = start.get(value, 0 * made)
+            start[value] = known + made
+            sizes += abs(known) + abs(start[value])
             rounding = 2 * gamma * sizes + number.tiny * (len(used) + 16)
-            cost = cost + (rounding * reach).sum(1) * (1 + number.gamma(len(elements) + 8))
-        return Rows(start, rows.constant - cost - number.gamma(64) * abs(cost), rows.owner)
+            reach = enclosure.magnitude(value)[rows.owner]
+            cost = cost + (rounding * reach).sum(1) * (1 + number.gamma(reach.shape[1] + 8))
+        constant = rows.constant - cost - number.gamma(len(start) + 16) * abs(cost)
+        return Rows(start, constant, rows.owner)
+
+    def _sums(self, kappa: Floats, used: Ints) -> dict[int, tuple[Floats, Floats]]:
+        """What planes add to rows, value by value, and the sums of the terms' sizes."""
+        result, first = dict[int, tuple[Floats, Floats]](), 0
+        for hulls in self._at_once(used):
+            part, first = kappa[:, first : first + len(hulls)], first + len(hulls)
+            slopes = self._slopes(hulls)
+            for value in sorted({*slopes, *self.value[hulls].tolist()}):
+                shape = len(kappa), self.sizes[value]
+                if value not in result:
+                    result[value] = self.arithmetic.zeros(*shape), self.arithmetic.zeros(*shape)
+                whole, sizes = result[value]
+                if value in slopes:
+                    whole[:, self.elements[value]] -= part @ slopes[value]
+                    sizes[:, self.elements[value]] += part @ abs(slopes[value])
+                for k in np.flatnonzero(self.value[hulls] == value).tolist():
+                    whole[:, self.neuron[hulls[k]]] += part[:, k]
+                    sizes[:, self.neuron[hulls[k]]] += part[:, k]
+        return result
 
 
 def boxed(enclosure: Enclosure) -> Enclosure:

@@ -137,23 +137,23 @@ def read_proof(container: Container, network: Network) -> Proof:
 
 
 def _require_hulls(arrays: dict[str, Ints], relu: Ints, inputs: int) -> None:
-    """Planes are those of roots and ReLUs, and their numbers finite."""
+    """Planes are those of roots and ReLUs, and read what there is."""
     roots, column = len(arrays["roots"]), arrays["hull_column"]
     _require((arrays["hull_root"] < roots).all(), f"hull_root: there are {roots} roots")
     _require((column < len(relu)).all(), "hull_column: there is no such column")
     _require(relu[column].all(), "hull_column: not a ReLU")
     known = (arrays["hull_reads"] < inputs + len(relu)).all()
     _require(known, "hull_reads: neither an input nor a column")
-    for name in ("hull_below", "hull_above", "hull_unit", "hull_slope"):
-        least = -np.inf if name == "hull_slope" else 0
-        fits = np.isfinite(arrays[name]) & (arrays[name] >= least)
-        _require(fits.all(), f"{name}: no finite number, or negative")
+    for name in ("hull_below", "hull_above", "hull_unit"):
+        _require((arrays[name] >= 0).all(), f"{name}: a number is negative")
 
 
 def _members(given: dict[str, Ints]) -> dict[str, Ints]:
     """All arrays; those that have no elements are left out of a container."""
     odd = sorted(set(given) - set(MEMBERS))
     _require(not odd, f"members: {', '.join(odd)} unknown")
+    flat = sorted(name for name, array in given.items() if not array.ndim)
+    _require(not flat, f"{', '.join(flat)}: a number, not an array")
     widths = {name: len(given.get(other, ())) for name, other in WIDTHS.items()}
     arrays: dict[str, Ints] = {}
     for name, (dtype, axes) in MEMBERS.items():

@@ -52,14 +52,13 @@ def to_the_end(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated
     if not isinstance(found, Paused):
         return found
     try:
-        made = paired(problem, rest.clauses[0], tree.workers) or problem
-        made = with_cuts(made, rest.hulled)
-        if would_close(made, found, tree.workers) < PROMISING:
+        made = paired(problem, rest.clauses[0], tree.workers)
+        made = made and with_cuts(made, rest.hulled)
+        if made is None or would_close(made, found, tree.workers) < PROMISING:
             return decided(tree.run(known, found.again(steps)))
     except DeadlinePassed:
         return found.late
-    if made.paired is not None:
-        tree.tree.lacking = PAIRED
+    tree.tree.lacking = PAIRED
     return decided(tree.run(made, found.again(steps)))
 
 
