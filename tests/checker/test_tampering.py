@@ -50,8 +50,7 @@ SUBJECTS = [
     (15, "inputs", (2, 3, 3, 2), 2, 1, 1),
     (9, "inputs", (2, 3, 4, 2), 1, 2, 2),
     (7, "neurons", (2, 3, 4, 2), 2, 2, 1),
-    (7, "neurons", (2, 4, 4, 2), 2, 1, 2),
-    (0, "deepened", (2, 4, 4, 2), 1, 2, 1),
+    (13, "deepened", (2, 4, 4, 2), 1, 2, 1),
     (0, "hulled", (2, 4, 4, 2), 2, 2, 2),
 ]
 OWN = {"deepened": "hidden_splits", "hulled": "hull_root"}

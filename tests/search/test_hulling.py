@@ -26,7 +26,7 @@ from verifier.verdict import Verified, Violated
 def at_once(monkeypatch):
     """Hulls after the first round, used whatever they gain."""
     monkeypatch.setattr(deep, "PARTS", ())
-    for name, value in {"FIRST": 0.0, "FIRST_SHARE": 0.0, "WORTH": -1.0}.items():
+    for name, value in {"FIRST": 0.0, "FIRST_SHARE": 0.0, "LATER": 0.0, "WORTH": -1.0}.items():
         monkeypatch.setattr(hulling, name, value)
 
 

@@ -133,8 +133,8 @@ class Hulls:
         for value, (made, sizes) in self._sums(kappa, used).items():
             known = start.get(value, 0 * made)
             start[value] = known + made
-            sizes += abs(known) + abs(start[value])
-            rounding = 2 * gamma * sizes + number.tiny * (len(used) + 16)
+            size = sizes + abs(known) + abs(start[value])
+            rounding = 2 * gamma * size + number.tiny * (len(used) + 16)
             reach = enclosure.magnitude(value)[rows.owner]
             cost = cost + (rounding * reach).sum(1) * (1 + number.gamma(reach.shape[1] + 8))
         constant = rows.constant - cost - number.gamma(len(start) + 16) * abs(cost)

@@ -19,6 +19,12 @@ MOST_TERMS = 20_000_000
 """Planes with more numbers are not recorded."""
 
 
+def recordable(problem: NeuronProblem) -> bool:
+    """Are all neurons ReLUs? Certificates have no planes of functions with slopes on both sides."""
+    net = problem.reduced
+    return net is None or bool((net.leak == 0).all())
+
+
 def on_record(problem: NeuronProblem, planes: Planes, case: int) -> tuple[Planes, Hulls | None]:
     """Planes whose numbers are those of a record, and the record.
 
@@ -40,7 +46,7 @@ def on_record(problem: NeuronProblem, planes: Planes, case: int) -> tuple[Planes
         weight=unit.astype(np.float64) * STEPS,
     )
     hull, read = np.nonzero(real)
-    if not fits or len(hull) > MOST_TERMS or (numpy(net.leak) != 0).any():
+    if not fits or len(hull) > MOST_TERMS or not recordable(problem):
         return planes, None
     names = np.concatenate([np.arange(net.inputs), problem.columns])
     count = np.bincount(hull, minlength=len(unit))

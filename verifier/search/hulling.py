@@ -22,7 +22,7 @@ from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.certify import Chosen, Hulls, Mark
 from verifier.records import dataclass
-from verifier.search.hull_record import choices, on_record
+from verifier.search.hull_record import choices, on_record, recordable
 from verifier.search.hull_round import bound_subproblems, wide
 from verifier.search.neuron_round import PAIR_STEPS
 from verifier.search.neuron_split import NeuronProblem, Paired
@@ -49,6 +49,8 @@ TRIED = 64
 """Of so many open subproblems it is looked what share pairs or cuts would close."""
 FIRST, FIRST_SHARE = 0.05, 0.1
 """Counted seconds of a search before there are hulls: at least, and as a share of theirs."""
+LATER = 1.5
+"""Where certificates have no place for the planes: at least."""
 WORTH = 0.2
 """A search begins anew with planes that take such a share off what its clauses lack."""
 FOLLOWED = 6.0
@@ -117,7 +119,10 @@ def try_hulls(
     if they are worth that.
     """
     problem, begin = begun
-    found = tree.run(problem, begin, max(FIRST, FIRST_SHARE * _price(problem, len(clauses[0]))))
+    patience = max(FIRST, FIRST_SHARE * _price(problem, len(clauses[0])))
+    if not recordable(problem):
+        patience = tree.context.for_certificates(max(LATER, patience))
+    found = tree.run(problem, begin, patience)
     if not isinstance(found, Paused):
         return found
     rest = Rest(found.again(problem.bounds.split_steps), clauses, mark, [], found.root_margin)
