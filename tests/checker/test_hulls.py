@@ -128,8 +128,8 @@ def test_an_array_without_axes_is_refused():
 def test_planes_lie_above_all_points(seed, single):
     """Of any numbers; in fractions they lie as high, but for rounding."""
     g = np.random.default_rng(seed)
-    weights = [np.float32(g.normal(size=size)) for size in ((4, 2), (4, 4))]
-    bias = [np.float32(g.normal(size=4)) for _ in weights]
+    weights = [g.normal(size=size).astype(np.float32) for size in ((4, 2), (4, 4))]
+    bias = [g.normal(size=4).astype(np.float32) for _ in weights]
     constants = {"w": weights[0].T, "b": bias[0], "v": weights[1].T, "c": bias[1]}
     network = _two_layers(constants)
     text = prop("(<= Y_0 -1000)", inputs=2, outputs=4)

@@ -18,8 +18,9 @@ from verifier.tensors import Array, Backend, Float
 STEPS, MOST_STEPS = 64, 255
 """Multipliers in proofs are whole numbers up to the latter of so many parts of a unit."""
 LEAST_STEP = 1e-37
+"""Multipliers of smaller parts are 0."""
 MULTIPLIERS = 0.7
-"""Steps of the multipliers, as shares of their layer's coefficients and of those of slopes."""
+"""Steps of the multipliers, as shares of their units and of steps of slopes."""
 
 
 @dataclass(frozen=True, eq=False)

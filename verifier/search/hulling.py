@@ -55,8 +55,8 @@ WORTH = 0.2
 """A search begins anew with planes that take such a share off what its clauses lack."""
 FOLLOWED = 6.0
 """Counted seconds in which such a search must halve the share of its tree that is open."""
-HELD_BYTES = 1_200_000_000
-"""What the planes of all clauses may take."""
+HELD_BYTES = 2_400_000_000
+"""What the planes of all clauses may take, in both precisions."""
 HULLED = "not recorded: neurons were bounded as functions of all that they read"
 
 
@@ -131,7 +131,7 @@ def try_hulls(
     except DeadlinePassed:
         return found.late
     log.info("hulls close %d of %d clauses", len(rest.closed), len(rest.hulled))
-    lacking = sum(-one.before for one in rest.hulled)
+    lacking = sum(max(0.0, -one.before) for one in rest.hulled)
     if not rest.hulled or sum(-one.least for one in rest.open) > (1 - WORTH) * lacking:
         return replace(rest, hulled=[])
     tree.slack = min([tree.slack, *(one.least for one in rest.closed)])
@@ -227,7 +227,7 @@ def _at_root(
     each = STEP_SECONDS * weights_of_hulls(net)
     budget = SHARE * max(0.0, context.allowed - context.spent)
     steps = int(min(STEPS, budget / max(each * len(chosen), 1e-9)))
-    held = 4 * net.neurons * (net.inputs + net.neurons) * len(chosen)
+    held = 12 * net.neurons * (net.inputs + net.neurons) * len(chosen)
     if steps < FEWEST or held > HELD_BYTES or each == 0:
         return []
     roots = problem.roots(*clauses)

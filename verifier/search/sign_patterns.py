@@ -124,4 +124,5 @@ class SignPatterns:
     @property
     def bytes_each(self) -> int:
         """About how much memory a row takes."""
-        return 8 * (self.phase.shape[1] * (1 + self.tilts.shape[1]) + 2 * self.lower.shape[1] + 5)
+        tilts = self.tilts.shape[1] * self.tilts.shape[2]
+        return 8 * (self.phase.shape[1] + tilts + 2 * self.lower.shape[1] + 5)
