@@ -61,7 +61,10 @@ def _bound_hulled(
         weight=found.weight,
         margin=fast.where(margin > 0, margin * 0, margin),
     )
-    batch = replace(batch, branch=branch_reduced(problem, net, batch, found.passed))
+    # What a chord would cost, were there no plane.
+    passed = fast.copy(found.passed)
+    passed[:, made.neuron] -= found.tilt[:, 2 * net.neurons :]
+    batch = replace(batch, branch=branch_reduced(problem, net, batch, passed))
     proved = proved[fast.nonzero(sealed)[0]]
     records = choices(problem, made, batch[proved], found[proved])
     slack = float(problem.root.graph.xp.numpy(least[least > 0]).min(initial=np.inf))

@@ -53,8 +53,9 @@ LATER = 1.5
 """Where certificates have no place for the planes: at least."""
 WORTH = 0.2
 """A search begins anew with planes that take such a share off what its clauses lack."""
-FOLLOWED = 6.0
-"""Counted seconds in which such a search must halve the share of its tree that is open."""
+FOLLOWED, SHALLOW = 6.0, 0.4
+"""Counted seconds in which such a search must halve the share of its tree that is open; and where
+there is one layer, for which boxes in subproblems may be far better (``race``)."""
 HELD_BYTES = 2_400_000_000
 """What the planes of all clauses may take, in both precisions."""
 HULLED = "not recorded: neurons were bounded as functions of all that they read"
@@ -156,7 +157,8 @@ def _anew(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Un
     some, steps = (clauses[0][others], clauses[1][others]), problem.bounds.objective_steps
     mark = tree.tree.mark()
     roots = _started(problem, problem.roots(*some), rest.open)
-    found = tree.run(with_cuts(problem, rest.open), Begin(roots, steps), FOLLOWED)
+    patience = FOLLOWED if len(problem.layers) > 1 else SHALLOW
+    found = tree.run(with_cuts(problem, rest.open), Begin(roots, steps), patience)
     if not isinstance(found, Paused):
         return found
     return Rest(found.again(problem.bounds.split_steps), some, mark, rest.open, rest.root_margin)
