@@ -26,8 +26,9 @@ from verifier.verdict import Reason, Unknown, Violated
 HUNT_SHARE = 0.1
 ROUND_SHARE = 0.25
 """The share of the time left that a round may take."""
-SLOWER = 4.0
-"""So many times what was counted a turn may take by the clock."""
+SLOWER, SHORT = 4.0, 1.5
+"""So many times what was counted a turn may take by the clock; one of fewer seconds, as if it were
+of so many: a busy machine must not end it elsewhere than an idle one."""
 PROGRAM = 0.01
 """Counted seconds of a linear program."""
 HALF_DONE = 0.5
@@ -153,7 +154,7 @@ class NeuronTree:
 
     def _pause(self, patience: float) -> tuple[float, float]:
         """When a turn ends: in counted seconds, and by the clock where that is far slower."""
-        latest = time.monotonic() + SLOWER * patience + HUNT_SECONDS
+        latest = time.monotonic() + SLOWER * max(patience, SHORT) + HUNT_SECONDS
         return self.context.spent + patience, latest
 
     def _record(self, problem: NeuronProblem, result: NeuronRound, count: int) -> Violated | None:
