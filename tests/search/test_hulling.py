@@ -5,10 +5,14 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.bounds.graphs import mlp
-from tests.search.test_refresh import NEURONS, loses_no_low_point, problem_in
+from tests.search.test_refresh import (
+    NEURONS,
+    SMALL_PROBLEMS,
+    loses_no_low_point,
+    problem_in,
+)
 from tests.soundness.queries import outputs_at_least
 from verifier.bounds import hulls
 from verifier.bounds.columns import Patterns
@@ -16,9 +20,9 @@ from verifier.bounds.hulls import HullAscent, HullNet
 from verifier.search import by_neurons, deep, hulling
 from verifier.search.hulling import HULLED, Hulled, Rest, try_hulls, with_cuts
 from verifier.search.neuron_split import NeuronProblem
+from verifier.search.sign_patterns import SignPatterns
 from verifier.search.strategy import decide
 from verifier.search.workers import Workers
-from verifier.tensors import numpy_backend, torch_backend
 from verifier.verdict import Verified, Violated
 
 
@@ -30,8 +34,8 @@ def at_once(monkeypatch):
         monkeypatch.setattr(hulling, name, value)
 
 
-def hulled(problem: NeuronProblem) -> NeuronProblem:
-    """The problem with the planes of its first clause."""
+def hulled(problem: NeuronProblem) -> tuple[NeuronProblem, SignPatterns]:
+    """The problem with the planes of its first clause, and its root with their multipliers."""
     net, sure = problem.reduced, problem.sure
     assert net is not None
     assert sure is not None
@@ -43,17 +47,16 @@ def hulled(problem: NeuronProblem) -> NeuronProblem:
     ascent = HullAscent(HullNet.of(net), hulling._sum_of_rows(net, pattern), fast.numpy(net.tilt))
     ascent.run(30, lambda: None)
     planes = ascent.planes
-    return with_cuts(problem, [Hulled(0, planes, planes.cuts(sure), ascent.best)])
+    tilt = np.concatenate([planes.tilt, 0 * planes.tilt, planes.weight])[None]
+    start = fast.floats(fast.doubles(tilt)), weight
+    one = Hulled(0, planes, planes.cuts(sure), ascent.best, start=start)
+    xp = problem.root.graph.xp
+    roots = hulling._started(problem, problem.roots(xp.ints([0]), xp.ints([0])), [one])
+    return with_cuts(problem, [one]), roots
 
 
 @settings(deadline=None, max_examples=5)
-@given(
-    seed=st.integers(0, 10**6),
-    make=st.sampled_from([numpy_backend, torch_backend]),
-    sizes=st.sampled_from([(4, 12, 2), (3, 6, 5, 4, 2)]),
-    rows=st.sampled_from([1, 2]),
-    leak=st.sampled_from([0.0, 0.1]),
-)
+@given(**SMALL_PROBLEMS)
 def test_no_point_is_lost_that_has_low_rows(seed, make, sizes, rows, leak):
     xp = make("float64")
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -61,8 +64,9 @@ def test_no_point_is_lost_that_has_low_rows(seed, make, sizes, rows, leak):
         plain = replace(problem_in(seed, sizes, xp, workers, rows, leak), refreshing=None)
         if plain.reduced is None or plain.sure is None:
             return
-        problem = hulled(plain)
-        assert loses_no_low_point(problem, seed, workers)
+        problem, roots = hulled(plain)
+        assert problem.hulled
+        assert loses_no_low_point(problem, seed, workers, roots)
 
 
 @pytest.mark.parametrize("seed", range(2))

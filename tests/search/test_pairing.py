@@ -5,19 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from onnx import helper
 
 from tests.bounds.graphs import mlp
 from tests.cli.made import save
-from tests.search.test_refresh import NEURONS, loses_no_low_point, problem_in
+from tests.search.test_refresh import (
+    NEURONS,
+    SMALL_PROBLEMS,
+    loses_no_low_point,
+    problem_in,
+)
 from tests.soundness.queries import Clause, outputs_at_least, text_of
 from verifier import Options, verify
 from verifier.search import deep, hulling, pairing
 from verifier.search.pairing import PAIRED, paired
 from verifier.search.strategy import decide
 from verifier.search.workers import Workers
-from verifier.tensors import numpy_backend, torch_backend
 from verifier.verdict import Verified, Violated
 
 
@@ -33,13 +36,7 @@ def at_once(monkeypatch):
 
 
 @settings(deadline=None, max_examples=8)
-@given(
-    seed=st.integers(0, 10**6),
-    make=st.sampled_from([numpy_backend, torch_backend]),
-    sizes=st.sampled_from([(4, 12, 2), (3, 6, 5, 4, 2)]),
-    rows=st.sampled_from([1, 2]),
-    leak=st.sampled_from([0.0, 0.1]),
-)
+@given(**SMALL_PROBLEMS)
 def test_no_point_is_lost_that_has_low_rows(seed, make, sizes, rows, leak):
     xp = make("float64")
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -17,6 +17,7 @@ from verifier.bounds import Objective, crown
 from verifier.bounds.root import refine_root
 from verifier.certify import ProofTree
 from verifier.search import deep, hulling, race
+from verifier.search.hull_round import bound_subproblems
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem, Refreshing, split_neurons
 from verifier.search.neuron_tree import NeuronTree, Paused
@@ -83,8 +84,23 @@ def inputs_at(problem: NeuronProblem, points: np.ndarray) -> np.ndarray:
     return np.concatenate(found, 1).astype(float)
 
 
-def loses_no_low_point(problem: NeuronProblem, seed: int, workers: Workers) -> bool:
-    """Is every point with low rows in a subproblem that some rounds leave open?"""
+SMALL_PROBLEMS = {
+    "seed": SEEDS,
+    "make": st.sampled_from([numpy_backend, torch_backend]),
+    "sizes": st.sampled_from([(4, 12, 2), (3, 6, 5, 4, 2)]),
+    "rows": st.sampled_from([1, 2]),
+    "leak": st.sampled_from([0.0, 0.1]),
+}
+"""What ``problem_in`` is asked for."""
+
+
+def loses_no_low_point(
+    problem: NeuronProblem, seed: int, workers: Workers, roots: SignPatterns | None = None
+) -> bool:
+    """Is every point with low rows in a subproblem that some rounds leave open?
+
+    ``roots``: where not to begin with the relaxations' own slopes.
+    """
     xp = problem.root.graph.xp
     graph, tree, fast = problem.root.graph, ProofTree(xp, 1), problem.xp
     points = points_of(problem.root.boxes[0], xp, seed)
@@ -92,9 +108,9 @@ def loses_no_low_point(problem: NeuronProblem, seed: int, workers: Workers) -> b
     rows_at = xp.numpy(graph.evaluate(xp.floats(points)))
     outputs = rows_at @ xp.numpy(problem.objective.outputs).T
     low = (outputs <= xp.numpy(problem.thresholds)).all(1)
-    batch, stuck = problem.roots(xp.ints([0]), xp.ints([0])), []
+    batch, stuck = roots or problem.roots(xp.ints([0]), xp.ints([0])), []
     for _ in range(4):
-        found = bound_neurons(problem, batch, 8, workers)
+        found = bound_subproblems(problem, batch, 8, workers)
         batch = found.open
         stuck += list(fast.numpy(found.exhausted.phase))
         if not len(batch):
@@ -105,13 +121,7 @@ def loses_no_low_point(problem: NeuronProblem, seed: int, workers: Workers) -> b
 
 
 @settings(deadline=None, max_examples=10)
-@given(
-    seed=SEEDS,
-    make=st.sampled_from([numpy_backend, torch_backend]),
-    sizes=st.sampled_from([(4, 12, 2), (3, 6, 5, 4, 2)]),
-    rows=st.sampled_from([1, 2]),
-    leak=st.sampled_from([0.0, 0.1]),
-)
+@given(**SMALL_PROBLEMS)
 def test_no_point_is_lost_that_has_the_signs_and_low_rows(seed, make, sizes, rows, leak):
     xp = make("float64")
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -108,8 +108,8 @@ class _Writer:
         columns = distinct(np.concatenate([np.zeros(0, dtype=np.int64), *blocks]))
         self.columns = columns
         rows = sum(len(block.tilts.alpha) for block in (*tree.chosen, *tree.tightened))
-        planes = sum(len(h.column) for h in self.hulls), sum(len(h.slope) for h in self.hulls)
-        if rows * (len(columns) + planes[0]) + TERM_BYTES * planes[1] > MOST_BYTES:
+        terms = sum(len(h.slope) for h in self.hulls)
+        if rows * (len(columns) + self.hull_count) + TERM_BYTES * terms > MOST_BYTES:
             raise NoCertificateError(TOO_LARGE)
         atoms = np.array([t.atom for t in tree.tightened], dtype=np.int64)
         values = distinct(np.concatenate([columns >> 32, atoms]))
@@ -206,7 +206,7 @@ class _Writer:
         nodes = np.concatenate(node)
         order = np.argsort(nodes, kind="stable")
         beta = [beta[int(i)] for i in order]
-        taken = [np.zeros((0, sum(len(h.column) for h in self.hulls)), dtype=np.uint8)]
+        taken = [np.zeros((0, self.hull_count), dtype=np.uint8)]
         taken += [self._taken(chosen) for chosen in self.tree.chosen]
         rows = np.concatenate(row)[order]
         # A mix has been given the number -1 - its place.
@@ -230,12 +230,12 @@ class _Writer:
         blocks = {id(c.hulls[0]): c.hulls[0] for c in self.tree.chosen if c.hulls is not None}
         self.hulls = list(blocks.values())
         starts = np.cumsum([0, *(len(h.column) for h in self.hulls)])
-        self.place = dict(zip(blocks, starts.tolist(), strict=False))
+        *places, self.hull_count = starts.tolist()
+        self.place = dict(zip(blocks, places, strict=True))
 
     def _taken(self, chosen: Chosen) -> np.ndarray:
         """How many units of all planes the rows of a record use."""
-        total = sum(len(h.column) for h in self.hulls)
-        result = np.zeros((len(chosen.node), total), dtype=np.uint8)
+        result = np.zeros((len(chosen.node), self.hull_count), dtype=np.uint8)
         if chosen.hulls is not None:
             planes, taken = chosen.hulls
             start = self.place[id(planes)]

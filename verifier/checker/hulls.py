@@ -43,9 +43,11 @@ class Hulls:
         self.value, self.neuron = atom[column], proof["column_neuron"][column].astype(np.int64)
         reads = proof["hull_reads"].astype(np.int64)
         self.read = np.concatenate([np.zeros(inputs, dtype=np.int64), atom])[reads]
-        """Of each term its value; where its element is among those that are read:"""
+        """Of each term the value that it reads."""
         self.place = np.concatenate([np.arange(inputs), proof["column_neuron"]])[reads]
+        """Of each term, where its element is in the value's ``elements``."""
         self.elements: dict[int, Ints] = {}
+        """Of each value, which of its elements are read at all."""
         for value in sorted(set(self.read.tolist())):
             some = self.read == value
             found = np.unique(self.place[some].astype(np.int64), return_inverse=True)
@@ -92,10 +94,10 @@ class Hulls:
         for value, some, neuron in self._by_value(source, hulls):
             low[some] = enclosure.lower[value][place, neuron]
             high[some] = enclosure.upper[value][place, neuron]
-        one = 1 - above
+        one, slopes = 1 - above, self._slopes(hulls)
         # What 1 - delta has been rounded to is what counts.
         for factor, constant in ((below, -below * low), (one, (1 - one) * high)):
-            start = {v: self._spread(a, v) for v, a in self._slopes(hulls).items()}
+            start = {v: self._spread(a, v) for v, a in slopes.items()}
             cost = number.gamma(8) * abs(constant) + number.tiny
             for value, some, neuron in self._by_value(source, hulls):
                 whole = start.setdefault(value, number.zeros(count, self.sizes[value]))

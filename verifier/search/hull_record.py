@@ -8,12 +8,10 @@ import numpy as np
 
 from verifier.bounds.cuts import STEPS, CutNet
 from verifier.bounds.hulls import Planes
-from verifier.bounds.optimise import TILT_STEPS
 from verifier.bounds.sweep import Swept
-from verifier.certify import Chosen, Hulls, Tilts
+from verifier.certify import Chosen, Hulls
 from verifier.search.neuron_split import NeuronProblem, Paired
 from verifier.search.sign_patterns import SignPatterns
-from verifier.tensors import Int
 
 MOST_TERMS = 20_000_000
 """Planes with more numbers are not recorded."""
@@ -60,29 +58,19 @@ def choices(
 ) -> list[Chosen]:
     """What closes subproblems by planes: of their rows, neurons and planes.
 
-    None where pairs have a part in it, or planes are not on record.
+    Nothing where pairs have a part in it, or planes are not on record.
     """
     if made.hulls is None or len(batch) == 0:
         return []
     net = made.sure.net
     assert isinstance(net, CutNet)
-    numpy, count = problem.xp.numpy, problem.neurons
-    tilts, phase = numpy(found.tilt).astype(np.float64), numpy(batch.phase)
-    own = tilts[:, :count].clip(min=0)
-    alpha = np.rint(own.clip(max=1) * TILT_STEPS).astype(np.uint8)
-    alpha[phase > 0], alpha[phase < 0] = TILT_STEPS, 0
-    beta = np.where(phase != 0, -phase * own, np.nan).astype(np.float32)
-    xp = net.xp
-    taken = xp.numpy(net.cuts.in_steps(xp.floats(tilts[:, 2 * count :]))).astype(np.uint8)
-    node, rows = numpy(batch.node), numpy(problem.members[batch.clause])
-    chosen, weights = list[Chosen](), numpy(found.weight).astype(np.float64)
-    for i in range(len(batch)):
-        some = slice(i, i + 1)
-        used: Int[np.ndarray, " used"] = np.flatnonzero(weights[i])
-        row, mixed = rows[i, used[:1]], None
-        if problem.width > 1 and len(used) > 1:
-            row, mixed = np.array([-1]), (rows[i, used], weights[i, used])
-        tilts_of = Tilts(problem.columns, alpha[some])
-        hulls = made.hulls, taken[some]
-        chosen.append(Chosen(node[some], row, tilts_of, beta[some], mixed, hulls))
-    return chosen
+    tilts, count = problem.xp.numpy(found.tilt).astype(np.float64), problem.neurons
+    taken = net.cuts.in_steps(net.xp.floats(tilts[:, 2 * count :]))
+    taken = net.xp.numpy(taken).astype(np.uint8)
+    batch, start = replace(batch, weight=found.weight), 0
+    result = list[Chosen]()
+    for chosen in problem.choices(batch, tilts[:, :count].clip(min=0)):
+        stop = start + len(chosen.node)
+        result.append(replace(chosen, hulls=(made.hulls, taken[start:stop])))
+        start = stop
+    return result

@@ -11,7 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from verifier.search.hull_record import choices
-from verifier.search.neuron_round import NeuronRound, bound_neurons, branch_reduced, sorted_out
+from verifier.search.neuron_round import (
+    NeuronRound,
+    bound_neurons,
+    branch_reduced,
+    raised,
+    sorted_out,
+)
 from verifier.search.neuron_split import NeuronProblem, Paired
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
@@ -53,8 +59,7 @@ def _bound_hulled(
     sealed = fast.bools(least > 0)
     closed = fast.bools(fast.zeros(len(batch)))
     closed[proved] = sealed
-    margin = fast.maximum(fast.astype_double(found.least), batch.margin)
-    margin = fast.where(fast.function("isnan", margin), batch.margin, margin)
+    margin = raised(batch.margin, fast.astype_double(found.least), fast)
     batch = replace(
         batch,
         tilts=wide(found.tilt, batch.tilts.shape[2], problem)[:, None],

@@ -18,7 +18,6 @@ from verifier.bounds.hulls import HullAscent, HullNet, Planes, weights_of_hulls
 from verifier.bounds.paired import PairedNet
 from verifier.bounds.pairs import Pairs
 from verifier.bounds.reduced import Reduced
-from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.certify import Chosen, Hulls, Mark
 from verifier.records import dataclass
@@ -30,7 +29,7 @@ from verifier.search.neuron_tree import Begin, NeuronTree, Paused
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
 from verifier.settings import DeadlinePassed, Spread
-from verifier.tensors import Array, Bool, Float
+from verifier.tensors import Array, Float
 from verifier.verdict import Unknown, Violated
 
 log = logging.getLogger(__name__)
@@ -84,10 +83,6 @@ class Rest:
         """The others that have planes."""
         return [one for one in self.hulled if one.least <= 0]
 
-    def is_closed(self, clause: np.ndarray) -> Bool[np.ndarray, " batch"]:
-        """Which of some clauses are proved."""
-        return np.isin(clause, [one.clause for one in self.closed])
-
 
 @dataclass(frozen=True, eq=False)
 class Hulled:
@@ -120,7 +115,8 @@ def try_hulls(
     if they are worth that.
     """
     problem, begin = begun
-    patience = max(FIRST, FIRST_SHARE * _price(problem, len(clauses[0])))
+    each = STEP_SECONDS * (0 if problem.reduced is None else weights_of_hulls(problem.reduced))
+    patience = max(FIRST, FIRST_SHARE * each * STEPS * len(clauses[0]))
     if not recordable(problem):
         patience = tree.context.for_certificates(max(LATER, patience))
     found = tree.run(problem, begin, patience)
@@ -128,7 +124,7 @@ def try_hulls(
         return found
     rest = Rest(found.again(problem.bounds.split_steps), clauses, mark, [], found.root_margin)
     try:
-        rest = replace(rest, hulled=_at_root(tree, problem, clauses))
+        rest = replace(rest, hulled=_at_root(tree, problem, clauses, each))
     except DeadlinePassed:
         return found.late
     log.info("hulls close %d of %d clauses", len(rest.closed), len(rest.hulled))
@@ -143,7 +139,7 @@ def _anew(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Un
     """Begin anew with the clauses that the hulls leave open, and with the planes as cuts."""
     clauses, xp = rest.clauses, problem.root.graph.xp
     tree.tree.restart(rest.mark)
-    gone = rest.is_closed(xp.numpy(clauses[0]))
+    gone = np.isin(xp.numpy(clauses[0]), [one.clause for one in rest.closed])
     done, others = (xp.ints(np.flatnonzero(some)) for some in (gone, ~gone))
     tree.tree.close(clauses[1][done])
     tree.closed += done.shape[0]
@@ -191,46 +187,48 @@ def would_close(made: NeuronProblem, found: Paused, workers: Workers) -> float:
 
 def with_cuts(problem: NeuronProblem, hulled: list[Hulled]) -> NeuronProblem:
     """The problem with each clause's planes as cuts, beside the pairs that it has."""
-    net, sure = problem.reduced, problem.sure
-    if net is None or sure is None:
+    if not hulled:
         return problem
-    before, made = problem.paired or _unpaired(net, sure), dict[int, Paired]()
-    assert isinstance(before.sure.net, PairedNet)
+    before, made = problem.paired or _unpaired(problem), dict[int, Paired]()
+    certain, fast = before.sure.net, before.net.xp
+    assert isinstance(certain, PairedNet)
     for one in hulled:
-        fast, xp = net.xp, sure.net.xp
-        quick = CutNet.of_paired(before.net, one.cuts.on(fast, xp))
-        certain = replace(before.sure, net=CutNet.of_paired(before.sure.net, one.cuts))
+        quick = CutNet.of_paired(before.net, one.cuts.on(fast, certain.xp))
+        sure = replace(before.sure, net=CutNet.of_paired(certain, one.cuts))
         record = None if problem.paired is not None else one.record
-        made[one.clause] = Paired(quick, certain, fast.ints(one.planes.neuron), record)
+        made[one.clause] = Paired(quick, sure, fast.ints(one.planes.neuron), record)
     return replace(problem, hulled=made)
 
 
-def _unpaired(net: Reduced, sure: SureNet) -> Paired:
+def _unpaired(problem: NeuronProblem) -> Paired:
     """No pairs at all."""
+    net, sure = problem.reduced, problem.sure
+    assert net is not None
+    assert sure is not None
     none = Pairs.none(net.neurons, sure.net.xp)
     certain = replace(sure, net=PairedNet.of_net(sure.net, none))
     return Paired(PairedNet.of_net(net, none.on(net.xp)), certain)
 
 
-def _price(problem: NeuronProblem, clauses: int) -> float:
-    """Counted seconds of the ascents of so many clauses."""
-    each = 0 if problem.reduced is None else weights_of_hulls(problem.reduced)
-    return STEP_SECONDS * each * STEPS * clauses
-
-
 def _at_root(
-    tree: NeuronTree, problem: NeuronProblem, clauses: tuple[Array, Array]
+    tree: NeuronTree, problem: NeuronProblem, clauses: tuple[Array, Array], each: float
 ) -> list[Hulled]:
-    """The planes of the clauses that are open at the root, and what they prove."""
-    net, sure, context = problem.reduced, problem.sure, tree.context
-    if net is None or sure is None or problem.refreshing is not None:
+    """The planes of the clauses that are open at the root, and what they prove.
+
+    ``each``: counted seconds of a step of an ascent.
+    """
+    net, context = problem.reduced, tree.context
+    if net is None or problem.refreshing is not None:
         return []
     bounds, chosen = problem.bounds, problem.xp.numpy(clauses[0])
-    each = STEP_SECONDS * weights_of_hulls(net)
     budget = SHARE * max(0.0, context.allowed - context.spent)
     steps = int(min(STEPS, budget / max(each * len(chosen), 1e-9)))
     held = 12 * net.neurons * (net.inputs + net.neurons) * len(chosen)
     if steps < FEWEST or held > HELD_BYTES or each == 0:
+        return []
+    # Not before: to find what equations are off by takes long.
+    sure = problem.sure
+    if sure is None:
         return []
     roots = problem.roots(*clauses)
     patterns = roots.patterns(problem.members[clauses[0]])

@@ -126,8 +126,7 @@ def in_pairs(
     done = left[fast.nonzero(found.proved > 0)[0]]
     closed[done] = sealed
     margin = fast.copy(batch.margin)
-    better = fast.maximum(margin[left], fast.astype_double(found.least)).clip(max=0)
-    margin[left] = fast.where(fast.function("isnan", better), margin[left], better)
+    margin[left] = raised(margin[left], fast.astype_double(found.least), fast).clip(max=0)
     xp = problem.root.graph.xp
     return replace(batch, margin=margin), float(xp.numpy(least[least > 0]).min(initial=np.inf))
 
@@ -172,8 +171,7 @@ def _swept(
         implied = problem.propagator.run(problem.members[batch.clause], batch.phase, effort[1])
         batch = _programmed(problem, net, batch, (implied, effort[1]))
     fast, found = net.xp, _sweep(problem, net, batch, effort)
-    margin = fast.maximum(fast.astype_double(found.least), batch.margin)
-    margin = fast.where(fast.function("isnan", margin), batch.margin, margin)
+    margin = raised(batch.margin, fast.astype_double(found.least), fast)
     batch = replace(batch, tilts=found.tilt[:, None], weight=found.weight, margin=margin)
     branch = branch_reduced(problem, net, batch, found.passed)
     if implied is not None:
@@ -262,7 +260,7 @@ def seal_patterns(
         found = optimise(enclosure, rows, 1, problem.bounds, tilts)
         done = xp.nonzero(found.least > 0)[0]
         tilts = {value: tilt[done] for value, tilt in found.tilts.items()}
-        return found.least, problem.choices(part[done], tilts)
+        return found.least, problem.choices(part[done], problem.of_neurons(tilts, done.shape[0]))
 
     if len(batch) == 0:
         return xp.doubles(xp.zeros(0)), []
@@ -330,9 +328,15 @@ def best_rows(
     count = before.shape[0]
     least = found.least.reshape(count, width)
     best = least.argmax(1)
-    margin = xp.maximum(least[xp.arange(count), best], before)
-    # A bound that is no number proves nothing.
-    return best, xp.where(xp.function("isnan", margin), before, margin)
+    return best, raised(before, least[xp.arange(count), best], xp)
+
+
+def raised(
+    margin: Float[Array, " batch"], least: Float[Array, " batch"], xp: Backend
+) -> Float[Array, " batch"]:
+    """Margins by what was known or by other bounds; one that is no number proves nothing."""
+    best = xp.maximum(least, margin)
+    return xp.where(xp.function("isnan", best), margin, best)
 
 
 def _branch(

@@ -174,19 +174,26 @@ class NeuronProblem:
 
     def choice(self, batch: SignPatterns, tilts: dict[int, Array], row: np.ndarray) -> Chosen:
         """Multipliers of one row for each subproblem of a batch, as the proof tree records them."""
-        xp = self.root.graph.xp
-        neurons = {layer.value: xp.numpy(layer.index) for layer in self.layers}
-        alpha = Tilts.of(tilts, neurons, len(batch), xp)
-        phase, parts = xp.numpy(batch.phase), [np.zeros((len(batch), 0))]
-        # What is said of a neuron is the slope of its lower line: known where it is split.
-        alpha.alpha[phase > 0], alpha.alpha[phase < 0] = TILT_STEPS, 0
+        return self._chosen(batch, self.of_neurons(tilts, len(batch)), row)
+
+    def of_neurons(self, tilts: dict[int, Array], count: int) -> Float[np.ndarray, "_ neurons"]:
+        """Tilts of whole layers, as those of the neurons; 0 where a layer has none."""
+        xp, parts = self.root.graph.xp, [np.zeros((count, 0))]
         for layer in self.layers:
-            known = layer.value in tilts
-            index = layer.index
+            known, index = layer.value in tilts, layer.index
             part = xp.numpy(tilts[layer.value][:, index]) if known else index[None] * 0.0
-            parts.append(part + np.zeros((len(batch), 1)))
-        beta = np.where(phase != 0, -phase * np.concatenate(parts, 1), np.nan)
-        return Chosen(xp.numpy(batch.node), row, alpha, beta.astype(np.float32))
+            parts.append(part + np.zeros((count, 1)))
+        return np.concatenate(parts, 1)
+
+    def _chosen(
+        self, batch: SignPatterns, tilts: Float[np.ndarray, "batch neurons"], row: np.ndarray
+    ) -> Chosen:
+        phase = self.xp.numpy(batch.phase)
+        alpha = np.rint(np.clip(tilts, 0, 1) * TILT_STEPS).astype(np.uint8)
+        # What is said of a neuron is the slope of its lower line: known where it is split.
+        alpha[phase > 0], alpha[phase < 0] = TILT_STEPS, 0
+        beta = np.where(phase != 0, -phase * tilts, np.nan).astype(np.float32)
+        return Chosen(self.xp.numpy(batch.node), row, Tilts(self.columns, alpha), beta)
 
     @property
     def width(self) -> int:
@@ -315,17 +322,18 @@ class NeuronProblem:
             cost = cost + 2 * gamma(width + 2, xp.unit_roundoff) * off
         return Rows(start, constant - cost - xp.tiny, owner)
 
-    def choices(self, batch: SignPatterns, tilts: dict[int, Array]) -> list[Chosen]:
-        """The multipliers of closed subproblems, as the proof tree records them."""
-        xp = self.root.graph.xp
-        rows, weight = xp.numpy(self.members[batch.clause]), xp.numpy(batch.weight)
+    def choices(
+        self, batch: SignPatterns, tilts: Float[np.ndarray, "batch neurons"]
+    ) -> list[Chosen]:
+        """Multipliers of closed subproblems: one record, or one for each where rows are mixed."""
+        numpy = self.xp.numpy
+        rows, weight = numpy(self.members[batch.clause]), numpy(batch.weight)
         if self.width == 1:
-            return [self.choice(batch, tilts, rows[:, 0])]
+            return [self._chosen(batch, tilts, rows[:, 0])]
         found = []
         for i in range(len(batch)):
-            one = {value: tilt[i : i + 1] for value, tilt in tilts.items()}
-            used = np.flatnonzero(weight[i])
-            chosen = self.choice(batch[i : i + 1], one, rows[i, used[:1]])
+            some, used = slice(i, i + 1), np.flatnonzero(weight[i])
+            chosen = self._chosen(batch[some], tilts[some], rows[i, used[:1]])
             if len(used) > 1:
                 sums = (rows[i, used], weight[i, used].astype(np.float64))
                 chosen = replace(chosen, row=np.array([-1]), weights=sums)
