@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifier.search.frontier import Frontier
+from verifier.search.frontier import Frontier, Lanes
 from verifier.tensors import Backend, numpy_backend
 
 
@@ -76,3 +76,32 @@ def test_the_newest_rows_go_first_when_memory_is_short():
     assert not frontier.crowded
     worst = frontier.worst_margin
     assert frontier.take(1).margin[0] == worst
+
+
+@given(moves=MOVES)
+def test_rows_that_are_taken_together_are_of_one_kind(moves: list[tuple[int, int]]):
+    def make() -> Frontier[Items]:
+        return Frontier(numpy_backend(), 10**9, Items.cat)
+
+    lanes = Lanes(make, lambda rows: rows.name % 3, Items.cat)
+    inside, made = dict[int, float](), 0
+    for pushed, taken in moves:
+        margin = np.random.default_rng(made).integers(-5, 5, size=pushed).astype(float)
+        lanes.push(Items(margin, np.arange(made, made + pushed)))
+        inside |= dict(zip(range(made, made + pushed), margin.tolist(), strict=True))
+        made += pushed
+        least = min(inside.values(), default=np.inf)
+        assert lanes.worst_margin == least
+        if inside:
+            out = lanes.take(taken)
+            assert least in out.margin
+            assert len(set((out.name % 3).tolist())) == 1
+            kind = out.name[0] % 3
+            assert len(out) == min(taken, sum(name % 3 == kind for name in inside))
+            for name, margin_out in zip(out.name.tolist(), out.margin.tolist(), strict=True):
+                assert inside.pop(name) == margin_out
+        assert len(lanes) == len(inside)
+    if inside:
+        assert sorted(lanes.empty().name.tolist()) == sorted(inside)
+    assert len(lanes) == 0
+    assert lanes.worst_margin == np.inf

@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from verifier.records import dataclass
-from verifier.tensors import Array, Backend, Bool, Float, Int
+from verifier.tensors import Array, Backend, Bool, Float, Int, RoughProduct
 
 READ, MADE = 6, 8
 """What gathering an element and writing one cost, in multiply-adds: measured, for 122 columns."""
@@ -36,6 +36,11 @@ LOCAL = 0.15
 """Layers are placed by what they read where that is at most such a share of all."""
 VECTORS, TURNS, EACH = 4, 15, 5
 """Coordinates of a place; steps of subspace iteration, and how many before each projection."""
+FASTER, AT_ONCE = 10, 4
+"""So many times as fast are products of bfloat16, measured with AMX; and so many times as many
+columns are swept at once then: the matrices take longer to read than the arrays."""
+LONG, LONG_IN_TORCH = 100_000_000_000, 2_000_000_000
+"""Multiply-adds that are to come before there are such products: NumPy's need torch's import."""
 WORTH = 2000
 """Groups are looked for before so many sweeps: they cost about as much as some hundred."""
 
@@ -122,6 +127,31 @@ class Product:
             # All that is 0 is one element, made with the first group.
             groups[0] = _Group(np.append(groups[0].made, np.flatnonzero(~some)[0]), groups[0].read)
         return _bucketed(plain, values, groups, xp)
+
+
+@dataclass(frozen=True, eq=False)
+class Rough(Product):
+    """About the same to 8 bits, several times as fast."""
+
+    product: RoughProduct | None = None
+
+    @staticmethod
+    def of_product(product: Product, xp: Backend) -> Product:
+        """What is not worth it stays as it is."""
+        size = product.matrix.shape[0] * product.matrix.shape[1]
+        if size < SMALL or product.work * FASTER <= size:
+            return product
+        rough = xp.rough_product(product.matrix)
+        return product if rough is None else Rough(product.matrix, product=rough)
+
+    @property
+    def work(self) -> int:
+        """As if multiply-adds were as fast as those of single precision."""
+        return self.matrix.shape[0] * self.matrix.shape[1] // FASTER
+
+    def __call__(self, x: Float[Array, "read batch"]) -> Float[Array, "made batch"]:
+        assert self.product is not None
+        return self.product(x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +253,19 @@ class Links:
     """From the neurons before each layer to its own; None: it reads none of them."""
     back: tuple[Product | None, ...]
 
+    def rough(self, xp: Backend) -> Links:
+        """About the same products, to 8 bits where these are faster."""
+
+        def of(product: Product | None) -> Product | None:
+            return None if product is None else Rough.of_product(product, xp)
+
+        return Links(
+            Rough.of_product(self.of_inputs, xp),
+            Rough.of_product(self.to_inputs, xp),
+            tuple(map(of, self.onward)),
+            tuple(map(of, self.back)),
+        )
+
     @cached_property
     def work(self) -> int:
         """Multiply-adds of a sweep back and forth for a column, and what else takes as long."""
@@ -241,6 +284,7 @@ class Bands:
     sweeps: int = 0
     grouped: bool = False
     _kept: list[Links] = field(default_factory=list[Links])
+    _rough: list[Links] = field(default_factory=list[Links])
 
     def expect(self, sweeps: int) -> None:
         """So many sweeps are to come; not to be called by several threads at once."""
@@ -249,7 +293,10 @@ class Bands:
             self.grouped = True
             places = self._places
             if places is not None:
-                self._kept = [self._of(places)]
+                self._kept, self._rough = [self._of(places)], []
+        least = LONG_IN_TORCH if self.xp.name == "torch" else LONG
+        if not self._rough and self.sweeps * self.links_now.work >= least:
+            self._rough = [self.links_now.rough(self.xp)]
 
     @property
     def links_now(self) -> Links:
@@ -257,6 +304,20 @@ class Bands:
         if not self._kept:
             self._kept = [self._of(None)]
         return self._kept[0]
+
+    def links_of(self, *, rough: bool) -> Links:
+        """The products, or what does for proposals where that is much faster."""
+        return self._rough[0] if rough and self._rough else self.links_now
+
+    @property
+    def is_rough(self) -> bool:
+        """Are there products that will do for proposals only?"""
+        return bool(self._rough) and self._rough[0].work < self.links_now.work
+
+    @property
+    def at_once(self) -> int:
+        """So many times as many columns as usual are to be swept at once."""
+        return AT_ONCE if self.is_rough else 1
 
     def _of(self, places: Float[np.ndarray, "nodes coordinates"] | None) -> Links:
         inputs = self.weights.shape[1]

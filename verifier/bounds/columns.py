@@ -6,7 +6,7 @@ A layer's part of an array, or a few elements of it, are whole rows then.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import field, fields, replace
 from typing import Self
 
 import numpy as np
@@ -223,6 +223,8 @@ class Columns:
     limit: Float[Array, "some batch"]
     of_tilt: Moments
     of_weight: Moments
+    rough: bool = field(default=False, init=False)
+    """May sums be off by as much as bfloat16 is?"""
 
     @classmethod
     def of(cls, net: Reduced, patterns: Patterns) -> Self:
@@ -259,7 +261,8 @@ class Columns:
 
     def back(self) -> Bounded:
         """The bounds that the multipliers give."""
-        net, lines, links = self.net, self.lines, self.net.bands.links_now
+        net, lines = self.net, self.lines
+        links = net.bands.links_of(rough=self.rough)
         slope = lines.gain * self.alpha
         slope += lines.rise
         multiplier = self.cuts()
@@ -341,7 +344,7 @@ class Columns:
             value += shift[part]
             return value
 
-        source, value = pushed(self.net, corner, chosen)
+        source, value = pushed(self.net, corner, chosen, rough=True)
         gradient = bounded.passed * positive
         gradient *= self.lines.gain
         gradient += self.lines.cut
@@ -373,10 +376,14 @@ class Columns:
 
 
 def pushed(
-    net: Reduced, corner: Float[Array, "n batch"], outputs: Callable[[slice, Array], Array]
+    net: Reduced,
+    corner: Float[Array, "n batch"],
+    outputs: Callable[[slice, Array], Array],
+    *,
+    rough: bool = False,
 ) -> tuple[Float[Array, "neurons batch"], Float[Array, "neurons batch"]]:
     """Inputs and outputs of all neurons at points of the box, each layer through ``outputs``."""
-    links = net.bands.links_now
+    links = net.bands.links_of(rough=rough)
     source = links.of_inputs(corner)
     source += net.bias[:, None]
     value = net.xp.empty(*source.shape)

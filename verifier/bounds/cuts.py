@@ -8,7 +8,9 @@ are those of ``paired.py``, then the multipliers of the cuts.
 from __future__ import annotations
 
 from dataclasses import field, fields
+from functools import cached_property
 
+from verifier.bounds.bands import Product, Rough
 from verifier.bounds.columns import Bounded, Columns, Patterns
 from verifier.bounds.paired import PairedColumns, PairedNet
 from verifier.bounds.reduced import Reduced
@@ -48,10 +50,42 @@ class Cuts:
 
 
 @dataclass(frozen=True, eq=False)
+class CutLinks:
+    """Products with the matrices of cuts."""
+
+    to_neurons: Product
+    to_inputs: Product
+    of_neurons: Product
+    of_inputs: Product
+
+    @staticmethod
+    def of(cuts: Cuts) -> CutLinks:
+        """Plain ones."""
+        matrices = (cuts.links.T, cuts.inputs.T, cuts.links, cuts.inputs)
+        return CutLinks(*map(Product, matrices))
+
+    def rough(self, xp: Backend) -> CutLinks:
+        """About the same, to 8 bits where these are faster."""
+        return CutLinks(*(Rough.of_product(getattr(self, f.name), xp) for f in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
 class CutNet(PairedNet):
     """A reduced network with pairs of neurons (or none), and cuts."""
 
     cuts: Cuts
+
+    def cut_links(self, *, rough: bool) -> CutLinks:
+        """The products, or what does for proposals where that is much faster."""
+        return self._rough if rough and self.bands.is_rough else self._plain
+
+    @cached_property
+    def _plain(self) -> CutLinks:
+        return CutLinks.of(self.cuts)
+
+    @cached_property
+    def _rough(self) -> CutLinks:
+        return self._plain.rough(self.xp)
 
     @staticmethod
     def of_paired(net: PairedNet, cuts: Cuts) -> CutNet:
@@ -81,10 +115,15 @@ class CutColumns(PairedColumns):
         self.zero[self.first :] = 0.0
 
     @property
-    def cut_by(self) -> Cuts:
-        """The network's."""
+    def cut_net(self) -> CutNet:
+        """The network."""
         assert isinstance(self.net, CutNet)
-        return self.net.cuts
+        return self.net
+
+    @property
+    def cut_by(self) -> Cuts:
+        """The network's cuts."""
+        return self.cut_net.cuts
 
     @property
     def kappa(self) -> Float[Array, "cuts batch"]:
@@ -93,11 +132,12 @@ class CutColumns(PairedColumns):
 
     def start(self) -> tuple[Array, Array, Array]:
         """The sums of rows, and what the cuts add."""
-        (links, inputs, bias), cuts, kappa = super().start(), self.cut_by, self.kappa
+        (links, inputs, bias), kappa = super().start(), self.kappa
+        by = self.cut_net.cut_links(rough=self.rough)
         return (
-            links + cuts.links.T @ kappa,
-            inputs + cuts.inputs.T @ kappa,
-            bias + cuts.bias @ kappa,
+            links + by.to_neurons(kappa),
+            inputs + by.to_inputs(kappa),
+            bias + self.cut_by.bias @ kappa,
         )
 
     def rescale(self, bounded: Bounded) -> None:
@@ -109,8 +149,8 @@ class CutColumns(PairedColumns):
         self, multiplier: Array, at: tuple[Array, Array, Array]
     ) -> Float[Array, "tilts batch"]:
         """d(bound)/d(tilt): of a cut's multiplier, the cut at the minimiser."""
-        cuts, (_, value, corner) = self.cut_by, at
-        arriving = cuts.links @ value
-        arriving += cuts.inputs @ corner
-        arriving += cuts.bias[:, None]
+        by, (_, value, corner) = self.cut_net.cut_links(rough=True), at
+        arriving = by.of_neurons(value)
+        arriving += by.of_inputs(corner)
+        arriving += self.cut_by.bias[:, None]
         return self.net.xp.cat([super().of_tilts(multiplier, at), arriving], 0)

@@ -14,6 +14,7 @@ the sums are off by in float64 is a small share of the terms' sizes, which is ch
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 from verifier.bounds.back import DOUBLE_ROUNDOFF
 from verifier.bounds.columns import Patterns
@@ -78,7 +79,7 @@ class SureNet:
         row_error = rows.error + cost(rows.tail, net.row_links) + xp.tiny
         return SureNet(net, error, row_error, most, unit)
 
-    @property
+    @cached_property
     def with_neurons(self) -> SureNet:
         """The same with all neurons' inputs as rows, after its own."""
         xp = self.net.xp

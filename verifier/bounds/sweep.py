@@ -7,6 +7,7 @@ form and without rounding errors: what it finds is a proposal.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import fields
 
 from verifier.bounds.columns import Bounded, Columns, Patterns, chords, rows_at
@@ -19,6 +20,12 @@ from verifier.tensors import Array, Backend, Float, Int
 SLACK = 2.0**-19
 """A bound counts as positive here above so much of the size of its terms: about what single
 precision may be off by."""
+SAMPLE, DOUBTFUL = 16, 4.0
+"""Rough bounds are taken to be off by so many times as much as these are before the first step."""
+ASSURED = 3
+"""After each so many steps bounds that may be proofs are made sure of."""
+LEAST_ROUGH = 4
+"""Of fewer steps none is rough: the first and the last are not."""
 SWEPT_NUMBERS = 375_000
 """Numbers of the largest array that is swept at once on a CPU: it stays in the cache of a core."""
 SPREAD_WORK = 10_000_000
@@ -107,7 +114,7 @@ def sweep_in_parts(net: Reduced, patterns: Patterns, ascent: Ascent, spread: Spr
 def counted_seconds(net: Reduced, effort: tuple[int, int], spread: Spread) -> float:
     """About how long (patterns, steps) take: counted, not measured, and so always the same."""
     count, steps = effort
-    each = net.bands.links_now.work / SPEED + NEURON * net.neurons + INPUT * net.inputs
+    each = net.bands.links_of(rough=True).work / SPEED + NEURON * net.neurons + INPUT * net.inputs
     if net.xp.device != "cpu":
         return steps * (CALL + count * each / ON_GPU)
     parts = len(equal_parts(net, count, spread))
@@ -118,7 +125,8 @@ def equal_parts(net: Reduced, count: int, spread: Spread) -> list[slice]:
     """So many patterns in parts that stay in the cache, as many for each thread."""
     parts = 1
     if net.xp.device == "cpu":
-        parts = -(-count // max(1, SWEPT_NUMBERS // max(net.inputs, net.neurons)))
+        at_once = SWEPT_NUMBERS * net.bands.at_once
+        parts = -(-count // max(1, at_once // max(net.inputs, net.neurons)))
         if count * net.work >= SPREAD_WORK:
             parts = -(-parts // spread.count) * spread.count
     parts = max(1, min(parts, count))
@@ -184,7 +192,7 @@ def sweep_patterns(net: Reduced, patterns: Patterns, ascent: Ascent) -> Swept:
     none = xp.zeros(net.neurons, count)
     best = _Best(xp.copy(least), state.tilt, state.weight, none)
     left = xp.arange(count)
-    bounded = state.back()
+    bounded, doubt = _begun(state, ascent)
     for step in range(1, ascent.steps + 1):
         better = best.note(state, bounded, last=ascent.last)
         proved = bounded.least > SLACK * bounded.size
@@ -203,12 +211,57 @@ def sweep_patterns(net: Reduced, patterns: Patterns, ascent: Ascent) -> Swept:
         if left.shape[0] <= CROWDED * state.place.shape[0]:
             state.keep(left)
             best, left = best.of_columns(left, xp), xp.arange(left.shape[0])
-        bounded = state.back()
+        assured = step % ASSURED == 0 or step + 1 == ascent.steps
+        bounded = _went_on(state, doubt, assured=assured)
     if left.shape[0]:
         best.of_columns(left, xp).put(found, state.place[left], xp)
         if ascent.points:
             _point(found, patterns, net, (state.place[left], xp.columns(bounded.rows_in, left)))
     return found
+
+
+def _begun(state: Columns, ascent: Ascent) -> tuple[Bounded, float | None]:
+    """The bounds that patterns begin with, and how far off rough products make them.
+
+    None: nothing is to be rough.
+    """
+    net, xp = state.net, state.net.xp
+    if not net.bands.is_rough or ascent.steps < LEAST_ROUGH:
+        return state.back(), None
+    state.rough = True
+    bounded = state.back()
+    nearest = xp.argsort(-bounded.least)[:SAMPLE]
+    off = abs(_exactly(state, bounded, nearest))
+    doubt = DOUBTFUL * float(off[off < float("inf")].sum() / off.shape[0])
+    _assure(state, bounded, doubt)
+    return bounded, doubt
+
+
+def _went_on(state: Columns, doubt: float | None, *, assured: bool) -> Bounded:
+    """The bounds after a step; ``doubt`` as above."""
+    bounded = state.back()
+    if doubt is not None and assured:
+        _assure(state, bounded, doubt)
+    elif doubt is not None:
+        bounded.least = bounded.least.clip(max=0)
+    return bounded
+
+
+def _assure(state: Columns, bounded: Bounded, doubt: float) -> None:
+    """Have bounds that may be proofs without rough products; no others are above 0."""
+    near = state.net.xp.nonzero(~(bounded.least <= -doubt))[0]
+    if near.shape[0]:
+        _exactly(state, bounded, near)
+
+
+def _exactly(state: Columns, bounded: Bounded, index: Int[Array, " some"]) -> Array:
+    """Have some columns' bounds without rough products; returns by how much these are less."""
+    some = copy(state)
+    some.keep(index)
+    some.rough = False
+    exact, before = some.back(), bounded.least[index]
+    bounded.least[index], bounded.size[index] = exact.least, exact.size
+    return before - exact.least
 
 
 def _point(found: Swept, patterns: Patterns, net: Reduced, last: tuple[Array, Array]) -> None:

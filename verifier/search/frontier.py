@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
+import numpy as np
+
 from verifier.records import dataclass
-from verifier.tensors import Backend
+from verifier.tensors import Array, Backend, distinct
 
 
 @runtime_checkable
@@ -98,6 +100,10 @@ class Frontier(Generic[R]):
             total += len(chunk)
         return self.cat(parts, self.xp)
 
+    def empty(self) -> R:
+        """Remove and give all rows."""
+        return self.take(len(self))
+
     def _next(self) -> int:
         if self.crowded:
             return next(reversed(self._chunks))
@@ -105,3 +111,37 @@ class Frontier(Generic[R]):
             _, serial = heapq.heappop(self._heap)
             if serial in self._chunks:
                 return serial
+
+
+@dataclass(eq=False)
+class Lanes(Generic[R]):
+    """A frontier for each kind of rows: those that are taken together are of one kind."""
+
+    make: Callable[[], Frontier[R]]
+    kind: Callable[[R], Array]
+    cat: Callable[[Sequence[R], Backend], R]
+    _lanes: dict[int, Frontier[R]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values()))
+
+    @property
+    def worst_margin(self) -> float:
+        """The least margin of an open row; +inf when nothing is open."""
+        return min((lane.worst_margin for lane in self._lanes.values()), default=float("inf"))
+
+    def push(self, rows: R) -> None:
+        """Add open rows."""
+        kinds = self.kind(rows)
+        for each in distinct(kinds).tolist():
+            lane = self._lanes.setdefault(each, self.make())
+            lane.push(rows[lane.xp.ints(np.flatnonzero(kinds == each))])
+
+    def take(self, count: int) -> R:
+        """Remove and give at most ``count`` rows of the kind that has the least margin."""
+        return min(self._lanes.values(), key=lambda lane: lane.worst_margin).take(count)
+
+    def empty(self) -> R:
+        """Remove and give all rows."""
+        lanes = [lane for lane in self._lanes.values() if len(lane)]
+        return self.cat([lane.empty() for lane in lanes], lanes[0].xp)

@@ -141,7 +141,7 @@ class NeuronProblem:
 
     @cached_property
     def sure(self) -> SureNet | None:
-        """The reduced network with what it may be off by: rows, then neurons' inputs."""
+        """The reduced network with what it may be off by."""
         if self.reducer is None:
             return None
         xp, count = self.root.graph.xp, self.objective.size
@@ -150,8 +150,7 @@ class NeuronProblem:
         constant = xp.where(asked, -self.thresholds, self.thresholds * 0)
         low = Rows(start, constant - error, owner)
         high = Rows({v: -x for v, x in start.items()}, -constant - error, owner)
-        made = SureNet.of(self.reducer, SureRows.of(self.reducer, low, high), self.width + 1)
-        return None if made is None else made.with_neurons
+        return SureNet.of(self.reducer, SureRows.of(self.reducer, low, high), self.width + 1)
 
     def propagating(self, clauses: Int[Array, " batch"]) -> NeuronProblem:
         """The same, with a propagator where some of the clauses imply the signs of neurons."""
@@ -217,7 +216,8 @@ class NeuronProblem:
                 rows, least = 2 * self.refreshing.neurons, 16
                 sweeps = 2 * sweeps + rows * self.refreshing.steps
             held = REFRESHED_BYTES // (4 * ARRAYS * rows * (self.neurons + self.reduced.inputs))
-            return max(least, min(cpu // (self.reduced.work * 2 * sweeps), held))
+            many = self.reduced.bands.at_once * cpu // (self.reduced.work * 2 * sweeps)
+            return max(least, min(many, held))
         rows = self.settings.rows_in_round(graph, xp)
         sweeps = 2 * self.bounds.split_steps
         work = self.settings.batch_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu

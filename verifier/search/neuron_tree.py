@@ -11,7 +11,7 @@ from verifier.attack import Target
 from verifier.certify import ProofTree
 from verifier.records import dataclass
 from verifier.search.context import Context
-from verifier.search.frontier import Frontier
+from verifier.search.frontier import Frontier, Lanes
 from verifier.search.hull_round import bound_subproblems
 from verifier.search.hunt import FIRST_HUNT, HUNT_SECONDS, Hunt
 from verifier.search.leaf import finish
@@ -33,6 +33,10 @@ PROGRAM = 0.01
 """Counted seconds of a linear program."""
 HALF_DONE = 0.5
 """A search goes on that has cut the share of the tree that is open so far in its time."""
+
+
+Open = Frontier[SignPatterns] | Lanes[SignPatterns]
+"""What is open in a search."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +119,7 @@ class NeuronTree:
         context, roots, steps = self.context, begin.clauses or len(begin.open), begin.steps
         self._exhausted = list(begin.exhausted)
         pause, root_margin = self._pause(patience), -float("inf")
-        frontier = Frontier(context.graph.xp, context.settings.frontier_bytes, SignPatterns.cat)
+        frontier = _frontier(problem, context)
         frontier.push(begin.open)
         share = _open_share(frontier, roots)
         size, pace = problem.batch_size(), 0.0
@@ -145,7 +149,7 @@ class NeuronTree:
             if late and len(frontier):
                 before, share = share, _open_share(frontier, roots)
                 if share > HALF_DONE * before:
-                    rest = frontier.take(len(frontier))
+                    rest = frontier.empty()
                     return Paused(rest, tuple(self._exhausted), root_margin, share, roots)
                 pause = self._pause(patience)
         if self._exhausted:
@@ -168,7 +172,7 @@ class NeuronTree:
         return self.examine(result.candidates, problem.thresholds)
 
     def _go_on(
-        self, problem: NeuronProblem, result: NeuronRound, frontier: Frontier[SignPatterns]
+        self, problem: NeuronProblem, result: NeuronRound, frontier: Open
     ) -> Violated | None:
         """Split what a round left open."""
         self.context.spent += PROGRAM * len(result.exhausted)
@@ -235,8 +239,20 @@ class NeuronTree:
         return self.hunt.go_on(HUNT_SHARE, HUNT_SECONDS)
 
 
-def _open_share(frontier: Frontier[SignPatterns], roots: int) -> float:
+def _frontier(problem: NeuronProblem, context: Context) -> Open:
+    """Nothing open yet; clauses that have planes of their own are swept one at a time."""
+    xp, lanes = context.graph.xp, max(1, len(problem.hulled))
+
+    def make() -> Frontier[SignPatterns]:
+        return Frontier(xp, context.settings.frontier_bytes // lanes, SignPatterns.cat)
+
+    if lanes == 1:
+        return make()
+    return Lanes(make, lambda rows: xp.numpy(rows.clause), SignPatterns.cat)
+
+
+def _open_share(frontier: Open, roots: int) -> float:
     """The share of the tree that is open: the sum of 2^-depth (Knuth 1975)."""
-    some = frontier.take(len(frontier))
+    some = frontier.empty()
     frontier.push(some)
     return float((2.0**-some.depth).sum()) / roots

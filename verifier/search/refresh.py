@@ -121,7 +121,7 @@ class Refresher:
         """What the multipliers prove: lower bounds of sign * neuron, float64."""
         problem, xp = self.problem, self.problem.root.graph.xp
         if problem.sure is not None:
-            return self._by_reduced(problem.sure, rows, wanted)
+            return self._by_reduced(problem.sure.with_neurons, rows, wanted)
         least, start = xp.doubles(xp.zeros(len(rows))) - float("inf"), 0
         for layer in problem.layers:
             stop = start + layer.index.shape[0]

@@ -15,6 +15,7 @@ from verifier.tensors.choose import (
     torch_backend,
 )
 from verifier.tensors.distinct import distinct
+from verifier.tensors.rough import RoughProduct
 
 __all__ = [
     "Array",
@@ -22,6 +23,7 @@ __all__ = [
     "Bool",
     "Float",
     "Int",
+    "RoughProduct",
     "ScatterPlan",
     "cuda_devices",
     "cuda_works",

@@ -12,6 +12,7 @@ import numpy as np
 
 from verifier.records import dataclass
 from verifier.tensors.annotations import Array
+from verifier.tensors.rough import RoughProduct
 
 Record = TypeVar("Record", bound=Any)
 
@@ -197,6 +198,10 @@ class Backend(ABC):
     @abstractmethod
     def product_into(self, a: Array, b: Array, out: Array) -> None:
         """``out[:] = a @ b``, for batches of matrices."""
+
+    @abstractmethod
+    def rough_product(self, matrix: Array) -> RoughProduct | None:
+        """``matrix @ x`` for columns x to about 8 bits; None: that would not be faster."""
 
     @abstractmethod
     def turned(self, x: Array) -> Array:

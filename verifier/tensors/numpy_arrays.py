@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from verifier.tensors.annotations import Array
 from verifier.tensors.backend import Backend, ScatterPlan
+from verifier.tensors.rough import RoughProduct, has_tiles, rough_product_of_numpy, threads_again
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -87,10 +88,15 @@ class NumpyBackend(Backend):
         self._float = np.dtype(dtype)
         _keep_freed_memory()
 
-    def single_threaded(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def single_threaded(self) -> Iterator[None]:
         from threadpoolctl import threadpool_limits
 
-        return threadpool_limits(limits=1, user_api="blas")
+        with threadpool_limits(limits=1, user_api="blas"):
+            try:
+                yield
+            finally:
+                threads_again()
 
     def floats(self, x: Any) -> Array:
         return np.asarray(x, dtype=self._float)
@@ -174,6 +180,11 @@ class NumpyBackend(Backend):
 
     def product_into(self, a: Array, b: Array, out: Array) -> None:
         np.matmul(a, b, out=out)
+
+    def rough_product(self, matrix: Array) -> RoughProduct | None:
+        if self.dtype != "float32" or not has_tiles():
+            return None
+        return rough_product_of_numpy(matrix)
 
     def turned(self, x: Array) -> Array:
         return np.ascontiguousarray(x.T)

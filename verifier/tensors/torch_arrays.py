@@ -12,6 +12,7 @@ import torch
 
 from verifier.tensors.annotations import Array
 from verifier.tensors.backend import Backend, ScatterPlan
+from verifier.tensors.rough import RoughProduct, has_tiles, rough_product
 
 _FUNCTIONS = {
     "exp": torch.exp,
@@ -160,6 +161,10 @@ class TorchBackend(Backend):
 
     def product_into(self, a: Array, b: Array, out: Array) -> None:
         torch.matmul(a, b, out=out)
+
+    def rough_product(self, matrix: Array) -> RoughProduct | None:
+        fast = torch.cuda.is_bf16_supported() if self.device == "cuda" else has_tiles()
+        return rough_product(matrix) if fast and self.dtype == "float32" else None
 
     def turned(self, x: Array) -> Array:
         return x.T.contiguous()
