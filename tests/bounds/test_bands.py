@@ -285,3 +285,30 @@ def test_columns_that_are_kept_go_on_as_they_were():
         whole.climb(one, -np.sign(one.rows_in), step, 0.2)
         some.climb(two, -np.sign(two.rows_in), step, 0.2)
     np.testing.assert_allclose(whole.tilt[:, index], some.tilt, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("make", [numpy_backend, torch_backend])
+def test_groups_of_another_precision_lose_nothing(make):
+    """What is 0 in single precision only is not left out."""
+    for seed, tiny in ((0, False), (1, True)):
+        net = network(seed, make("float32"))
+        exact, xp = network(seed, make("float64")), make("float64")
+        weights, links = xp.copy(exact.weights), xp.copy(exact.links)
+        if tiny:
+            weights[weights == 0] = 1e-60
+            links[320:, :320] = 1e-60
+            net.links[320:, :320] = 0.0
+        known = grouped(replace(net, links=net.links)).bands
+        double = Bands(xp, exact.layers, weights, links, like=known)
+        double.expect(WORTH)
+        made = double.links_now
+        assert bool(made.of_inputs.buckets) != tiny
+        number = np.random.default_rng(seed)
+        x = number.normal(size=(weights.shape[1], 4)) * (1e60 if tiny else 1)
+        np.testing.assert_allclose(
+            xp.numpy(made.of_inputs(xp.floats(x))), xp.numpy(weights) @ x, rtol=1e-9, atol=1e-9
+        )
+        y = number.normal(size=(320, 4)) * (1e60 if tiny else 1)
+        assert made.onward[2] is not None
+        last = xp.numpy(made.onward[2](xp.floats(y)))
+        np.testing.assert_allclose(last, xp.numpy(links)[320:, :320] @ y, rtol=1e-9, atol=1e-9)

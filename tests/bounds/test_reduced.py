@@ -12,7 +12,8 @@ from tests.bounds.graphs import boxes, mixed, mlp, placed, residual
 from verifier.bounds import Enclosure, crown
 from verifier.bounds.columns import Columns, Patterns, Sides
 from verifier.bounds.optimise import Rows, default_tilts, optimise
-from verifier.bounds.reduced import Reduced, Reducer, is_reducible
+from verifier.bounds.reduced import Reduced, Reducer
+from verifier.bounds.reducible import is_reducible
 from verifier.bounds.root import refine_root
 from verifier.bounds.sweep import Ascent, sweep_in_parts, sweep_patterns, values_at
 from verifier.graph import Builder, Graph, Value

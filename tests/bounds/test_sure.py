@@ -8,17 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import verifier.bounds.reduced
+import verifier.bounds.root
 import verifier.bounds.sure
+import verifier.bounds.sure_rows
 from tests.bounds.checks import SETTINGS, below
 from tests.bounds.exact import exact_values
 from tests.bounds.graphs import boxes, mlp, placed, points_in, residual
 from verifier.bounds import crown
 from verifier.bounds.columns import Patterns, Sides
 from verifier.bounds.optimise import Rows, optimise, unit_rows
-from verifier.bounds.reduced import SureRows
 from verifier.bounds.root import refine_root
 from verifier.bounds.sure import SureNet
+from verifier.bounds.sure_rows import sure_elements, sure_layers, sure_rows
 from verifier.search.sign_patterns import Neurons, cut_to_sides
 from verifier.sets import Owner
 from verifier.settings import ONE_BY_ONE
@@ -45,7 +46,7 @@ class Case:
         self.graph, count = graph, self.reducer.neurons
         xp, draw = self.xp, self.generator
         index = xp.arange(graph.output_size)
-        self.rows = SureRows.of_neurons(self.reducer, graph.output, index)
+        self.rows = verifier.bounds.sure_rows.sure_elements(self.reducer, graph.output, index)
         self.sure = SureNet.of(self.reducer, self.rows)
         self.row = draw.integers(graph.output_size, size=(BATCH, 1))
         self.phase = draw.choice([-1.0, 0.0, 0.0, 0.0, 1.0], size=(BATCH, count))
@@ -122,7 +123,8 @@ def test_other_boxes_of_neurons_are_used(seed):
 
 def test_without_what_rounding_costs_some_bounds_would_be_wrong(monkeypatch):
     monkeypatch.setattr(verifier.bounds.sure, "gamma", lambda *_: 0.0)
-    monkeypatch.setattr(verifier.bounds.reduced.SureRows, "of_neurons", _without_error)
+    for module in (verifier.bounds.sure_rows, verifier.bounds.root):
+        monkeypatch.setattr(module, "sure_elements", _without_error)
     wrong = 0
     for seed in range(2, 250, 7):
         case = Case(seed)
@@ -137,12 +139,52 @@ def test_without_what_rounding_costs_some_bounds_would_be_wrong(monkeypatch):
     assert wrong > 0
 
 
-REAL = SureRows.of_neurons
-
-
 def _without_error(reducer, value, index):
-    found = REAL(reducer, value, index)
-    return None if found is None else replace(found, error=found.error * 0)
+    found = sure_elements(reducer, value, index)
+    return replace(found, error=found.error * 0)
+
+
+@settings(deadline=None, max_examples=20)
+@given(SEEDS)
+def test_forms_are_as_near_to_elements_as_they_say(seed):
+    case, xp = Case(seed), numpy_backend()
+    points = points_in(case.region, xp, seed, 12)[:, 0]
+    values = exact_values(case.plain_graph, points)
+    outputs = [values[n.value][:, n.index] for n in case.layers]
+    outputs = np.concatenate([np.zeros((len(points), 0), dtype=object), *outputs], axis=1)
+    forms = [*zip(case.layers, sure_layers(case.reducer), strict=True)]
+    known = [(values[n.source][:, n.index], rows) for n, rows in forms]
+    for read, rows in [*known, (values[case.graph.output], case.rows)]:
+        if not (np.isfinite(rows.tail.bias) & np.isfinite(rows.error)).all():
+            continue
+        for k, point in enumerate(points):
+            there = outputs[k][: rows.tail.links.shape[1]]
+            for j, exact in enumerate(read[k]):
+                terms = zip(rows.tail.weights[j], point, strict=True)
+                form = sum(Fraction(w) * Fraction(x) for w, x in terms)
+                linked = zip(rows.tail.links[j], there, strict=True)
+                form += sum(Fraction(w) * Fraction(y) for w, y in linked)
+                form += Fraction(rows.tail.bias[j])
+                assert abs(Fraction(exact) - form) <= Fraction(rows.error[j])
+
+
+@settings(deadline=None, max_examples=20)
+@given(SEEDS)
+def test_one_sweep_finds_what_two_do(seed):
+    case, xp = Case(seed), numpy_backend()
+    index = np.arange(case.graph.output_size)
+    signs = (xp.full(index.shape, s) for s in (1.0, -1.0))
+    enclosure = case.reducer._charged()
+    low, high = (unit_rows(enclosure, case.graph.output, (index * 0, index, s)) for s in signs)
+    two = sure_rows(case.reducer, low, high)
+    if two is None or not np.isfinite(two.tail.bias).all():
+        return
+    np.testing.assert_array_equal(case.rows.tail.weights, two.tail.weights)
+    np.testing.assert_array_equal(case.rows.tail.links, two.tail.links)
+    size = abs(two.tail.bias) + two.error
+    assert (abs(case.rows.tail.bias - two.tail.bias) <= 1e-13 * size).all()
+    assert (case.rows.error >= 0.999 * two.error - 1e-15 * size).all()
+    assert (case.rows.error <= 1.001 * two.error + 1e-13 * size).all()
 
 
 def test_infinite_numbers_prove_nothing():
@@ -166,7 +208,7 @@ def test_sums_of_many_rows_are_charged():
     start = {graph.output: none}
     low = Rows(start, xp.doubles(bias), Owner.equal(1, width, xp))
     high = Rows(start, xp.doubles(-bias), Owner.equal(1, width, xp))
-    sure = SureNet.of(reducer, SureRows.of(reducer, low, high), width)
+    sure = SureNet.of(reducer, sure_rows(reducer, low, high), width)
     assert sure is not None
     one, neurons = xp.full((1, width), 1.0), xp.zeros(1, reducer.neurons)
     patterns = Patterns(xp.arange(width)[None], one, neurons, neurons)

@@ -46,6 +46,11 @@ class Trace:
 
     rows: dict[int, Float[Array, "rows _"]] = field(default_factory=dict)
     """The coefficients on the output of each nonlinear node."""
+    noise: Mapping[int, Float[Array, "batch _"]] | None = None
+    """Where given, rounding errors are not taken from the constant, but summed up in ``lost``; and
+    what nonlinear nodes lose is this, for each unit of a coefficient."""
+    lost: Float[Array, " rows"] | None = None
+    """By how much rows may be off the form that comes back, either way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +74,14 @@ def back_substitute(
     """Bound ``sum_v start[v] . value_v`` from below by a form of the input, or of another value.
 
     Sound for every tilt in its range (and any nonnegative cut multipliers). The constant is float64
-    and is lowered by all rounding errors of the sweep, for sums taken in any order.
+    and is lowered by all rounding errors of the sweep, for sums taken in any order. With
+    ``trace.noise`` it is not, and the form is near the rows, not below them.
     """
     graph, xp = enclosure.graph, enclosure.graph.xp
     pending = dict(start)
     total = xp.doubles(xp.zeros(owner.rows))
     absolute = xp.doubles(xp.zeros(owner.rows))
-    steps = 0
-    route = route or Route()
+    steps, route, ledger = 0, route or Route(), _Ledger(trace)
     stop = route.stop
     for value in range(max(pending), stop, -1):
         rows = pending.pop(value, None)
@@ -86,22 +91,57 @@ def back_substitute(
         inputs, parts, constant = _through(enclosure, value, rows, (owner, tilt), route)
         if isinstance(graph.node(value).operator, Affine):
             if value in start or value not in enclosure.fused:
-                constant = constant - xp.row_dot(abs(rows), owner.spread(enclosure.noise[value]))
+                ledger.charge(xp.row_dot(abs(rows), owner.spread(enclosure.noise[value])))
         elif trace is not None:
             trace.rows[value] = rows
+            if trace.noise is not None:
+                ledger.charge(xp.row_dot(abs(rows), owner.spread(trace.noise[value])))
         for i, part in zip(inputs, parts, strict=True):
             if i not in pending:
                 pending[i] = part
                 continue
             pending[i] = pending[i] + part
             rounding = 2 * xp.unit_roundoff * enclosure.boxes[i].magnitude(xp)
-            constant = constant - xp.row_dot(abs(pending[i]), owner.spread(rounding))
-        constant = constant - owner.spread(enclosure.underflow[value])
+            ledger.charge(xp.row_dot(abs(pending[i]), owner.spread(rounding)))
+        ledger.charge(owner.spread(enclosure.underflow[value]))
+        constant = ledger.settled(constant)
         total, absolute, steps = total + constant, absolute + abs(constant), steps + 1
-    total = total - (steps + 2) * DOUBLE_ROUNDOFF * absolute
+    total = ledger.rounded(total, (steps + 2) * DOUBLE_ROUNDOFF * absolute)
     if stop not in pending:
         return LowerForm(xp.zeros(owner.rows, graph.size(stop)), total)
     return LowerForm(pending[stop], total)
+
+
+@dataclass(eq=False)
+class _Ledger:
+    """What rounding may take: from the constant, or kept apart where a trace wants that."""
+
+    trace: Trace | None
+    losses: list[Array] = field(default_factory=list[Array])
+    """Of the step at work, or all of them where they are kept apart."""
+
+    def charge(self, loss: Array) -> None:
+        """Note a loss, at least 0: float64."""
+        self.losses.append(loss)
+
+    def settled(self, constant: Array) -> Array:
+        """The constant of a step, less its losses unless these are kept apart."""
+        if self.trace is not None and self.trace.noise is not None:
+            return constant
+        for loss in self.losses:
+            constant = constant - loss
+        self.losses = []
+        return constant
+
+    def rounded(self, total: Array, rounding: Array) -> Array:
+        """The sum of the constants; ``rounding``: what that may be off by."""
+        if self.trace is None or self.trace.noise is None:
+            return total - rounding
+        lost = rounding
+        for loss in self.losses:
+            lost = lost + loss
+        self.trace.lost = lost * (1 + (len(self.losses) + 4) * DOUBLE_ROUNDOFF)
+        return total
 
 
 def _through(
@@ -173,16 +213,33 @@ class UnitStart:
 
     def constant(self, owner: Owner, batch: Int[Array, " rows"]) -> Float[Array, " rows"]:
         """What to add to the rows: biases, less all rounding and noise on the way; float64."""
+        terms = [*self.biases, *(-loss for loss in self._losses(owner, batch))]
+        total, rounding = self._sum(terms, owner)
+        return total - rounding
+
+    def apart(
+        self, owner: Owner, batch: Int[Array, " rows"]
+    ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
+        """What to add to the rows, and by how much that may be off, either way; float64."""
+        total, rounding = self._sum(self.biases, owner)
+        lost, more = self._sum(self._losses(owner, batch), owner)
+        return total, (lost + more + rounding) * (1 + 4 * DOUBLE_ROUNDOFF)
+
+    def _losses(self, owner: Owner, batch: Int[Array, " rows"]) -> list[Float[Array, " rows"]]:
         enclosure, xp = self.enclosure, self.enclosure.graph.xp
-        terms = list(self.biases)
-        terms += [-xp.astype_double(enclosure.noise[v][batch, i]) for v, i in self.skipped]
+        terms = [xp.astype_double(enclosure.noise[v][batch, i]) for v, i in self.skipped]
         for value in self.met:
             rounding = 2 * xp.unit_roundoff * enclosure.boxes[value].magnitude(xp)
-            terms.append(-xp.row_dot(abs(self.start[value]), owner.spread(rounding)))
+            terms.append(xp.row_dot(abs(self.start[value]), owner.spread(rounding)))
+        return terms
+
+    def _sum(self, terms: list[Array], owner: Owner) -> tuple[Array, Array]:
+        """A sum, and what it is off by at most."""
+        xp = self.enclosure.graph.xp
         total = absolute = xp.doubles(xp.zeros(owner.rows))
         for term in terms:
             total, absolute = total + term, absolute + abs(term)
-        return total - (len(terms) + 2) * DOUBLE_ROUNDOFF * absolute
+        return total, (len(terms) + 2) * DOUBLE_ROUNDOFF * absolute
 
     def _unit(self, value: int, index: Array, sign: Array) -> None:
         xp = self.enclosure.graph.xp

@@ -12,7 +12,7 @@ rows of the array.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from functools import cached_property
 from typing import TypeVar
@@ -78,6 +78,7 @@ class Product:
     place: Int[Array, " made"] | None = None
     """Where the buckets' results are that make up the product's."""
     xp: Backend | None = None
+    groups: Sequence[_Group] = ()
 
     @property
     def work(self) -> int:
@@ -194,7 +195,7 @@ class _Halving:
         return (both, first[1] + second[1]) if both < cost else one
 
 
-def _bucketed(plain: Product, values: np.ndarray, groups: list[_Group], xp: Backend) -> Product:
+def _bucketed(plain: Product, values: np.ndarray, groups: Sequence[_Group], xp: Backend) -> Product:
     """Groups as few batches, padded to one size each: the cheapest cuts of the groups by size."""
     rows, total = values.shape
     whole = [group.made for group in groups if len(group.read) == total]
@@ -222,7 +223,7 @@ def _bucketed(plain: Product, values: np.ndarray, groups: list[_Group], xp: Back
     none = np.flatnonzero(~(values != 0).any(1))
     if len(none):
         place[none] = place[none[0]]
-    return Product(plain.matrix, tuple(buckets), xp.ints(place), xp)
+    return Product(plain.matrix, tuple(buckets), xp.ints(place), xp, groups)
 
 
 def _cuts(groups: list[_Group]) -> list[list[_Group]]:
@@ -255,15 +256,30 @@ class Links:
 
     def rough(self, xp: Backend) -> Links:
         """About the same products, to 8 bits where these are faster."""
+        return self._each(lambda product, _: Rough.of_product(product, xp), self)
 
-        def of(product: Product | None) -> Product | None:
-            return None if product is None else Rough.of_product(product, xp)
+    def likewise(self, plain: Links, xp: Backend) -> Links:
+        """Products in other precision, in the groups that these have."""
+
+        def of(product: Product, other: Product) -> Product:
+            values = xp.numpy(other.matrix)
+            # What is too small for one precision is not 0 in the other.
+            same = ((values != 0) == (xp.numpy(product.matrix) != 0)).all()
+            if not product.groups or not same:
+                return other
+            return _bucketed(other, values, product.groups, xp)
+
+        return self._each(of, plain)
+
+    def _each(self, of: Callable[[Product, Product], Product], others: Links) -> Links:
+        def both(one: Product | None, other: Product | None) -> Product | None:
+            return other if one is None or other is None else of(one, other)
 
         return Links(
-            Rough.of_product(self.of_inputs, xp),
-            Rough.of_product(self.to_inputs, xp),
-            tuple(map(of, self.onward)),
-            tuple(map(of, self.back)),
+            of(self.of_inputs, others.of_inputs),
+            of(self.to_inputs, others.to_inputs),
+            tuple(map(both, self.onward, others.onward)),
+            tuple(map(both, self.back, others.back)),
         )
 
     @cached_property
@@ -283,6 +299,8 @@ class Bands:
     links: Float[Array, "neurons neurons"]
     sweeps: int = 0
     grouped: bool = False
+    like: Bands | None = None
+    """Those of the same network in another precision."""
     _kept: list[Links] = field(default_factory=list[Links])
     _rough: list[Links] = field(default_factory=list[Links])
 
@@ -291,12 +309,20 @@ class Bands:
         self.sweeps += sweeps
         if not self.grouped and self.sweeps >= WORTH and self.xp.device == "cpu":
             self.grouped = True
-            places = self._places
-            if places is not None:
-                self._kept, self._rough = [self._of(places)], []
+            self._group()
         least = LONG_IN_TORCH if self.xp.name == "torch" else LONG
         if not self._rough and self.sweeps * self.links_now.work >= least:
             self._rough = [self.links_now.rough(self.xp)]
+
+    def _group(self) -> None:
+        """Have products in groups: those of the same network where it has them."""
+        like, self.like = self.like, None
+        if like is not None and like.grouped:
+            self._kept, self._rough = [like.links_now.likewise(self.links_now, self.xp)], []
+            return
+        places = self._places
+        if places is not None:
+            self._kept, self._rough = [self._of(places)], []
 
     @property
     def links_now(self) -> Links:

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from dataclasses import field, replace
 from functools import cached_property
 
-from verifier.bounds.back import DOUBLE_ROUNDOFF, Trace, back_substitute
+import numpy as np
+
+from verifier.bounds.back import Trace, back_substitute
 from verifier.bounds.bands import Bands
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import Rows, default_tilts, project, unit_rows
@@ -24,14 +26,6 @@ from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Float, Int
-
-REDUCED_WORK, ALONE = 16, 64
-"""A sweep may take as many times the multiply-adds of the network's own, and where there is one
-layer of neurons: products of matrices run so much faster than many small operations."""
-SMALL_WORK = 1_000_000
-"""So many multiply-adds are always worth it: below, what counts is the number of operations."""
-REDUCED_BYTES = 1_000_000_000
-"""And so much memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +104,12 @@ class Reduced:
     @property
     def finite(self) -> bool:
         """Is every number in range?"""
-        arrays = (self.weights, self.links, self.bias, self.row_weights, self.row_links)
-        lines = (self.row_bias, self.chord, self.offset)
-        return all(bool(self.xp.function("isfinite", x).all()) for x in arrays + lines)
+        # The sum of a row that has others in it is none either, and faster made.
+        ones, of_inputs = (self.xp.full((n, 1), 1.0) for n in (self.neurons, self.inputs))
+        sums = [self.weights @ of_inputs, self.row_weights @ of_inputs]
+        sums += [self.links @ ones, self.row_links @ ones]
+        vectors = (*sums, self.bias, self.row_bias, self.chord, self.offset)
+        return all(bool(self.xp.function("isfinite", x).all()) for x in vectors)
 
     @property
     def work(self) -> int:
@@ -143,51 +140,9 @@ class SureRows:
     tail: Tail
     error: Float[Array, " rows"]
 
-    @staticmethod
-    def of(reducer: Reducer, low: Rows, high: Rows) -> SureRows | None:
-        """From rows and their negations, both with what is lost on the way to them.
-
-        None where the two sweeps' coefficients differ by more than the sign.
-        """
-        below, above = (reducer.charged_tail(rows) for rows in (low, high))
-        same = (below.weights == -above.weights).all() & (below.links == -above.links).all()
-        if not bool(same):
-            return None
-        least, greatest = below.bias, -above.bias
-        error = (greatest - least) / 2 + 2 * DOUBLE_ROUNDOFF * (abs(least) + abs(greatest))
-        return SureRows(Tail(below.weights, below.links, (least + greatest) / 2), error)
-
-    @staticmethod
-    def of_neurons(reducer: Reducer, value: int, index: Int[Array, " rows"]) -> SureRows | None:
-        """Some elements of a value."""
-        low, high = (reducer.charged_units(value, index, sign) for sign in (1.0, -1.0))
-        return SureRows.of(reducer, low, high)
-
     def signed(self, index: Int[Array, " some"], sign: Float[Array, " some"]) -> SureRows:
         """Some rows, or their negations."""
         return SureRows(self.tail.signed(index, sign), self.error[index])
-
-
-def is_reducible(root: Enclosure) -> bool:
-    """Can the root's network be reduced, and does it pay?
-
-    Every nonlinear node must have the relaxation of a ReLU, and a value of its own to read.
-    """
-    graph, neurons, sources = root.graph, 0, set[int]()
-    for value in graph.ancestors[graph.output]:
-        planes = root.relaxations.get(value)
-        if planes is None:
-            continue
-        source = graph.node(value).inputs[0]
-        if not isinstance(planes, Planes) or len(planes.below) > 1 or planes.gain is None:
-            return False
-        if source in sources:
-            return False
-        sources.add(source)
-        neurons += int((planes.gain[0] > 0).sum())
-    each, rate = (0, ALONE) if len(sources) == 1 else (neurons // 2, REDUCED_WORK)
-    work, limit = neurons * (graph.input_size + each), max(SMALL_WORK, rate * graph.work)
-    return 0 < work <= limit and 8 * (work + neurons * (neurons // 2 - each)) <= REDUCED_BYTES
 
 
 def _units(enclosure: Enclosure, value: int, index: Int[Array, " rows"], sign: float) -> Rows:
@@ -216,7 +171,18 @@ class Reducer:
     lines: list[Array] = field(default_factory=list[Array])
     _bands: Bands | None = None
     """Those of the last network that was made."""
-    _sure: dict[int, SureRows | None] = field(default_factory=dict[int, SureRows | None])
+    _like: Bands | None = None
+    """Those of the same network in another precision."""
+    _double: Reducer | None = None
+    """What makes it in the graph's precision."""
+    sure: dict[int, SureRows] = field(default_factory=dict[int, SureRows])
+    """What the elements of layers are, for certain, by the nonlinear node."""
+    costs: dict[int, Float[Array, " layer"]] = field(default_factory=dict[int, Array])
+    """The greatest sums of the sizes of what goes into them."""
+    known: dict[int, tuple[Array, SureRows]] = field(
+        default_factory=dict[int, tuple[Array, SureRows]]
+    )
+    """For values that layers will read, some elements and what they are for certain."""
 
     @staticmethod
     def of(enclosure: Enclosure, xp: Backend, settings: BoundSettings) -> Reducer:
@@ -244,37 +210,46 @@ class Reducer:
 
         return self._tail(self.exact, index.shape[0], units)
 
-    def sure_layers(self) -> list[SureRows] | None:
-        """What the unstable neurons read, with what that may be off by; None: it is not known."""
-        found = list[SureRows]()
-        for value, (source, index) in self.layers.items():
-            if value not in self._sure:
-                self._sure[value] = SureRows.of_neurons(self, source, index)
-            layer = self._sure[value]
-            if layer is None:
-                return None
-            found.append(layer)
-        return found
-
     def charged_tail(self, rows: Rows) -> Tail:
         """The same with a bias that is lowered by all rounding errors."""
         return self._tail(self._charged(), rows.owner.rows, rows.part)
 
-    def charged_units(self, value: int, index: Int[Array, " rows"], sign: float) -> Rows:
-        """The rows ``sign * e_index`` on a value, less what is lost before they start."""
-        return _units(self._charged(), value, index, sign)
+    @property
+    def losses(self) -> dict[int, Float[Array, "batch _"]]:
+        """What nonlinear nodes lose by rounding for each unit of a row's coefficient on them."""
+        xp, result = self.enclosure.graph.xp, dict[int, Array]()
+        for value in self.exact.relaxations:
+            known = self.enclosure.relaxations[value]
+            assert isinstance(known, Planes)
+            assert known.gain is not None
+            result[value] = xp.where(known.gain > 0, known.noise * 0, known.noise)
+        return result
+
+    @property
+    def charging(self) -> Enclosure:
+        """The exact enclosure with the rounding errors of affine nodes."""
+        e, exact = self.enclosure, self.exact.relaxations
+        return Enclosure(e.graph, e.boxes, e.noise, exact, e.fused, e.single, e.underflow)
 
     def _charged(self) -> Enclosure:
-        """The exact enclosure with the rounding errors of all that rows pass."""
-        xp, e, relaxations = self.enclosure.graph.xp, self.enclosure, dict(self.exact.relaxations)
-        for value, planes in self.exact.relaxations.items():
-            known = e.relaxations[value]
-            assert isinstance(known, Planes)
+        """The same with those of all nodes."""
+        e, exact = self.charging, dict(self.exact.relaxations)
+        for value, noise in self.losses.items():
+            planes = exact[value]
             assert isinstance(planes, Planes)
-            assert known.gain is not None
-            noise = xp.where(known.gain > 0, known.noise * 0, known.noise)
-            relaxations[value] = replace(planes, noise=noise)
-        return Enclosure(e.graph, e.boxes, e.noise, relaxations, e.fused, e.single, e.underflow)
+            exact[value] = replace(planes, noise=noise)
+        return replace(e, relaxations=exact)
+
+    def passed(self, trace: Trace, count: int) -> Float[Array, "rows neurons"]:
+        """The coefficients of so many rows on the layers' neurons."""
+        xp = self.enclosure.graph.xp
+        found = [xp.zeros(count, 0)]
+        for value, (_, index) in self.layers.items():
+            there = trace.rows.get(value)
+            found.append(
+                xp.zeros(count, index.shape[0]) if there is None else xp.columns(there, index)
+            )
+        return xp.cat(found, 1)
 
     def _tail(self, enclosure: Enclosure, total: int, rows_of: Callable[[slice], Rows]) -> Tail:
         xp, graph = enclosure.graph.xp, enclosure.graph
@@ -285,14 +260,8 @@ class Reducer:
             rows = rows_of(slice(first, min(total, first + chunk)))
             trace, count = Trace(), rows.owner.rows
             form = back_substitute(enclosure, rows.start, rows.owner, trace=trace)
-            passed = [xp.zeros(count, 0)]
-            for value, (_, index) in self.layers.items():
-                there = trace.rows.get(value)
-                absent = there is None
-                passed.append(
-                    xp.zeros(count, index.shape[0]) if absent else xp.columns(there, index)
-                )
-            return Tail(form.coefficients, xp.cat(passed, 1), form.constant + rows.constant)
+            passed = self.passed(trace, count)
+            return Tail(form.coefficients, passed, form.constant + rows.constant)
 
         return xp.joined(self.settings.spread.map(part, range(0, total, chunk)))
 
@@ -324,9 +293,23 @@ class Reducer:
         )
         if index.shape[0] == 0:
             return
-        self.tails.append(self.unit_tail(self.exact, source, index))
+        if source in self.known:
+            some, rows = self.known.pop(source)
+            place = xp.ints(np.searchsorted(xp.numpy(some), xp.numpy(index)))
+            self.sure[value] = rows.signed(place, xp.full((index.shape[0],), 1.0))
+            self.tails.append(self.sure[value].tail)
+        else:
+            self.tails.append(self.unit_tail(self.exact, source, index))
         self.lines.append(_lines(xp, planes, self.enclosure.boxes[source], index))
         self.layers[value] = (source, index)
+
+    def in_double(self, tails: list[Tail]) -> Reducer:
+        """The same in the graph's precision, with other tails of the layers."""
+        if self._double is None:
+            self._double = replace(self, xp=self.enclosure.graph.xp, _bands=None)
+        self._double.tails = tails
+        self._double._like = self._bands
+        return self._double
 
     def whole_tilts(
         self, enclosure: Enclosure, rows: Rows, tilt: Float[Array, "rows neurons"]
@@ -352,7 +335,8 @@ class Reducer:
         layers, center = tuple(slices), xp.astype_double(region.center)[0]
         radius = xp.astype_double(region.radius)[0]
         if self._bands is None or self._bands.layers != layers:
-            self._bands = Bands(self.xp, layers, *self._matrices(layers, radius))
+            self._bands = None  # Large: not both at once.
+            self._bands = Bands(self.xp, layers, *self._matrices(layers, radius), like=self._like)
         none, size = xp.doubles(xp.zeros(0)), xp.doubles(xp.zeros(self.neurons))
         bias = [tail.bias + xp.astype_double(tail.weights) @ center for tail in self.tails]
         for tail in self.tails:

@@ -1,7 +1,7 @@
 """The root of a search over neurons: every unstable neuron optimises its slopes for its own bound.
 
-Slopes are sought on the reduced network of the layers before, in single precision; the graph's own
-sweep, in its own precision and with its rounding, gives the bounds.
+Slopes are sought on the reduced network of the layers before, in single precision; the same in
+float64, with all rounding charged, gives the bounds, or else the graph's own sweep.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import default_tilts, optimise, unit_rows
-from verifier.bounds.reduced import Reducer, Tail
+from verifier.bounds.reduced import Reducer, SureRows, Tail
+from verifier.bounds.sure import SureNet
+from verifier.bounds.sure_rows import sure_elements
 from verifier.bounds.sweep import Ascent, sweep_in_parts
 from verifier.families import Nonlinear
 from verifier.graph import Graph
@@ -22,13 +24,11 @@ from verifier.sets import Box, Owner
 from verifier.settings import BoundSettings, Spread
 from verifier.tensors import Array, Backend
 
-PARTS_AT_ONCE = 8
+PARTS_AT_ONCE = 2
 """So many chunks of rows have their slopes in memory."""
 
 Deepen = Callable[[Reducer, int, Array, Tail], object]
 """Narrows the boxes of a value's neurons further: reducer, value, neurons, and their rows."""
-Bounded = tuple[tuple[Array, Array, Array], Array, dict[int, Array]]
-"""(batch, neuron, sign) of some rows, their least values, and the tilts that give them."""
 Record = Callable[[int, tuple[Array, Array], dict[int, Array]], object]
 """Is told which rows made a box smaller: value, (neuron, sign), and their tilts."""
 
@@ -52,14 +52,15 @@ class _Root:
             return
         box, one = enclosure.boxes[value], xp.full((neuron.shape[0],), 1.0)
         sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
-        tail = self.reducer.unit_tail(enclosure, value, neuron)
-        self._half(value, neuron, sign, tail)
+        rows = sure_elements(self.reducer, value, neuron)
+        self.reducer.known[value] = neuron, rows
+        self._half(value, neuron, sign, rows)
         left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
         if left.shape[0]:
-            neuron, tail = neuron[left], tail.signed(left, one[left])
-            self._half(value, neuron, -sign[left], tail)
+            neuron, rows = neuron[left], rows.signed(left, one[left])
+            self._half(value, neuron, -sign[left], rows)
             if self.deepen is not None:
-                self.deepen(self.reducer, value, neuron, tail)
+                self.deepen(self.reducer, value, neuron, rows.tail)
 
     def keep_promises(self, value: int, own: Box) -> None:
         """Record what makes neurons linear that are so by plain CROWN, but not by ``own`` box.
@@ -97,15 +98,15 @@ class _Root:
             if which.shape[0]:
                 record(value, (neurons[which], signs[which]), tilts)
 
-    def _half(self, value: int, neuron: Array, sign: Array, tail: Tail) -> None:
+    def _half(self, value: int, neuron: Array, sign: Array, rows: SureRows) -> None:
         xp, box = self.enclosure.graph.xp, self.enclosure.boxes[value]
-        count = neuron.shape[0]
-        net = self.reducer.net(tail.signed(xp.arange(count), sign))
+        count, settings = neuron.shape[0], self.settings
+        rows = rows.signed(xp.arange(count), sign)
+        net = self.reducer.net(rows.tail)
         fast = net.xp
         tilt = fast.zeros(count, net.neurons) + net.tilt
         one = fast.full((count, 1), 1.0)
         patterns = Patterns(fast.arange(count)[:, None], one, tilt * 0, tilt)
-        settings = self.settings
         ascent = Ascent(
             settings.hidden_steps,
             settings.learning_rate,
@@ -115,37 +116,45 @@ class _Root:
         found = sweep_in_parts(net, patterns, ascent, settings.spread)
         known = xp.where(sign > 0, box.lower[0, neuron], -box.upper[0, neuron])
         better = xp.nonzero(xp.floats(found.least) > known)[0]
+        which = xp.ints(better * 0), neuron[better], sign[better]
+        tilt = found.tilt[better]
+        sure = SureNet.of(self.reducer, rows.signed(better, xp.full((better.shape[0],), 1.0)))
+        if sure is None:
+            self._by_graph(value, which, tilt)
+            return
+        patterns = patterns[fast.arange(better.shape[0])]
+        self._dispose(value, which, sure.least(replace(patterns, tilt=tilt), settings.spread), tilt)
+
+    def _by_graph(self, value: int, which: tuple[Array, Array, Array], tilt: Array) -> None:
+        """The bounds that the slopes found give on the graph itself."""
+        xp, settings, count = self.enclosure.graph.xp, self.settings, which[0].shape[0]
         chunk = max(16, settings.rows_at_once(self.enclosure.graph, xp) // 4)
-        parts = [better[start : start + chunk] for start in range(0, better.shape[0], chunk)]
 
-        def bound(some: Array) -> Bounded:
-            which = xp.ints(some * 0), neuron[some], sign[some]
-            return which, *self._bound(value, which, found.tilt[some])
+        def bound(first: int) -> Array:
+            settings.check_time()
+            batch, neuron, sign = (x[first : first + chunk] for x in which)
+            rows = unit_rows(self.enclosure, value, (batch, neuron, sign))
+            tilts = self.reducer.whole_tilts(self.enclosure, rows, tilt[first : first + chunk])
+            return optimise(self.enclosure, rows, 1, settings, tilts).least
 
-        # Slopes of whole layers are large: those of a few parts at a time.
-        for first in range(0, len(parts), PARTS_AT_ONCE):
-            group = parts[first : first + PARTS_AT_ONCE]
-            for made in settings.spread.map(bound, group):
-                self._dispose(value, made)
+        if count:
+            least = settings.spread.map(bound, range(0, count, chunk))
+            self._dispose(value, which, xp.cat(least, 0), tilt)
 
-    def _bound(
-        self, value: int, which: tuple[Array, Array, Array], tilt: Array
-    ) -> tuple[Array, dict[int, Array]]:
-        """The bounds that the slopes found give on the graph itself, and these slopes."""
-        self.settings.check_time()
-        rows = unit_rows(self.enclosure, value, which)
-        tilts = self.reducer.whole_tilts(self.enclosure, rows, tilt)
-        found = optimise(self.enclosure, rows, 1, self.settings, tilts)
-        return found.least, found.tilts
-
-    def _dispose(self, value: int, made: Bounded) -> None:
+    def _dispose(
+        self, value: int, which: tuple[Array, Array, Array], least: Array, tilt: Array
+    ) -> None:
         """Narrow the boxes, and say by what."""
-        xp, (which, least, tilts) = self.enclosure.graph.xp, made
-        _, neuron, sign = which
+        xp, (batch, neuron, sign) = self.enclosure.graph.xp, which
         narrowed = xp.nonzero(narrow(self.enclosure, value, which, least))[0]
-        if narrowed.shape[0] and self.record is not None:
-            told = {v: t[narrowed] for v, t in tilts.items()}
-            self.record(value, (neuron[narrowed], sign[narrowed]), told)
+        # Slopes of whole layers are large.
+        chunk = PARTS_AT_ONCE * self.settings.rows_at_once(self.enclosure.graph, xp)
+        for first in range(0, narrowed.shape[0] if self.record is not None else 0, chunk):
+            assert self.record is not None
+            some = narrowed[first : first + chunk]
+            rows = unit_rows(self.enclosure, value, (batch[some], neuron[some], sign[some]))
+            told = self.reducer.whole_tilts(self.enclosure, rows, tilt[some])
+            self.record(value, (neuron[some], sign[some]), told)
 
 
 def refine_root(

@@ -22,6 +22,7 @@ from verifier.bounds.cuts import STEPS, CutColumns, CutNet, columns_of
 from verifier.bounds.optimise import TILT_STEPS
 from verifier.bounds.paired import PairedColumns, PairedNet
 from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
+from verifier.bounds.sure_rows import sure_layers
 from verifier.bounds.sweep import equal_parts
 from verifier.records import dataclass
 from verifier.settings import Spread
@@ -53,12 +54,8 @@ class SureNet:
         xp = reducer.enclosure.graph.xp
         if rows is None or xp.dtype != "float64":
             return None
-        layers = reducer.sure_layers()
-        if layers is None:
-            return None
-        net = replace(reducer, xp=xp, tails=[layer.tail for layer in layers], _bands=None).net(
-            rows.tail
-        )
+        layers = sure_layers(reducer)
+        net = reducer.in_double([layer.tail for layer in layers]).net(rows.tail)
         if not net.finite:
             return None
         region = reducer.enclosure.boxes[0]
@@ -67,16 +64,17 @@ class SureNet:
         terms = net.inputs + net.neurons + 2 * width + EXTRA_TERMS
         unit = 2 * gamma(terms, DOUBLE_ROUNDOFF)
 
-        def cost(tail: Tail, links: Array) -> Array:
-            return unit * (abs(tail.weights) @ reach + abs(tail.bias) + abs(links) @ most)
+        def cost(tail: Tail) -> Array:
+            links = abs(tail.links) @ most[: tail.links.shape[1]]
+            return abs(tail.weights) @ reach + abs(tail.bias) + links
 
-        start, errors = 0, [xp.zeros(0)]
-        for layer in layers:
-            stop = start + layer.error.shape[0]
-            errors.append(layer.error + cost(layer.tail, net.links[start:stop]))
-            start = stop
+        errors = [xp.zeros(0)]
+        for value, layer in zip(reducer.layers, layers, strict=True):
+            if value not in reducer.costs:
+                reducer.costs[value] = cost(layer.tail)
+            errors.append(layer.error + unit * reducer.costs[value])
         error = xp.cat(errors, 0) + unit * most + xp.tiny
-        row_error = rows.error + cost(rows.tail, net.row_links) + xp.tiny
+        row_error = rows.error + unit * cost(rows.tail) + xp.tiny
         return SureNet(net, error, row_error, most, unit)
 
     @cached_property

@@ -21,7 +21,7 @@ from verifier.bounds import (
     interval,
     sharpen,
 )
-from verifier.bounds.reduced import is_reducible
+from verifier.bounds.reducible import is_reducible
 from verifier.bounds.root import refine_root
 from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, Tilts
 from verifier.records import dataclass

@@ -19,9 +19,10 @@ from verifier.bounds import Enclosure
 from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.optimise import optimise, unit_rows
-from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
+from verifier.bounds.reduced import Reduced, Reducer, Tail
 from verifier.bounds.root import refine_root
 from verifier.bounds.sure import SureNet
+from verifier.bounds.sure_rows import sure_elements
 from verifier.bounds.sweep import Ascent, counted_seconds, sweep_in_parts
 from verifier.records import dataclass
 from verifier.search.neuron_split import NeuronProblem, sealed_at_once
@@ -198,9 +199,8 @@ class Deepener:
         gained = xp.floats(fast.numpy(worst)) > known + WORTH * abs(known)
         kept = fast.nonzero(fast.bools(xp.numpy(gained))[parts.row])[0]
         if kept.shape[0]:
-            rows = SureRows.of_neurons(reducer, value, neuron)
-            some = xp.arange(neuron.shape[0])
-            sure = SureNet.of(reducer, None if rows is None else rows.signed(some, sign))
+            rows = sure_elements(reducer, value, neuron)
+            sure = SureNet.of(reducer, rows.signed(xp.arange(neuron.shape[0]), sign))
             self._seal(reducer, (sure, which), parts[kept], end)
 
     def _search(self, net: Reduced, known: Float[Array, " rows"], end: _End) -> _Parts:

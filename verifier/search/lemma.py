@@ -7,7 +7,8 @@ from dataclasses import field, replace
 import numpy as np
 
 from verifier.bounds import Enclosure, Objective, Tiler
-from verifier.bounds.reduced import Reducer, is_reducible
+from verifier.bounds.reduced import Reducer
+from verifier.bounds.reducible import is_reducible
 from verifier.certify import ProofTree
 from verifier.records import dataclass
 from verifier.search.neuron_round import in_pairs, propose, seal_patterns

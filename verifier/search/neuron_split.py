@@ -17,8 +17,9 @@ from verifier.bounds import DOUBLE_ROUNDOFF, Enclosure, Objective
 from verifier.bounds.columns import Patterns
 from verifier.bounds.optimise import TILT_STEPS, Rows, default_tilts
 from verifier.bounds.paired import PairedNet
-from verifier.bounds.reduced import Reduced, Reducer, SureRows
+from verifier.bounds.reduced import Reduced, Reducer
 from verifier.bounds.sure import SureNet
+from verifier.bounds.sure_rows import sure_rows
 from verifier.bounds.sweep import Ascent, Swept, counted_seconds, sweep_in_parts, sweep_patterns
 from verifier.certify import Chosen, Hulls, ProofTree, Tilts
 from verifier.families import Planes
@@ -150,7 +151,7 @@ class NeuronProblem:
         constant = xp.where(asked, -self.thresholds, self.thresholds * 0)
         low = Rows(start, constant - error, owner)
         high = Rows({v: -x for v, x in start.items()}, -constant - error, owner)
-        return SureNet.of(self.reducer, SureRows.of(self.reducer, low, high), self.width + 1)
+        return SureNet.of(self.reducer, sure_rows(self.reducer, low, high), self.width + 1)
 
     def propagating(self, clauses: Int[Array, " batch"]) -> NeuronProblem:
         """The same, with a propagator where some of the clauses imply the signs of neurons."""
