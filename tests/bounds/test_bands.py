@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifier.bounds import bands, sweep
-from verifier.bounds.bands import WORTH, Bands, Product
+from verifier.bounds import products, sweep
+from verifier.bounds.bands import WORTH, Bands
 from verifier.bounds.columns import Columns, Patterns, Sides
+from verifier.bounds.products import Product
 from verifier.bounds.reduced import Reduced
 from verifier.bounds.sweep import Ascent, Swept, sweep_in_parts, sweep_patterns, values_at
 from verifier.settings import Spread
@@ -257,13 +258,13 @@ def test_cuts_of_groups_are_the_cheapest():
 
     def price(groups) -> float:
         made, read = (max(len(getattr(g, n)) for g in groups) for n in ("made", "read"))
-        each = read * (bands.READ + made) + bands.MADE * made
-        return len(groups) * each + bands.BUCKET
+        each = read * (products.READ + made) + products.MADE * made
+        return len(groups) * each + products.BUCKET
 
     for _ in range(20):
         sizes = sorted(zip(number.integers(1, 9, 8), number.integers(5, 60, 8), strict=True))
-        groups = [bands._Group(np.arange(m), np.arange(r)) for m, r in sizes]
-        found = bands._cuts(groups)
+        groups = [products.Group(np.arange(m), np.arange(r)) for m, r in sizes]
+        found = products._cuts(groups)
         assert [g for part in found for g in part] == groups
         every = []
         for mask in range(2**7):

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tests.bounds.test_bands import network, patterns_of
 from tests.bounds.test_hulls import HullCase
-from verifier.bounds import bands
-from verifier.bounds.bands import Bands, Rough
+from verifier.bounds import bands, products
+from verifier.bounds.bands import Bands
 from verifier.bounds.cuts import CutNet
+from verifier.bounds.products import Rough
 from verifier.bounds.reduced import Reduced
 from verifier.bounds.sweep import SLACK, Ascent, Swept, sweep_patterns
 from verifier.tensors import Backend, numpy_backend, rough, torch_backend
@@ -31,7 +32,8 @@ def with_tiles(monkeypatch, *, there: bool = True) -> None:
 def everywhere(monkeypatch):
     """Whatever the machine and however small the products."""
     with_tiles(monkeypatch)
-    for name in ("SMALL", "LONG", "LONG_IN_TORCH"):
+    monkeypatch.setattr(products, "SMALL", 1)
+    for name in ("LONG", "LONG_IN_TORCH"):
         monkeypatch.setattr(bands, name, 1)
     yield
     rough.threads_again()

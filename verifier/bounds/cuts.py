@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import field, fields
 from functools import cached_property
 
-from verifier.bounds.bands import Product, Rough
 from verifier.bounds.columns import Bounded, Columns, Patterns
 from verifier.bounds.paired import PairedColumns, PairedNet
+from verifier.bounds.products import Product, Rough
 from verifier.bounds.reduced import Reduced
 from verifier.records import dataclass
 from verifier.tensors import Array, Backend, Float

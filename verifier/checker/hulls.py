@@ -67,10 +67,11 @@ class Hulls:
         """a of some planes, value by value: [hulls, elements that are read]."""
         place, term = self.proof.entries("hull", hulls)
         slope, result = self.proof["hull_slope"][term].astype(np.float64), dict[int, Floats]()
-        for value in sorted(set(self.read[term].tolist())):
-            some = self.read[term] == value
-            whole = np.zeros((len(hulls), len(self.elements[value])))
-            np.add.at(whole, (place[some], self.place[term[some]]), slope[some])
+        read, element = self.read[term], self.place[term]
+        for value in np.flatnonzero(np.bincount(read)).tolist():
+            some, shape = read == value, (len(hulls), len(self.elements[value]))
+            flat = place[some] * shape[1] + element[some]
+            whole = np.bincount(flat, slope[some], shape[0] * shape[1]).reshape(shape)
             result[value] = self.arithmetic.numbers(whole)
         return result
 

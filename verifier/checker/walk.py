@@ -22,6 +22,8 @@ from verifier.checker.sums import Sums, recorded, single
 
 PART_ELEMENTS = 2_000_000
 """Sums of rows are bounded in parts of so many coefficients and slopes."""
+KNOWN_CASES = 16
+"""Of more cases the roots' boxes are not kept."""
 
 
 @dataclass(eq=False)
@@ -55,6 +57,8 @@ class Walk:
         """Which nodes bound neurons in parts."""
         self.hulls = Hulls(proof, network.sizes, self.arithmetic)
         self.parted[proof["hidden_node"][np.diff(proof.parts.start) > 0]] = True
+        self.known: dict[int, Enclosure] = {}
+        """The roots of cases whose neurons are split: what rounding may do in their whole boxes."""
 
     def roots(self, most: int) -> Iterator[Open]:
         """The roots of the group's cases, so many at a time."""
@@ -114,14 +118,46 @@ class Walk:
         actions = self.proof["node"][state.node] & (HIDDEN | ROWS)
         acts = (actions > 0) | (self.proof.count("row", state.node) > 0)
         some = np.flatnonzero(acts & np.any(state.live, (1, 2)))
-        alone = self.parted[state.node[some]]
-        for each in filter(len, (some[~alone], *some[alone][:, None])):
+        # Nodes of one clause take the same planes.
+        some = some[np.argsort(np.any(state.live[some], 2).argmax(1), kind="stable")]
+        like = self._like(state[some])
+        for key in np.unique(like).tolist():
+            each = some[like == key]
             part = state[each]
-            enclosure = self._enclose(part)
+            enclosure = self._enclose(part) if key < 0 else self._within(part, self.known[key])
+            if len(part) == 1 and part.node[0] < len(self.proof["roots"]) <= KNOWN_CASES:
+                self.known[int(part.case[0])] = enclosure
             self.hulls.find(part.node, enclosure)
             self._rows(part, enclosure)
             for f in fields(part):
                 getattr(state, f.name)[each] = getattr(part, f.name)
+
+    def _like(self, part: Open) -> Ints:
+        """Nodes alike are bounded together: in the whole box of a case; elsewhere; or alone."""
+        result, inherit = np.full(len(part), -1), self.proof["node"][part.node] & HIDDEN == 0
+        for case, root in list(self.known.items()):
+            same = (part.lower == root.lower[0]).all(1) & (part.upper == root.upper[0]).all(1)
+            result[same & inherit & (part.case == case)] = case
+        return np.where(self.parted[part.node], -2 - np.arange(len(part)), result)
+
+    def _within(self, part: Open, root: Enclosure) -> Enclosure:
+        """The same for nodes that bound no neurons, in the whole box of a root.
+
+        Its boxes, and what they lose to rounding, hold for what it was split into.
+        """
+        lower, upper = (
+            [np.broadcast_to(x, (len(part), x.shape[1])) for x in side]
+            for side in (root.lower, root.upper)
+        )
+        slack = dict(root.slack)
+        enclosure = replace(
+            root, lower=lower, upper=upper, slack=slack, lines={}, laden={}, carried=set()
+        )
+        for value in range(len(lower)):
+            if value and not isinstance(self.network.nodes[value - 1].rule, Affine):
+                enclosure.relax(value)
+            self._inherit(part, enclosure, value)
+        return enclosure
 
     def _enclose(self, part: Open) -> Enclosure:
         """Boxes of all values, and the hidden bounds that the nodes are to pass on."""
