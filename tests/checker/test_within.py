@@ -70,12 +70,14 @@ def test_boxes_losses_and_bounds_hold(seed, exact):
     for state in states[1:]:
         assert walk._like(state).tolist() == [0] * len(state)
         near, own = walk._within(state, root), walk._enclose(state)
+        # Sums are taken in another order where there are other numbers of rows.
+        off = 0 if exact else 1e-12
         for value in range(len(own.lower)):
-            assert (near.lower[value] <= own.lower[value]).all()
-            assert (near.upper[value] >= own.upper[value]).all()
+            assert (near.lower[value] <= own.lower[value] + off).all()
+            assert (near.upper[value] >= own.upper[value] - off).all()
         for name in ("noise", "noise32", "slack"):
             for value, array in getattr(own, name).items():
-                assert (getattr(near, name)[value] >= array).all()
+                assert (getattr(near, name)[value] >= array - off * abs(array)).all()
         inside += _hold(near, state, walk, net, points)
     assert inside
 

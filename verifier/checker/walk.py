@@ -119,7 +119,8 @@ class Walk:
         acts = (actions > 0) | (self.proof.count("row", state.node) > 0)
         some = np.flatnonzero(acts & np.any(state.live, (1, 2)))
         # Nodes of one clause take the same planes.
-        some = some[np.argsort(np.any(state.live[some], 2).argmax(1), kind="stable")]
+        number = np.any(state.live[some], 2) @ np.arange(self.group.clauses)
+        some = some[np.argsort(number, kind="stable")]
         like = self._like(state[some])
         for key in np.unique(like).tolist():
             each = some[like == key]
