@@ -196,7 +196,7 @@ def test_a_clause_is_proved_behind_its_fringe(monkeypatch: pytest.MonkeyPatch):
 
 def _paused(self, problem, begin, patience=float("inf")):
     assert patience < float("inf"), "the clause is open behind its fringe"
-    return Paused(begin.open, (), -1.0, 1.0, 1)
+    return Paused(begin.open, (), -1.0, 1.0, 1, 0.0)
 
 
 def test_narrowed_boxes_count_also_where_they_close_nothing(monkeypatch: pytest.MonkeyPatch):

@@ -32,6 +32,7 @@ def at_once(monkeypatch):
     monkeypatch.setattr(hulling, "STEPS", 0)
     monkeypatch.setattr(hulling, "FIRST", 0.0)
     monkeypatch.setattr(pairing, "UNTIL", 0.0)
+    monkeypatch.setattr(pairing, "LEAST", 0.0)
     monkeypatch.setattr(pairing, "PROMISING", -1.0)
 
 

@@ -148,9 +148,11 @@ class NeuronSearch:
         some = HiddenOptimiser(0, only=first_rows(self.context.graph), tiler=self.tiler)
         plain = crown(context.graph, region, bounds, first, optimiser=some).enclosure
         self.tree.act(node, Action.HIDDEN | Action.ROWS)
-        clauses = self._left(plain, thresholds, case)
+        clauses, slack = self._left(plain, thresholds, case)
         if clauses.shape[0] == 0:
-            return self._close(node)
+            self._close(node)
+            self._weigh(plain, thresholds, slack)
+            return None
         if (found := hunt.after_bounds(time.monotonic() - begun)) is not None:
             return found
         tree = NeuronTree(context, self.tree, self.target, self.workers, hunt, case)
@@ -158,9 +160,14 @@ class NeuronSearch:
             found = self._split(tree, plain, thresholds, clauses)
         finally:
             self.closed, self.bounded = self.closed + tree.closed, self.bounded + tree.bounded
-        if found is None and tree.slack < float("inf"):
-            self.tight |= tree.slack < room_for_single(plain, self.objective, thresholds)
+        if found is None:
+            self._weigh(plain, thresholds, tree.slack)
         return found
+
+    def _weigh(self, plain: Enclosure, thresholds: Array, slack: float) -> None:
+        """Is what closed a case less than what float32 execution loses, at least?"""
+        if slack < float("inf"):
+            self.tight |= slack < room_for_single(plain, self.objective, thresholds)
 
     def _close(self, node: Array) -> None:
         """Some nodes are proved."""
@@ -307,8 +314,11 @@ class NeuronSearch:
         """Hands over what bounds hidden neurons, as the proof tree records it."""
         return HiddenRecorder(self.context.graph, node, unstable_neurons(plain), tell)
 
-    def _left(self, enclosure: Enclosure, thresholds: Array, case: int) -> Array:
-        """The clauses that plain CROWN does not refute, nor optimised slopes of its lines."""
+    def _left(self, enclosure: Enclosure, thresholds: Array, case: int) -> tuple[Array, float]:
+        """The clauses that plain CROWN does not refute, nor optimised slopes of its lines.
+
+        And the least bound of the others; +inf: nothing is known of what it rests on.
+        """
         context, xp = self.context, self.context.graph.xp
         asked = thresholds > -float("inf")
         found = bound_objective(enclosure, self.objective, thresholds, asked)
@@ -320,11 +330,14 @@ class NeuronSearch:
                 tilts = Tilts.of(better.tilts, neurons, better.batch.shape[0], xp)
                 node = np.full(better.batch.shape[0], case)
                 self.tree.choose(Chosen(node, xp.numpy(better.row), tilts))
-        refuted = self.objective.best_of_clauses(found.least)[0] > 0
-        if not is_reducible(enclosure):
-            # A function's own range may say more than lines do.
-            refuted = refuted | (self.objective.by_boxes(enclosure, thresholds)[0] > 0)
-        return xp.nonzero(~refuted)[0]
+        best = self.objective.best_of_clauses(found.least)[0]
+        refuted = best > 0
+        if is_reducible(enclosure):
+            slack = float(xp.numpy(best[refuted]).min(initial=np.inf))
+            return xp.nonzero(~refuted)[0], slack
+        # A function's own range may say more than lines do.
+        refuted = refuted | (self.objective.by_boxes(enclosure, thresholds)[0] > 0)
+        return xp.nonzero(~refuted)[0], float("inf")
 
 
 def search_neurons(context: Context) -> Verdict:

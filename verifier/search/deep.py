@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from verifier.bounds import Enclosure
 from verifier.certify import Tightened
@@ -50,7 +49,7 @@ def search_deep(
         found = tree.run(with_cuts(problem, rest.hulled), rest.begin, patience)
         if not isinstance(found, Paused):
             return found
-        patience, rest = 2 * patience, replace(rest, begin=found.again(settings.split_steps))
+        patience, rest = 2 * patience, rest.after(found, settings.split_steps)
         tightened = list[Tightened]()
         try:
             deeper = _deepened(tree, problem, parts, (recorder, tightened))

@@ -52,6 +52,8 @@ LATER = 1.5
 """Where certificates have no place for the planes: at least."""
 WORTH = 0.2
 """A search begins anew with planes that take such a share off what its clauses lack."""
+PILOTS, PROMISING = 2, 0.07
+"""So many clauses go first; the others follow where planes take such a share off what they lack."""
 FOLLOWED, SHALLOW = 6.0, 0.4
 """Counted seconds in which such a search must halve the share of its tree that is open; and where
 there is one layer, for which boxes in subproblems may be far better (``race``)."""
@@ -72,6 +74,12 @@ class Rest:
     """What may help on."""
     root_margin: float
     """The worst bound of a clause at the root, without that."""
+    spent: float
+    """Counted seconds of searches since then."""
+
+    def after(self, found: Paused, steps: int) -> Rest:
+        """What another search of that left open, which goes on with so many steps."""
+        return replace(self, begin=found.again(steps), spent=self.spent + found.spent)
 
     @property
     def closed(self) -> list[Hulled]:
@@ -122,14 +130,14 @@ def try_hulls(
     found = tree.run(problem, begin, patience)
     if not isinstance(found, Paused):
         return found
-    rest = Rest(found.again(problem.bounds.split_steps), clauses, mark, [], found.root_margin)
+    steps = problem.bounds.split_steps
+    rest = Rest(found.again(steps), clauses, mark, [], found.root_margin, found.spent)
     try:
         rest = replace(rest, hulled=_at_root(tree, problem, clauses, each))
     except DeadlinePassed:
         return found.late
     log.info("hulls close %d of %d clauses", len(rest.closed), len(rest.hulled))
-    lacking = sum(max(0.0, -one.before) for one in rest.hulled)
-    if not rest.hulled or sum(-one.least for one in rest.open) > (1 - WORTH) * lacking:
+    if not rest.hulled or _taken_off(rest.hulled) < WORTH:
         return replace(rest, hulled=[])
     tree.slack = min([tree.slack, *(one.least for one in rest.closed)])
     return _anew(tree, problem, rest)
@@ -157,7 +165,8 @@ def _anew(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated | Un
     found = tree.run(with_cuts(problem, rest.open), Begin(roots, steps), patience)
     if not isinstance(found, Paused):
         return found
-    return Rest(found.again(problem.bounds.split_steps), some, mark, rest.open, rest.root_margin)
+    rest = replace(rest, clauses=some, mark=mark, hulled=rest.open, spent=0.0)
+    return rest.after(found, problem.bounds.split_steps)
 
 
 def _started(problem: NeuronProblem, roots: SignPatterns, hulled: list[Hulled]) -> SignPatterns:
@@ -248,14 +257,24 @@ def _at_root(
         one = Hulled(int(chosen[i]), few, planes.cuts(sure), float(found.least[i]), record=record)
         return one, ascent.taken
 
-    made = list[Hulled]()
-    for i, (one, taken) in enumerate(tree.workers.map(climb, range(len(chosen)))):
-        context.spent += each * taken
-        if len(one.planes.neuron):
-            some = slice(i, i + 1)
-            batch = replace(roots[some], weight=found.weight[some])
-            made.append(_tried(problem, one, batch, tree.workers))
-    return made
+    # Those that lack most tell for all.
+    made, order = list[Hulled](), np.argsort(net.xp.numpy(found.least), kind="stable").tolist()
+    for part in (order[:PILOTS], order[PILOTS:]):
+        for i, (one, taken) in zip(part, tree.workers.map(climb, part), strict=True):
+            context.spent += each * taken
+            if len(one.planes.neuron):
+                some = slice(i, i + 1)
+                batch = replace(roots[some], weight=found.weight[some])
+                made.append(_tried(problem, one, batch, tree.workers))
+        if _taken_off(made) < PROMISING:
+            return []
+    return sorted(made, key=lambda one: one.clause)
+
+
+def _taken_off(hulled: list[Hulled]) -> float:
+    """The share that planes take off what clauses lack."""
+    lacking = sum(max(0.0, -one.before) for one in hulled)
+    return 1 - sum(max(0.0, -one.least) for one in hulled) / lacking if lacking else 1.0
 
 
 def _sum_of_rows(net: Reduced, pattern: Patterns) -> tuple[Float[np.ndarray, " values"], float]:

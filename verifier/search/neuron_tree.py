@@ -63,6 +63,8 @@ class Paused:
     share: float
     """The share of the tree that is open."""
     clauses: int
+    spent: float
+    """Counted seconds."""
 
     def again(self, steps: int) -> Begin:
         """Where the search goes on."""
@@ -117,7 +119,7 @@ class NeuronTree:
         the tree that is open has been halved.
         """
         context, roots, steps = self.context, begin.clauses or len(begin.open), begin.steps
-        self._exhausted = list(begin.exhausted)
+        self._exhausted, already = list(begin.exhausted), context.spent
         pause, root_margin = self._pause(patience), -float("inf")
         frontier = _frontier(problem, context)
         frontier.push(begin.open)
@@ -150,7 +152,8 @@ class NeuronTree:
                 before, share = share, _open_share(frontier, roots)
                 if share > HALF_DONE * before:
                     rest = frontier.empty()
-                    return Paused(rest, tuple(self._exhausted), root_margin, share, roots)
+                    spent = context.spent - already
+                    return Paused(rest, tuple(self._exhausted), root_margin, share, roots, spent)
                 pause = self._pause(patience)
         if self._exhausted:
             return Unknown(Reason.NO_SPLIT, min(self._exhausted), len(self._exhausted))

@@ -28,8 +28,9 @@ from verifier.verdict import Unknown, Violated
 
 log = logging.getLogger(__name__)
 
-UNTIL = 3.0
-"""Counted seconds that a search goes on for without pairs, whose proofs can be certified."""
+UNTIL, LEAST = 3.0, 0.7
+"""Counted seconds that a search goes on for without pairs, whose proofs can be certified: since it
+began, and at least."""
 PROMISING = 0.1
 """Pairs must close such a share of what is open at once."""
 MOST = 400
@@ -48,7 +49,8 @@ def to_the_end(tree: NeuronTree, problem: NeuronProblem, rest: Rest) -> Violated
     """
     steps = problem.bounds.split_steps
     known = with_cuts(problem, rest.hulled)
-    found = tree.run(known, rest.begin, tree.context.for_certificates(UNTIL))
+    patience = max(LEAST, UNTIL - rest.spent)
+    found = tree.run(known, rest.begin, tree.context.for_certificates(patience))
     if not isinstance(found, Paused):
         return found
     try:
