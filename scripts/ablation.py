@@ -69,6 +69,10 @@ SWITCHES = {
     "deeper bounds of hidden neurons": Switch("neurons", ((f"{NEURONS}.PARTS", _to(())),)),
     "boxes within subproblems": Switch("neurons", (("verifier.search.race.UNTIL", _to(INFINITE)),)),
     "passing by zeros": Switch("neurons", (("verifier.bounds.bands.WORTH", _to(INFINITE)),)),
+    "products of 8 bits": Switch(
+        "neurons",
+        tuple((f"verifier.bounds.bands.{n}", _to(INFINITE)) for n in ("LONG", "LONG_IN_TORCH")),
+    ),
     "propagated signs": Switch("neurons", (("verifier.search.propagate.Propagator.of", _nothing),)),
     "the fringe": Switch("neurons", (("verifier.search.fringe.Fringe.of", _nothing),)),
     "clipping": Switch("inputs", ((f"{PROBLEM}.InputProblem.clipping", _unclipped),)),
