@@ -59,14 +59,17 @@ def _with(**changes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 INFINITE = float("inf")
 BOUNDS = "verifier.search.strategy.BoundSettings"
-NEURONS, INPUTS, SPLIT, PROBLEM = (
-    f"verifier.search.{name}"
-    for name in ("by_neurons", "by_inputs", "input_split", "input_problem")
+INPUTS, SPLIT, PROBLEM = (
+    f"verifier.search.{name}" for name in ("by_inputs", "input_split", "input_problem")
 )
 SWITCHES = {
     "slopes of hidden neurons' rows": Switch("neurons", ((BOUNDS, _with(hidden_steps=1)),)),
     "slopes and multipliers of subproblems": Switch("neurons", ((BOUNDS, _with(split_steps=1)),)),
-    "deeper bounds of hidden neurons": Switch("neurons", ((f"{NEURONS}.PARTS", _to(())),)),
+    "planes of hulls": Switch("neurons", (("verifier.search.hulling.STEPS", _to(0)),)),
+    "pairs": Switch("neurons", (("verifier.search.pairing.paired", _nothing),)),
+    "deeper bounds of hidden neurons": Switch(
+        "neurons", (("verifier.search.deep.PARTS", _to(())),)
+    ),
     "boxes within subproblems": Switch("neurons", (("verifier.search.race.UNTIL", _to(INFINITE)),)),
     "passing by zeros": Switch("neurons", (("verifier.bounds.bands.WORTH", _to(INFINITE)),)),
     "products of 8 bits": Switch(
@@ -100,19 +103,19 @@ def leave_out(switch: Switch) -> None:
 def one(files: tuple[str, str], timeout: float, part: str) -> None:
     """A run in this process; its result as JSON."""
     from verifier import verify
-    from verifier.search import strategy
+    from verifier.search import by_neurons, strategy
 
     if part:
         leave_out(SWITCHES[part])
     searches = set[str]()
-    for name in ("inputs", "neurons"):
-        real = getattr(strategy, f"search_{name}")
+    for module, name in ((strategy, "inputs"), (by_neurons, "neurons")):
+        real = getattr(module, f"search_{name}")
 
         def noted(*given: Any, real: Any = real, name: str = name) -> Any:
             searches.add(name)
             return real(*given)
 
-        setattr(strategy, f"search_{name}", noted)
+        setattr(module, f"search_{name}", noted)
     verdict = type(verify(*files, timeout=timeout).verdict).__name__.lower()
     used = resource.getrusage(resource.RUSAGE_SELF)
     row = {"verdict": verdict, "cpu": used.ru_utime + used.ru_stime, "searches": sorted(searches)}
