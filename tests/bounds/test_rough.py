@@ -1,10 +1,12 @@
 """Products of 8 bits: near enough to propose, and nothing is taken for proved by them."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +74,32 @@ def test_products_are_right_to_eight_bits(seed: int, make, scale: float):
             assert (abs(made - exact) <= OFF * size).all()
     finally:
         rough.threads_again()
+
+
+@pytest.mark.parametrize("make", MAKE)
+@pytest.mark.parametrize("kind", ["single", "summed", "unit"])
+@pytest.mark.parametrize("last", [True, False])
+def test_nothing_is_proved_by_products_that_are_far_off(
+    make, kind: str, last: bool, everywhere, monkeypatch
+):
+    real, count = Rough.__call__, 0
+
+    def far_off(self, x):
+        made = real(self, x)
+        row = np.arange(made.shape[0])[:, None]
+        xp = make("float32")
+        return made * (1 + 0.5 * xp.function("sin", xp.floats(xp.doubles(1.0 + row))))
+
+    monkeypatch.setattr(Rough, "__call__", far_off)
+    for seed in range(6):
+        net, xp = network(seed, make("float32")), make("float32")
+        patterns = patterns_of(net, seed, kind, count=80)
+        net = _some_provable(net, patterns)
+        found = sweep_patterns(expecting(net), patterns, Ascent(7, 0.35, 0.98, last=last))
+        done = xp.numpy(found.proved) > 0
+        assert (exactly(net, found, patterns)[done] > 0).all()
+        count += int(done.sum())
+    assert count > 20
 
 
 @pytest.mark.parametrize("make", MAKE)
@@ -158,12 +186,28 @@ def test_only_long_searches_in_single_precision_have_rough_products(make, monkey
     rough.threads_again()
 
 
+ALONE = """
+import numpy as np
+from verifier.tensors import numpy_backend, rough
+with numpy_backend("float32").single_threaded():
+    rough.rough_product_of_numpy(np.ones((3, 3), dtype=np.float32))
+    import torch
+    print(torch.get_num_threads())
+    rough.rough_product_of_numpy(np.ones((3, 3), dtype=np.float32))
+print(torch.get_num_threads())
+"""
+
+
 def test_torch_has_its_threads_again_after_a_search():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    with numpy_backend("float32").single_threaded():
-        rough.rough_product_of_numpy(np.ones((3, 3), dtype=np.float32))
-        assert torch.get_num_threads() == 1
-        rough.rough_product_of_numpy(np.ones((3, 3), dtype=np.float32))
-    assert torch.get_num_threads() == 2
-    torch.set_num_threads(before)
+    """Where it was not there before."""
+    found = list[str]()
+    for code in ("import torch; print(torch.get_num_threads())", ALONE):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"OMP_NUM_THREADS": "2"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found += done.stdout.split()
+    assert found == [found[0], "1", found[0]]

@@ -187,6 +187,21 @@ def test_one_sweep_finds_what_two_do(seed):
     assert (case.rows.error <= 1.001 * two.error + 1e-13 * size).all()
 
 
+def test_every_layers_matrices_are_charged():
+    case = Case(1)
+    assert case.sure is not None
+    layers, net, start = sure_layers(case.reducer), case.sure.net, 0
+    region = case.region
+    reach = (region.magnitude(case.xp) + region.upper - region.lower)[0]
+    for layer in layers:
+        tail, part = layer.tail, slice(start, start := start + layer.error.shape[0])
+        size = abs(tail.weights) @ reach + abs(tail.bias)
+        size = size + abs(tail.links) @ case.sure.most[: tail.links.shape[1]]
+        terms = net.inputs + net.neurons
+        assert (case.sure.error[part] >= layer.error + terms * 2.0**-53 * size).all()
+    assert start == net.neurons
+
+
 def test_infinite_numbers_prove_nothing():
     case = Case(1)
     assert case.sure is not None

@@ -132,3 +132,27 @@ def test_of_many_cases_no_roots_are_kept():
         for state in walk.roots(1):
             walk.look(state)
         assert len(walk.known) == (2 if regions == 2 else 0)
+
+
+def test_what_only_boxes_of_its_own_refute_is_refuted(monkeypatch):
+    """Nodes that the root's boxes leave open are bounded in theirs."""
+    seen = 0
+    tree = COLUMNS | {
+        "node": [NEURON | HIDDEN, ROWS, ROWS],
+        "split_axis": [1],
+        "split_point": [0.0],
+    }
+    for seed in range(40):
+        g = np.random.default_rng(seed)
+        net = Net.random(g, (2, *SIZES, 1))
+        told = statement(net, g, 1, 1, 1)
+        verdicts = list[bool]()
+        for most in (16, 0):
+            monkeypatch.setattr("verifier.checker.walk.KNOWN_CASES", most)
+            walk, states = walked(net, told, tree, exact=False)
+            assert bool(walk.known) == (most > 0)
+            still = walk.look(states[-1])[1] if len(states) > 1 else states[0]
+            verdicts.append(bool(states[-1].live.any()) or bool(len(still)))
+            seen += not states[-1].live.any()
+        assert verdicts[0] <= verdicts[1]
+    assert seen > 2

@@ -108,7 +108,7 @@ class Bands:
     def _group(self) -> None:
         """Have products in groups: those of the same network where it has them."""
         like, self.like = self.like, None
-        if like is not None and like.grouped:
+        if like is not None and like.grouped and like.layers == self.layers:
             self._kept, self._rough = [like.links_now.likewise(self.links_now, self.xp)], []
             return
         places = self._places

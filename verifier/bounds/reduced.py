@@ -222,7 +222,9 @@ class Reducer:
             known = self.enclosure.relaxations[value]
             assert isinstance(known, Planes)
             assert known.gain is not None
-            result[value] = xp.where(known.gain > 0, known.noise * 0, known.noise)
+            # Where a line is both, what is between the two is lost as well.
+            lost = known.noise + (known.upper_offset - known.lower_offset)
+            result[value] = xp.where(known.gain > 0, lost * 0, lost)
         return result
 
     @property
@@ -336,6 +338,8 @@ class Reducer:
         radius = xp.astype_double(region.radius)[0]
         if self._bands is None or self._bands.layers != layers:
             self._bands = None  # Large: not both at once.
+            if self._double is not None:
+                self._double._bands = self._double._like = None
             self._bands = Bands(self.xp, layers, *self._matrices(layers, radius), like=self._like)
         none, size = xp.doubles(xp.zeros(0)), xp.doubles(xp.zeros(self.neurons))
         bias = [tail.bias + xp.astype_double(tail.weights) @ center for tail in self.tails]

@@ -226,7 +226,7 @@ def _begun(state: Columns, ascent: Ascent) -> tuple[Bounded, float | None]:
     None: nothing is to be rough.
     """
     net, xp = state.net, state.net.xp
-    if not net.bands.is_rough or ascent.steps < LEAST_ROUGH:
+    if not net.bands.is_rough or ascent.steps < LEAST_ROUGH or not state.place.shape[0]:
         return state.back(), None
     state.rough = True
     bounded = state.back()

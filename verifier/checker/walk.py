@@ -124,14 +124,25 @@ class Walk:
         like = self._like(state[some])
         for key in np.unique(like).tolist():
             each = some[like == key]
-            part = state[each]
-            enclosure = self._enclose(part) if key < 0 else self._within(part, self.known[key])
-            if len(part) == 1 and part.node[0] < len(self.proof["roots"]) <= KNOWN_CASES:
-                self.known[int(part.case[0])] = enclosure
-            self.hulls.find(part.node, enclosure)
-            self._rows(part, enclosure)
-            for f in fields(part):
-                getattr(state, f.name)[each] = getattr(part, f.name)
+            if key >= 0:
+                part = state[each]
+                self._rows(part, self._within(part, self.known[key]))
+                state.live[each], state.planes[each] = part.live, part.planes
+                # What the root's boxes do not refute, its own may.
+                each = each[np.any(part.live, (1, 2))]
+            if len(each):
+                self._bound_anew(state, each)
+
+    def _bound_anew(self, state: Open, each: Ints) -> None:
+        """Bound nodes in boxes of their own."""
+        part = state[each]
+        enclosure = self._enclose(part)
+        if len(part) == 1 and part.node[0] < len(self.proof["roots"]) <= KNOWN_CASES:
+            self.known[int(part.case[0])] = enclosure
+        self.hulls.find(part.node, enclosure)
+        self._rows(part, enclosure)
+        for f in fields(part):
+            getattr(state, f.name)[each] = getattr(part, f.name)
 
     def _like(self, part: Open) -> Ints:
         """Nodes alike are bounded together: in the whole box of a case; elsewhere; or alone."""
@@ -146,15 +157,11 @@ class Walk:
 
         Its boxes, and what they lose to rounding, hold for what it was split into.
         """
-        lower, upper = (
-            [np.broadcast_to(x, (len(part), x.shape[1])) for x in side]
-            for side in (root.lower, root.upper)
-        )
-        slack = dict(root.slack)
-        enclosure = replace(
-            root, lower=lower, upper=upper, slack=slack, lines={}, laden={}, carried=set()
-        )
-        for value in range(len(lower)):
+        enclosure = replace(root, slack=dict(root.slack), lines={}, laden={}, carried=set())
+        for side in ("lower", "upper"):
+            boxes = [np.broadcast_to(x, (len(part), x.shape[1])) for x in getattr(root, side)]
+            setattr(enclosure, side, boxes)
+        for value in range(len(root.lower)):
             if value and not isinstance(self.network.nodes[value - 1].rule, Affine):
                 enclosure.relax(value)
             self._inherit(part, enclosure, value)

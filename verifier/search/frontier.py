@@ -139,7 +139,8 @@ class Lanes(Generic[R]):
 
     def take(self, count: int) -> R:
         """Remove and give at most ``count`` rows of the kind that has the least margin."""
-        return min(self._lanes.values(), key=lambda lane: lane.worst_margin).take(count)
+        lanes = filter(len, self._lanes.values())
+        return min(lanes, key=lambda lane: lane.worst_margin).take(count)
 
     def empty(self) -> R:
         """Remove and give all rows."""

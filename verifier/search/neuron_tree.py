@@ -244,14 +244,17 @@ class NeuronTree:
 
 def _frontier(problem: NeuronProblem, context: Context) -> Open:
     """Nothing open yet; clauses that have planes of their own are swept one at a time."""
-    xp, lanes = context.graph.xp, max(1, len(problem.hulled))
+    xp, hulled = context.graph.xp, list(problem.hulled)
 
     def make() -> Frontier[SignPatterns]:
-        return Frontier(xp, context.settings.frontier_bytes // lanes, SignPatterns.cat)
+        most = context.settings.frontier_bytes // (len(hulled) + 1)
+        return Frontier(xp, most, SignPatterns.cat)
 
-    if lanes == 1:
-        return make()
-    return Lanes(make, lambda rows: xp.numpy(rows.clause), SignPatterns.cat)
+    def kind(rows: SignPatterns) -> Array:
+        clause = xp.numpy(rows.clause)
+        return np.where(np.isin(clause, hulled), clause, -1)
+
+    return Lanes(make, kind, SignPatterns.cat) if hulled else make()
 
 
 def _open_share(frontier: Open, roots: int) -> float:
