@@ -174,23 +174,24 @@ class Planes:
         net, k = sure.net, self.neuron
         numbers = net.xp.numpy
         whole, error, most = _Net.of(net), numbers(sure.error)[k], numbers(sure.most)
-        slope, gamma = self.slope.astype(np.float64), self.gamma.astype(np.float64).clip(min=0)
+        slope, gamma = self.slope, self.gamma.astype(np.float64).clip(min=0)
         steep = whole.leak[k] + gamma[:, 0], 1 - gamma[:, 1]
         moved = -gamma[:, 0] * whole.lower[k], gamma[:, 1] * whole.upper[k]
         reach = np.concatenate([np.ones(net.inputs), most])
         pieces, size = list[np.ndarray](), np.zeros(len(k))
+        each, sloped = abs(whole.matrix) @ reach, abs(slope) @ reach
         for factor, constant in zip(steep, moved, strict=True):
-            form = factor[:, None] * whole.matrix[k] - slope
+            form = factor[:, None] * whole.matrix[k]
+            form -= slope
             at_middle = factor * whole.bias[k] + constant + form @ whole.middle
             pieces.append(at_middle + abs(form) @ whole.radius)
-            size += abs(factor) * (abs(whole.matrix[k]) @ reach + abs(whole.bias[k]))
-            size += abs(constant) + abs(slope) @ reach
+            size += abs(factor) * (each[k] + abs(whole.bias[k])) + abs(constant) + sloped
         # The neuron's equation is off by its error, its output is then, too.
         off = 1.01 * (error * (3 + gamma.sum(1)) + 4 * sure.share * (size + most[k]))
         bias = -np.maximum(*pieces) - off
         links = -slope[:, net.inputs :]
         links[np.arange(len(k)), k] += 1.0
-        rounding = 1.01 * sure.share * (abs(slope) @ reach + most[k] + abs(bias)) + net.xp.tiny
+        rounding = 1.01 * sure.share * (sloped + most[k] + abs(bias)) + net.xp.tiny
         arrays = links, -slope[:, : net.inputs], bias, rounding, self.weight
         return Cuts(*(net.xp.floats(net.xp.doubles(part)) for part in arrays))
 

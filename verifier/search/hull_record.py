@@ -34,12 +34,16 @@ def on_record(problem: NeuronProblem, planes: Planes, case: int) -> tuple[Planes
     radius = numpy(problem.reducer.enclosure.boxes[0].radius)[0].astype(np.float64)
     scale = np.concatenate([radius, np.ones(net.neurons)])
     moves = scale > 0
-    real = np.where(moves, planes.slope / np.where(moves, scale, 1), 0).astype(np.float32)
+    # Slopes of large networks take gigabytes: no copies on the way.
+    real = np.zeros(planes.slope.shape, dtype=np.float32)
+    np.divide(planes.slope, scale, out=real, where=moves, casting="same_kind")
     unit = (planes.weight / STEPS).astype(np.float32)
     fits = all(bool(np.isfinite(x).all()) for x in (real, planes.gamma, unit))
+    slope = real.astype(np.float64)
+    slope *= scale
     planes = replace(
         planes,
-        slope=real.astype(np.float64) * scale,
+        slope=slope,
         gamma=planes.gamma.clip(min=0).astype(np.float32),
         weight=unit.astype(np.float64) * STEPS,
     )
