@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OUT_OF_TIME = "unchecked: the time ran out before the check"
+TOO_LARGE = "unchecked: the check does not fit into memory"
 READ_BYTES_PER_SECOND = 1_000_000
 """About how fast the checker reads a property: one that is too long is not begun."""
 DOUBTED = "the checker did not accept some leaves, and the time ran out before it saw them split"
@@ -49,6 +50,16 @@ MOST_FAILURES = 100_000
 """So many leaves that it does not accept, a check names."""
 MOST_REFINED = 4096
 """With more leaves than this that hold for the real function only, float32 is given up."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pending:
+    """A proof that was checked for float32 execution, to be content with for the real function."""
+
+    data: bytes
+    numbers: np.ndarray
+    """int64 [nodes]: what its nodes are in the tree"""
+    lacking: str
 
 
 @dataclass(frozen=True)
@@ -73,9 +84,12 @@ class Seal:
         self.unread = "unchecked, as asked"
         self.strict = options.semantics == "float32"
         self.single = options.semantics != "real" and options.check and not isinstance(files, str)
-        self.pending: bytes | None = None
-        self.lacking = ""
-        self.holds, self.leaves = False, 0
+        self.pending: _Pending | None = None
+        self.left: tuple[str, np.ndarray] | None = None
+        """What the last check was for, and the leaves (int64: their nodes) that it left.
+
+        None: it did not look at all others.
+        """
         self.most_failures = MOST_FAILURES
         """A check for float32 execution ends after more leaves that it does not accept."""
         self.doubted = False
@@ -94,21 +108,25 @@ class Seal:
             found = replace(found, note=REAL_ONLY)
         return replace(sealed, certificate=found, refused=refused)
 
-    def settle(self) -> Certificate | None:
-        """Be content with the real function: the certificate of the proof that was sealed last."""
-        started, self.single = time.monotonic(), False
-        assert self.pending is not None
-        if self.holds:
-            return Certificate(self.pending, "real", self.lacking, self.leaves)
+    def settle(self) -> Sealed:
+        """Be content with the real function: the same for the proof that was sealed last.
+
+        All of it is looked at: boxes that are cut for the real function may be bounded otherwise.
+        """
+        started, self.single, pending = time.monotonic(), False, self.pending
+        assert pending is not None
         try:
-            report = self._run(self.pending, "real")
+            report = self._run(pending.data, "real")
         except OutOfTimeError:
-            return Certificate(self.pending, note=OUT_OF_TIME)
-        log.info("settled in %.2f s: %s", time.monotonic() - started, report.semantics)
-        if not report.accepted:
-            return None
+            return Sealed(Certificate(pending.data, note=OUT_OF_TIME))
+        except MemoryError:
+            return Sealed(Certificate(pending.data, note=TOO_LARGE))
         seconds = time.monotonic() - started
-        return Certificate(self.pending, "real", self.lacking, report.leaves, seconds)
+        log.info("settled in %.2f s: %s", seconds, report.semantics)
+        if not report.accepted:
+            return self._lacking(report, pending.numbers, "real")
+        found = Certificate(pending.data, "real", pending.lacking, report.leaves, seconds)
+        return Sealed(found)
 
     def _sealed(self, tree: ProofTree | None) -> Sealed:
         if isinstance(self.files, str):
@@ -149,36 +167,51 @@ class Seal:
         asked = "float32" if single else "real"
         data, numbers = certificate(tree, self.problem, replace(subject, semantics=asked))
         try:
-            report = self._run(data, asked)
+            report = self._run(data, asked, self._known(tree, numbers, asked))
         except OutOfTimeError:
             # Leaves that it did not accept before count for more than that they were split since.
             late = replace(_none(DOUBTED), refused=True)
             return late if self.doubted else Sealed(Certificate(data, note=OUT_OF_TIME))
         except MemoryError:
-            return Sealed(Certificate(data, note="unchecked: the check does not fit into memory"))
+            return Sealed(Certificate(data, note=TOO_LARGE))
         except Rejected as error:
             # A bug of ours: nothing is said that rests on it.
             log.warning("our own certificate is rejected: %s", error)
             return replace(_none(f"our own certificate is rejected: {error}"), refused=True)
         if report.semantics == asked:
             return Sealed(Certificate(data, asked, leaves=report.leaves))
-        count = len(report.failures)
-        required = not single or self.strict
-        self.doubted = self.doubted or required
-        many = "some" if single and count > self.most_failures else count
-        lacks = f"{many} leaves are not proved for"
-        found = Certificate(data, note=f"{lacks} the semantics {asked}")
         if single:
-            real = replace(subject, semantics="real")
-            self.pending, _ = certificate(tree, self.problem, real)
-            self.lacking = f"{lacks} float32 execution"
-            self.holds, self.leaves = report.semantics == "real", report.leaves
-        if not required and count > MOST_REFINED:
-            settled = self.settle()
-            if settled is not None:
-                return Sealed(settled)
+            data, _ = certificate(tree, self.problem, replace(subject, semantics="real"))
+            lacking = f"{self._lack(report, asked)} float32 execution"
+            self.pending = _Pending(data, numbers, lacking)
+        sealed = self._lacking(report, numbers, asked)
+        many = not sealed.required and len(sealed.reopen) > MOST_REFINED
+        return self.settle() if many else sealed
+
+    def _known(self, tree: ProofTree | None, numbers: np.ndarray, asked: str) -> np.ndarray | None:
+        """bool [nodes]: what the last check has shown, if it was for the same; None: nothing."""
+        if tree is None or self.left is None or self.left[0] != asked:
+            return None
+        return ~tree.around(self.left[1])[numbers]
+
+    def _lacking(self, report: Report, numbers: np.ndarray, asked: str) -> Sealed:
+        """The leaves that a check for the semantics asked did not accept."""
+        required = asked == "real" or self.strict
+        self.doubted = self.doubted or required
+        found = Certificate(None, note=f"{self._lack(report, asked)} the semantics {asked}")
         leaves = tuple(_leaf(failure, int(numbers[failure.node])) for failure in report.failures)
-        return Sealed(found, leaves, single=single, required=required)
+        nodes = np.array([leaf.node for leaf in leaves], dtype=np.int64)
+        self.left = (asked, nodes) if self._is_whole(report, asked) else None
+        return Sealed(found, leaves, single=asked == "float32", required=required)
+
+    def _lack(self, report: Report, asked: str) -> str:
+        count = len(report.failures) if self._is_whole(report, asked) else "some"
+        return f"{count} leaves are not proved for"
+
+    def _is_whole(self, report: Report, asked: str) -> bool:
+        """Does a report name all leaves that were not accepted?"""
+        most = MOST_FAILURES - 1
+        return len(report.failures) <= (most if asked == "real" else min(most, self.most_failures))
 
     def _try(self, tree: ProofTree | None, subject: Subject, network: Network) -> Sealed:
         """As ``_check``, of a proof with tables, which the checker may or may not do without."""
@@ -196,7 +229,8 @@ class Seal:
         data, _ = certificate(tree, self.problem, replace(subject, semantics="real"))
         return Sealed(Certificate(data, "real", note, report.leaves))
 
-    def _run(self, data: bytes, semantics: str) -> Report:
+    def _run(self, data: bytes, semantics: str, known: np.ndarray | None = None) -> Report:
+        """``known``: the nodes that need not be looked at."""
         from threadpoolctl import threadpool_limits
 
         from verifier.checker.check import Effort, check_parsed
@@ -212,7 +246,13 @@ class Seal:
         with threadpool_limits(limits=1, user_api="blas"):
             # What is known of a proof with tables is all that its check says.
             most = MOST_FAILURES if self.problem.folded else self.most_failures
-            effort = Effort(threads=threads, deadline=deadline, fall_back=False, most_failures=most)
+            effort = Effort(
+                threads=threads,
+                deadline=deadline,
+                fall_back=False,
+                most_failures=most,
+                known=known,
+            )
             return check_parsed(read_container(data), self.read, effort, semantics)
 
 

@@ -198,6 +198,20 @@ def test_a_check_that_ends_early_says_nothing_of_what_it_has_not_seen(monkeypatc
         assert report.semantics == ("real" if sound else None)
 
 
+def test_what_an_earlier_check_has_shown_is_not_looked_at(monkeypatch):
+    tree = {"node": [INPUT, ROWS, ROWS], "split_axis": [0], "split_point": [0.0]}
+    looked, look = list[int](), module.Walk.look
+    monkeypatch.setattr(module.Walk, "look", lambda w, s: looked.extend(s.node) or look(w, s))
+    for known, seen in (([0, 0, 0], [0, 1, 2]), ([0, 1, 0], [0, 2]), ([1, 0, 0], [])):
+        looked.clear()
+        report = verdict(
+            SIZE, FAILS, Effort(fall_back=False, known=np.array(known, dtype=bool)), **tree
+        )
+        assert looked == seen
+        assert [failure.node for failure in report.failures] == [n for n in seen if n]
+        assert report.leaves == 2
+
+
 def deep_tree(levels):
     """All splits at 0, but for leaves on the last level."""
     inner = 2**levels - 1

@@ -1,6 +1,8 @@
 """What the search does about leaves that the checker does not accept."""
 
+import time
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +13,11 @@ from onnx import helper
 from tests.cli.made import flat, save, twice
 from verifier import Options, Unknown, Verified, sealing, verify
 from verifier.certify import Certificate, Leaf, ProofTree, Sealed
+from verifier.checker.check import Report, check
 from verifier.checker.errors import OutOfTimeError
-from verifier.search import by_inputs, by_neurons
+from verifier.checker.nodes import Failure
+from verifier.search import by_inputs, by_neurons, extension
+from verifier.tensors import numpy_backend
 from verifier.verdict import Reason
 
 BARELY = "(assert (>= Y_0 2.0000000001))"
@@ -31,8 +36,9 @@ def prop(tmp_path):
 
 @pytest.fixture
 def hurry(monkeypatch):
-    monkeypatch.setattr(by_inputs, "REFINE_SECONDS", 0.05)
-    monkeypatch.setattr(by_inputs, "REFINE_SHARE", 0.0)
+    monkeypatch.setattr(extension, "SECONDS", 0.05)
+    monkeypatch.setattr(extension, "SHARE", 0.0)
+    monkeypatch.setattr(extension, "SHARE_OF_TIME", 0.0)
 
 
 @pytest.mark.usefixtures("hurry")
@@ -75,7 +81,9 @@ def test_a_leaf_is_opened_again_until_it_is_accepted(net, tmp_path, monkeypatch)
 
 def test_nothing_rests_on_a_certificate_that_is_rejected(net, tmp_path, monkeypatch):
     prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 2.5))")
-    monkeypatch.setattr(sealing, "certificate", lambda *_: (b"rubbish", None))
+    monkeypatch.setattr(
+        sealing, "certificate", lambda *_: (b"rubbish", np.zeros(0, dtype=np.int64))
+    )
     verdict = verify(net, prop, timeout=20.0).verdict
     assert isinstance(verdict, Unknown)
     assert verdict.reason is Reason.NOT_SEALED
@@ -160,8 +168,8 @@ class Told:
             self.single.append(problem.bounds.single)
             return bound(problem, part, efforts)
 
-        def checking(seal, data, semantics):
-            report = run(seal, data, semantics)
+        def checking(seal, data, semantics, known=None):
+            report = run(seal, data, semantics, known)
             self.checks.append(str(report.semantics))
             return report
 
@@ -267,7 +275,8 @@ def test_what_the_checker_doubted_is_not_believed_when_its_time_is_up(net, prop,
     """Leaves that it does not accept are split; then there is no time to look at them."""
     whole, calls = sealing.Seal._run, list[str]()
 
-    def run(self: sealing.Seal, data: bytes, semantics: str):
+    def run(self: sealing.Seal, data: bytes, semantics: str, known: np.ndarray | None = None):
+        assert known is None or len(calls) == 1
         calls.append(semantics)
         if len(calls) > 1:
             raise OutOfTimeError
@@ -279,3 +288,86 @@ def test_what_the_checker_doubted_is_not_believed_when_its_time_is_up(net, prop,
     assert len(calls) == 2
     assert isinstance(verdict, Unknown)
     assert verdict.note == sealing.DOUBTED
+
+
+def _sealed_again(monkeypatch, failing: str = "") -> list[tuple[str, int, int]]:
+    """Of each check: what for, how many nodes it need not look at, and how many there are.
+
+    The first one for the semantics ``failing`` does not accept the last leaf.
+    """
+    runs, whole = list[tuple[str, int, int]](), sealing.Seal._run
+
+    def run(seal: sealing.Seal, data: bytes, semantics: str, known: np.ndarray | None = None):
+        report = whole(seal, data, semantics, known)
+        if semantics == failing and failing not in [asked for asked, *_ in runs]:
+            cases = seal.problem.cases.take(0, 1)
+            last = report.nodes - 1
+            failure = Failure(last, "", False, 0, cases.lower[0], cases.upper[0])
+            report = replace(report, semantics=None, failures=(failure,))
+        runs.append((semantics, 0 if known is None else int(known.sum()), report.nodes))
+        return report
+
+    monkeypatch.setattr(sealing.Seal, "_run", run)
+    return runs
+
+
+def _accepted(files: tuple[Path, Path], verdict: object) -> Report:
+    """What the checker says of the whole certificate of a verdict."""
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert verdict.certificate.data is not None
+    net, prop = (file.read_bytes() for file in files)
+    report = check(net, prop, verdict.certificate.data)
+    assert report.semantics == verdict.certificate.semantics
+    assert report.leaves == verdict.certificate.leaves
+    return report
+
+
+def test_what_was_accepted_is_not_checked_again(tmp_path, monkeypatch):
+    """The first case is clear, the second one needs splits for float32 execution."""
+    net, prop = slack(tmp_path)
+    box = "(>= X_0 0) (<= X_0 1) (>= X_1 0) (<= X_1 1)"
+    cases = " ".join(f"(and {box} (<= Y_0 {most}))" for most in ("-0.7", "-0.500000001"))
+    flat(prop, f"(assert (or {cases}))", "")
+    of = by_inputs.InputSearch.of
+
+    def late(context, workers):
+        search = of(context, workers)
+        bounds = replace(search.problem.bounds, single=False)
+        return replace(search, ahead=False, problem=replace(search.problem, bounds=bounds))
+
+    monkeypatch.setattr(by_inputs.InputSearch, "of", late)
+    runs = _sealed_again(monkeypatch)
+    report = _accepted((net, prop), verify(net, prop, timeout=20.0).verdict)
+    assert report.semantics == "float32"
+    (first, none, nodes), (second, known, more) = runs
+    assert (first, none, nodes) == ("float32", 0, 2)
+    assert (second, known, more) == ("float32", 1, report.nodes)
+    assert report.nodes > 2
+
+
+@pytest.mark.usefixtures("hurry")
+def test_what_float32_execution_opened_is_dropped_where_the_real_function_lacks_a_leaf(
+    net, prop, monkeypatch
+):
+    runs = _sealed_again(monkeypatch, "real")
+    report = _accepted((net, prop), verify(net, prop, timeout=20.0).verdict)
+    assert report.semantics == "real"
+    (*_, last), (first, unknown, before), (second, known, after) = runs[-3:]
+    assert (first, second, unknown) == ("real", "real", 0)
+    assert before == last
+    assert after == before + 2
+    assert 0 < known < before
+
+
+def test_an_extension_to_float32_execution_ends():
+    begun = partial(extension.Extension.of, sealed=(ProofTree(numpy_backend(), 1).mark(), 1))
+    now = time.monotonic()
+    first, long = begun(100, now, 10), begun(100_000, now - 1000, 1000)
+    assert not first.hopeless(4100, 512)
+    assert first.hopeless(4101, 512)
+    assert first.hopeless(4100, 513)
+    assert not long.hopeless(200_000, 8000)
+    assert long.hopeless(200_000, 8001)
+    assert long.until - time.monotonic() == pytest.approx(500, abs=5)
+    assert replace(first, until=now).hopeless(0, 0)

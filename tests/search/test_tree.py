@@ -1,5 +1,7 @@
 """The record of a search: children cover their parents but for what cannot be unsafe."""
 
+from functools import partial
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,3 +97,21 @@ def test_nodes_are_numbered_in_order():
         tree.close(xp.ints([3, 4]))
         assert (tree.count, tree.closed) == (9, 2)
         assert tree.splits[0].node.tolist() == [0, 2]
+
+
+def test_what_lies_around_nodes():
+    """0 is split into 2 and 3, 3 into its clauses 4 and 5, 5 into 6 and 7, 1 into 8 and 9."""
+    xp = numpy_backend()
+    tree = ProofTree(xp, 2)
+    split = partial(tree.split, coordinate=xp.ints([0]), point=xp.floats([0.5]))
+    split(xp.ints([0]))
+    tree.by_clause(xp.ints([3]), xp.ints([0, 2]))
+    split(xp.ints([5]))
+    tree.split(*(xp.ints([]), xp.ints([]), xp.floats([])))
+    split(xp.ints([1]))
+    for nodes, expected in (
+        ([5], [0, 3, 5, 6, 7]),
+        ([0, 8], [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        ([], []),
+    ):
+        assert np.flatnonzero(tree.around(np.array(nodes, dtype=np.int64))).tolist() == expected

@@ -72,12 +72,12 @@ class Sealer(Protocol):
     """A check for float32 execution ends after more leaves that are not accepted."""
 
     def __call__(self, tree: ProofTree | None) -> Sealed:
-        """The certificate of a finished proof, and the leaves that it still lacks."""
+        """The certificate of a finished proof, and the leaves that it still lacks.
+
+        Another call is to be about the same tree with more below these leaves.
+        """
         ...
 
-    def settle(self) -> Certificate | None:
-        """Be content with the real function: the certificate of the proof that was sealed last.
-
-        None: the checker does not accept it for the real function either.
-        """
+    def settle(self) -> Sealed:
+        """Be content with the real function: the same for the proof that was sealed last."""
         ...

@@ -230,6 +230,19 @@ class ProofTree:
         if not self.full:
             self.tightened.append(tightened)
 
+    def around(self, nodes: np.ndarray) -> np.ndarray:
+        """bool [count]: the nodes, what lies above them, and what lies below."""
+        above, below = np.zeros(self.count, dtype=bool), np.zeros(self.count, dtype=bool)
+        above[nodes] = below[nodes] = True
+        links = [(s.node, child) for s in self.splits for child in s.children if len(s.node)]
+        links += [(np.full(len(c), n), f + np.arange(len(c))) for n, c, f in self.clauses]
+        links.sort(key=lambda link: int(link[1][0]))
+        for node, child in links:
+            below[child] |= below[node]
+        for node, child in reversed(links):
+            np.logical_or.at(above, node, above[child])
+        return above | below
+
     def mark(self) -> Mark:
         """To come back to."""
         return Mark(self.count, self.bytes, self.lacking, tuple(map(len, self._lists)))

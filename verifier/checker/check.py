@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from verifier.checker.arithmetic import Arithmetic
+import numpy as np
+
+from verifier.checker.arithmetic import Arithmetic, Ints
 from verifier.checker.cases import Property
 from verifier.checker.container import Container, read_container
 from verifier.checker.errors import Rejected, Unsupported, require_time
@@ -66,6 +68,8 @@ class Effort:
     most_failures: int = FAILURES_NAMED
     """A check for float32 execution ends after more failures; the rest of the proof is not looked
     at, so nothing is said of the real function."""
+    known: Ints | None = None
+    """bool [nodes]: an earlier check has shown these, and all below; this one looks at the rest."""
 
 
 def check(
@@ -158,7 +162,7 @@ def _walk(
     """Depth first, in batches: little is open at a time. Failures are added to those so far."""
     stack = list[Open]()
     size = walk.batch() * (max(1, CROWD // effort.threads) if effort.threads > 1 else 1)
-    roots = walk.roots(size * effort.threads)
+    roots = (_unknown(state, effort) for state in walk.roots(size * effort.threads))
     while stack := stack or list(islice(roots, 1)):
         require_time(effort.deadline)
         if walk.single and failures and len(failures) > effort.most_failures:
@@ -166,7 +170,11 @@ def _walk(
         for found, children in mapper(walk.look, _take(stack, size, effort.threads)):
             failures += found
             if len(children):
-                stack.append(children)
+                stack.append(_unknown(children, effort))
+
+
+def _unknown(state: Open, effort: Effort) -> Open:
+    return state if effort.known is None else state[np.flatnonzero(~effort.known[state.node])]
 
 
 def _take(stack: list[Open], size: int, threads: int) -> list[Open]:

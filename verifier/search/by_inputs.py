@@ -13,6 +13,7 @@ from verifier.certify import Certificate, ProofTree, Sealed
 from verifier.records import dataclass
 from verifier.search.context import Context
 from verifier.search.enclose import MANY_NEURONS, Efforts, pay
+from verifier.search.extension import Extension
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import LARGE_WORK, Hunt
 from verifier.search.input_problem import InputProblem
@@ -57,10 +58,6 @@ HUNT_SHARE = 0.2
 """Share of the first seconds that attacks may take, and much less of later ones."""
 LAST_HUNT_SECONDS = 2.0
 """Time of a last one, where some boxes could be neither closed nor split."""
-REFINE_BOXES, REFINE_SHARE = 4000, 1.0
-"""Boxes to extend a proof to float32 execution: so many, or that share of those so far."""
-REFINE_SECONDS = 2.0
-"""And no more than so long, or twice the time so far: what is counted is the same each time."""
 
 
 @dataclass(eq=False)
@@ -101,10 +98,8 @@ class InputSearch:
     """Do rounds last so long that processes are worth being made?"""
     ahead: bool = False
     """Do bounds count float32 errors before there is a proof for the real function?"""
-    refining: bool = False
-    """Is a proof that is there being extended to float32 execution?"""
-    refine_until: tuple[float, float] = (float("inf"), float("inf"))
-    """When to be content without: a number of boxes, and on ``time.monotonic``'s clock."""
+    extension: Extension | None = None
+    """Of a proof that is there to float32 execution."""
 
     @staticmethod
     def of(context: Context, workers: Workers) -> InputSearch:
@@ -151,21 +146,19 @@ class InputSearch:
         while self._refill():
             if self.context.left <= 0:
                 return self.unknown(Reason.OUT_OF_TIME)
-            most, latest = self.refine_until
-            if self.refining and (self.boxes > most or time.monotonic() > latest):
-                settled = self._settle()
+            if self.extension and self.extension.hopeless(self.boxes, len(self.frontier)):
+                settled = self._settle(self.extension)
                 if settled is not None:
                     return settled
+                continue
             verdict = self._round()
-            if verdict is None and not self.refining:
+            if verdict is None and not self.extension:
                 verdict = self._hunt()
             if verdict is not None:
                 return verdict
             self.context.tell(len(self.frontier), self.closed, self.frontier.worst_margin)
-        if self.thin and self.refining:
-            settled = self._settle()
-            if settled is not None:
-                return settled
+        if self.thin and self.extension:
+            return self._settle(self.extension) or self._exhaust()
         if self.thin:
             hunt = self.hunt or Hunt(self.context)
             found = hunt.run(LAST_HUNT_SECONDS, steps=4000)
@@ -186,42 +179,41 @@ class InputSearch:
         if not sealed.reopen:
             return Verified(self.tree, certificate=sealed.certificate)
         log.info("%d leaves are opened again for the checker", len(sealed.reopen))
-        if not sealed.required and not self.refining:
-            now = time.monotonic()
-            self.refining = True
-            most = self.boxes + max(REFINE_BOXES, int(REFINE_SHARE * self.boxes))
-            taken = 2 * REFINE_SHARE * (now - self.context.started)
-            self.refine_until = most, now + max(REFINE_SECONDS, taken)
+        if not sealed.required:
+            now, count = (self.tree.mark(), self.closed), len(sealed.reopen)
+            begun = self.extension or Extension.of(self.boxes, self.context.started, count, now)
+            self.extension = replace(begun, mark=now[0], closed=now[1])
         if self._reopen(sealed):
             return None
-        note = f"{sealed.certificate.note}, and their boxes are too thin to split"
-        return self._settle() if self.refining else self.unknown(Reason.NOT_SEALED, note)
+        return self._settle(self.extension) if self.extension else self._too_thin(sealed)
 
-    def _settle(self) -> Verified | None:
-        """Be content with a proof for the real function; None: there is none yet."""
-        self.refining = False
+    def _too_thin(self, sealed: Sealed) -> Unknown | Verified:
+        note = f"{sealed.certificate.note}, and their boxes are too thin to split"
+        return self.unknown(Reason.NOT_SEALED, note)
+
+    def _settle(self, extension: Extension) -> Unknown | Verified | None:
+        """Be content with a proof for the real function.
+
+        None: it lacks some leaves, and nothing but these is open.
+        """
         assert self.context.seal is not None
-        certificate = self.context.seal.settle()
-        if certificate is not None:
-            return Verified(self.tree, certificate=certificate)
-        self.problem = replace(self.problem, bounds=replace(self.problem.bounds, single=False))
-        return None
+        self.extension, sealed = None, self.context.seal.settle()
+        if not sealed.reopen:
+            return Verified(self.tree, certificate=sealed.certificate)
+        log.info("%d leaves are opened again for the checker", len(sealed.reopen))
+        self.tree.restart(extension.mark)
+        self.closed, self.thin = extension.closed, 0
+        if len(self.frontier):
+            self.frontier.empty()
+        return None if self._reopen(sealed) else self._too_thin(sealed)
 
     def _reopen(self, sealed: Sealed) -> bool:
         """Split leaves that the checker does not accept; could all of them be split?"""
-        xp, leaves = self.context.graph.xp, sealed.reopen
+        leaves = sealed.reopen
         bounds = replace(self.problem.bounds, single=sealed.single)
         self.problem = replace(self.problem, bounds=bounds)
-        free = self.context.problem.free
-        taken = [self.context.problem.take(leaf.case, leaf.case + 1) for leaf in leaves]
-        lower, upper = xp.outward(
-            np.stack([leaf.lower[free] for leaf in leaves]),
-            np.stack([leaf.upper[free] for leaf in leaves]),
-        )
-        thresholds = xp.doubles(np.concatenate([t.bounds for t in taken]))
-        rows = self.problem.roots(lower, upper, thresholds, xp.ints([x.node for x in leaves]))
-        rows = replace(rows, case=xp.ints([leaf.case for leaf in leaves]))
-        children = bisect(self.problem, rows, lower * 0, self.tree)
+        rows = self.problem.again(self.context.problem, leaves)
+        children = bisect(self.problem, rows, rows.lower * 0, self.tree)
         self.frontier.push(children)
         return len(children) == 2 * len(leaves)
 
@@ -325,7 +317,7 @@ class InputSearch:
             self.sharpening = (self.sharpening + share) / 2
         pays = pay([result.worth for result in results])
         if not self.efforts.trial or pays is None:
-            self.hidden = self.hidden or self.refining
+            self.hidden = self.hidden or self.extension is not None
         else:
             self.hidden = pays
         if self.efforts.try_products and pays:
@@ -334,7 +326,7 @@ class InputSearch:
         many = self.problem.hidden_neurons > MANY_NEURONS
         again = self.rounds & (self.rounds + 1) == 0
         try_rows = many and again
-        certified = self.refining or self.context.strict
+        certified = self.extension is not None or self.context.strict
         late = self.boxes > PLAIN_BOXES and self.problem.products and not (many or certified)
         trial = self.rounds % TRIAL_ROUNDS == 0
         self.efforts = Efforts(
@@ -380,7 +372,7 @@ class InputSearch:
 
     def unknown(self, reason: Reason, note: str = "") -> Unknown | Verified:
         """How far the search got; what it proved before it looked for more."""
-        settled = self._settle() if self.refining else None
+        settled = self._settle(self.extension) if self.extension else None
         if settled is not None:
             return settled
         margin = min(self.frontier.worst_margin, self.worst_thin)

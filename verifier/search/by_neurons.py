@@ -114,13 +114,12 @@ class NeuronSearch:
         hopeless = self.tight or context.spent > LONG or self.closed > MANY
         seal.single &= context.thorough or not hopeless
         sealed = seal(self.tree)
-        certificate, note = sealed.certificate, sealed.certificate.note
-        if sealed.refused or (sealed.required and sealed.reopen):
+        if sealed.reopen and not (sealed.refused or sealed.required):
+            sealed = seal.settle()
+        if sealed.refused or sealed.reopen:
+            note = sealed.certificate.note
             return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen), note)
-        certificate = seal.settle() if sealed.reopen else certificate
-        if certificate is None:
-            return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen), note)
-        return Verified(self.tree, certificate=certificate)
+        return Verified(self.tree, certificate=sealed.certificate)
 
     @property
     def _unshared(self) -> bool:

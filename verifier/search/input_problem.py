@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
+import numpy as np
+
 from verifier.bounds import Objective, Tiler
-from verifier.certify import Action
+from verifier.certify import Action, Leaf
 from verifier.families import Product
 from verifier.graph import Graph
 from verifier.records import dataclass
 from verifier.search.clip import JOINT_INPUTS
 from verifier.search.subproblems import Subproblems
 from verifier.settings import BoundSettings, SearchSettings
+from verifier.spec import Problem
 from verifier.tensors import Array, Float
 
 
@@ -94,3 +98,15 @@ class InputProblem:
             node,
             xp.ints(xp.zeros(batch)),
         )
+
+    def again(self, whole: Problem, leaves: Sequence[Leaf]) -> Subproblems:
+        """Leaves of the problem's cases as open boxes."""
+        xp, free = self.graph.xp, whole.free
+        lower, upper = xp.outward(
+            np.stack([leaf.lower[free] for leaf in leaves]),
+            np.stack([leaf.upper[free] for leaf in leaves]),
+        )
+        bounds = [whole.take(leaf.case, leaf.case + 1).bounds for leaf in leaves]
+        thresholds = xp.doubles(np.concatenate(bounds))
+        rows = self.roots(lower, upper, thresholds, xp.ints([leaf.node for leaf in leaves]))
+        return replace(rows, case=xp.ints([leaf.case for leaf in leaves]))
