@@ -322,3 +322,16 @@ def test_ascending_plans_are_plans():
         )
         assert mine.unique
         assert other.unique
+
+
+@pytest.mark.parametrize("columns", [0, 1, 30, 400])
+def test_columns_are_added_up_by_target(columns: int):
+    """Also many for one target, and none for some."""
+    generator = np.random.default_rng(columns)
+    for size in (1, 3, 50):
+        index = (size * generator.random(columns) ** 4).astype(np.int64)
+        source = generator.normal(size=(3, columns))
+        expected = np.zeros((3, size))
+        np.add.at(expected, (slice(None), index), source)
+        found = XP.scatter_columns(source, ScatterPlan.of(index, size))
+        np.testing.assert_allclose(found, expected, atol=1e-12)

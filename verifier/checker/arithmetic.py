@@ -20,8 +20,9 @@ UNIT = 2.0**-53
 """Unit roundoff of float64."""
 UNIT32 = 2.0**-24
 """Unit roundoff of float32."""
-TINY = 2.0**-1070
-"""More than 8 times the absolute error of one operation of float64 that underflows."""
+TINY = 2.0**-1000
+"""More than 8 times the absolute error of one operation of float64 that underflows: so much more
+that products with it are normal numbers as a rule, which are fifty times as fast."""
 TINY32 = 2.0**-148
 """The same for float32: twice the least subnormal number."""
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,25 @@ def gamma(terms: int, unit_roundoff: float) -> float:
     """gamma_n = n u / (1 - n u), the relative error of n roundings (Higham 2002, 3.1)."""
     product = terms * unit_roundoff
     return product / (1 - product) if product < 1 else float("inf")
+
+
+ROUNDS = 16
+"""Of so many columns for a target one after the other is added; sums over the others are slower."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """How NumPy adds up columns by target: gathering some is several times as fast as sums are.
+
+    Targets are ordered by how many columns they have, those with most first.
+    """
+
+    columns: tuple[np.ndarray, ...]
+    """The first column of each target; the second one of those that have two; and so on."""
+    rest: tuple[np.ndarray, np.ndarray] | None
+    """The columns of the first targets beyond ``ROUNDS``, and where each of these begins."""
+    place: np.ndarray
+    """int64 [size]: where each target is in that order; one after the last: it has no column."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +67,22 @@ class ScatterPlan:
         order = np.argsort(index, kind="stable")
         targets, starts = np.unique(index[order], return_index=True)
         return ScatterPlan(index, order, targets, starts, size, len(targets) == len(index))
+
+    @cached_property
+    def rounds(self) -> Rounds:
+        """For NumPy; there must be columns."""
+        counts = np.diff(np.append(self.starts, len(self.order)))
+        by_count = np.argsort(-counts, kind="stable")
+        starts, counts = self.starts[by_count], counts[by_count]
+        more = [int((counts > k).sum()) for k in range(ROUNDS + 1)]
+        columns = tuple(self.order[starts[:n] + k] for k, n in enumerate(more[:ROUNDS]) if n)
+        rest, place = None, np.full(self.size, len(self.targets))
+        if more[ROUNDS]:
+            many = zip(starts[: more[ROUNDS]], counts[: more[ROUNDS]], strict=True)
+            parts = [self.order[start + ROUNDS : start + count] for start, count in many]
+            rest = np.concatenate(parts), np.cumsum([0, *map(len, parts[:-1])])
+        place[self.targets[by_count]] = np.arange(len(self.targets))
+        return Rounds(columns, rest, place)
 
     def on(self, backend: Backend) -> ScatterPlan:
         """The same plan with the backend's arrays."""

@@ -190,12 +190,21 @@ class NumpyBackend(Backend):
         return np.ascontiguousarray(x.T)
 
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
-        result = np.zeros((source.shape[0], plan.size), dtype=source.dtype)
-        if plan.unique:
+        if plan.unique or not len(plan.targets):
+            result = np.zeros((source.shape[0], plan.size), dtype=source.dtype)
             result[:, plan.index] = source
-        elif len(plan.targets):
-            result[:, plan.targets] = np.add.reduceat(source[:, plan.order], plan.starts, axis=1)
-        return result
+            return result
+        rounds = plan.rounds
+        total = np.take(source, rounds.columns[0], axis=1)
+        for columns in rounds.columns[1:]:
+            total[:, : len(columns)] += np.take(source, columns, axis=1)
+        if rounds.rest is not None:
+            columns, starts = rounds.rest
+            rest = np.add.reduceat(np.take(source, columns, axis=1), starts, axis=1)
+            total[:, : len(starts)] += rest
+        if len(plan.targets) < plan.size:
+            total = np.concatenate([total, np.zeros((len(total), 1), dtype=total.dtype)], 1)
+        return np.take(total, rounds.place, axis=1)
 
     def scatter_rows(self, source: Array, index: Array, size: int) -> Array:
         rows = source.shape[0]
