@@ -293,6 +293,7 @@ def hulled() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"FIRST": 0.0, "FIRST_SHARE": 0.0, "WORTH": -1.0}.items():
             patch.setattr(hulling, name, value)
+        patch.setattr(deep, "PARTS", ())
         yield
 
 

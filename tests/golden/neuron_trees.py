@@ -22,7 +22,7 @@ NO_HULLS = {"STEPS": 0, "FIRST": AT_ONCE}
 TIGHTENED = NO_HULLS | {"UNTIL": AT_ONCE, "TURN": 1e12}
 BY_TURNS = NO_HULLS | {"UNTIL": AT_ONCE, "TURN": 2e6}
 DEEPENED = NO_HULLS | {"PATIENCE": AT_ONCE, "PARTS": (4, 32)}
-HULLED = {"FIRST": AT_ONCE, "FIRST_SHARE": 0.0, "WORTH": 0.0}
+HULLED = {"FIRST": AT_ONCE, "FIRST_SHARE": 0.0, "WORTH": 0.0, "PARTS": ()}
 PROBLEMS = {
     "mlp-8x16": (lambda: mlp(2, (8, 16, 1)), 0.03, {}),
     "mlp-6x12x10": (lambda: mlp(7, (6, 12, 10, 1)), 0.2, {}),

@@ -13,12 +13,13 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from tests.bounds.checks import SETTINGS
 from tests.bounds.graphs import boxes, mlp, placed
+from tests.search.test_refresh import problem_in
 from tests.soundness.queries import Clause, network_of, problem_of, text_of
 from verifier.bounds import Enclosure, crown
 from verifier.bounds.root import refine_root
 from verifier.graph import Graph
 from verifier.search import deep, deepen, hulling
-from verifier.search.deepen import Deepener, Hopeless
+from verifier.search.deepen import Deepener, Hopeless, affordable
 from verifier.search.strategy import Strategy, decide
 from verifier.search.workers import Workers
 from verifier.sets import Box
@@ -32,7 +33,13 @@ XP = numpy_backend()
 CLOSE = 0.03
 
 
-def deepened(graph: Graph, plain: Enclosure, parts: int, seconds: float = 60.0) -> Enclosure:
+def deepened(
+    graph: Graph,
+    plain: Enclosure,
+    parts: int,
+    seconds: float = 60.0,
+    trial: float | None = None,
+) -> Enclosure:
     """The root with searches of hidden neurons in so many parts; 0: without."""
     xp = graph.xp
 
@@ -41,7 +48,7 @@ def deepened(graph: Graph, plain: Enclosure, parts: int, seconds: float = 60.0) 
 
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
     with quiet, Workers(xp) as workers:
-        search = Deepener(workers, SETTINGS, (seconds, float("inf")), parts, {})
+        search = Deepener(workers, SETTINGS, (seconds, float("inf")), parts, {}, trial=trial)
         how = single_precision(xp), workers
         made = refine_root(graph, SETTINGS, plain, ignore, how, search if parts else None)
     return made.enclosure
@@ -216,16 +223,44 @@ def test_without_time_nothing_is_searched_for():
         assert (before.boxes[value].upper >= after.boxes[value].upper).all()
 
 
-@pytest.mark.parametrize("trial", [True, False])
+@pytest.mark.parametrize("trial", [None, 1e-9, 30.0, float("inf")])
 def test_only_a_trial_is_left_where_little_is_settled(trial, monkeypatch):
     monkeypatch.setattr(deepen, "PROMISING", 2.0)
     graph, plain = case_of(1)
     with Workers(XP) as workers:
         search = Deepener(workers, SETTINGS, (60.0, float("inf")), 16, {}, trial=trial)
         how = single_precision(XP), workers
-        with pytest.raises(Hopeless) if trial else nullcontext():
+        with pytest.raises(Hopeless) if trial is not None else nullcontext():
             refine_root(graph, SETTINGS, plain, lambda *_: None, how, search)
     assert search.subproblems > 0
+
+
+def test_after_a_trial_that_pays_neurons_get_what_they_would_have_got(monkeypatch):
+    monkeypatch.setattr(deepen, "PROMISING", -1.0)
+    graph, plain = case_of(1)
+    whole = deepened(graph, plain, 256)
+    for trial in (1e-9, float("inf")):
+        made = deepened(graph, plain, 256, trial=trial)
+        for value in graph.relaxed_inputs:
+            for side in ("lower", "upper"):
+                one, other = (getattr(x.boxes[value], side) for x in (made, whole))
+                np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_trial_must_do_for_the_first_neurons_that_read_others():
+    """Those of a layer that reads many inputs take longer; where there is none, none pays."""
+    xp, seconds = XP, {}
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with quiet, Workers(xp) as workers:
+        for sizes in ((6, 12, 1), (6, 12, 10, 1), (600, 300, 200, 1)):
+            problem = problem_in(0, sizes, xp, workers)
+            assert not affordable(problem, 0.0, workers)
+            tried = np.geomspace(1e-3, 1e3, 200)
+            enough = [affordable(problem, float(x), workers) for x in tried]
+            assert enough == sorted(enough)
+            seconds[sizes] = tried[enough.index(True)] if any(enough) else np.inf
+    first, second, third = seconds.values()
+    assert second < third < first == np.inf
 
 
 def test_the_search_goes_on_where_a_trial_is_left(monkeypatch):

@@ -17,7 +17,7 @@ from tests.soundness.queries import outputs_at_least
 from verifier.bounds import hulls
 from verifier.bounds.columns import Patterns
 from verifier.bounds.hulls import HullAscent, HullNet
-from verifier.search import by_neurons, deep, hulling
+from verifier.search import deep, hulling
 from verifier.search.hulling import HULLED, Hulled, Rest, try_hulls, with_cuts
 from verifier.search.neuron_split import NeuronProblem
 from verifier.search.sign_patterns import SignPatterns
@@ -132,7 +132,7 @@ def test_only_planes_close_a_clause(nothing, at_once, monkeypatch):
         return seen[-1]
 
     sweep = hulling.sweep_in_parts
-    monkeypatch.setattr(by_neurons, "try_hulls", watched)
+    monkeypatch.setattr(deep, "try_hulls", watched)
     problem, network = outputs_at_least(mlp(2, (8, 8, 6, 1)), 2, -0.02)
     assert isinstance(decide(problem, network, 60.0, NEURONS), Violated)
     for share in (0.02, 0.1):

@@ -197,12 +197,10 @@ class NeuronSearch:
         begin = Begin(problem.roots(*clauses), settings.objective_steps)
         if problem.reduced is None or problem.propagator is not None:
             return self._behind_fringe(tree, problem, begin, clauses)
-        rest = try_hulls(tree, (problem, begin), clauses, mark)
-        if not isinstance(rest, Rest):
-            return rest
         if deep.has_hidden(problem.root.graph):
-            return deep.search_deep(tree, problem, rest, self._recorder)
-        return race(tree, problem, rest)
+            return deep.search_deep(tree, (problem, begin), clauses, self._recorder)
+        rest = try_hulls(tree, (problem, begin), clauses, mark)
+        return race(tree, problem, rest) if isinstance(rest, Rest) else rest
 
     def _behind_fringe(
         self, tree: NeuronTree, problem: NeuronProblem, begin: Begin, clauses: tuple[Array, Array]

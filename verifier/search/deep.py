@@ -9,7 +9,7 @@ from collections.abc import Callable
 from verifier.bounds import Enclosure
 from verifier.certify import Tightened
 from verifier.graph import Graph
-from verifier.search.deepen import Deepener, Hopeless, hidden_unstable
+from verifier.search.deepen import Deepener, Hopeless, affordable, hidden_unstable
 from verifier.search.hulling import Rest, try_hulls, with_cuts
 from verifier.search.neuron_round import bound_neurons
 from verifier.search.neuron_split import NeuronProblem
@@ -24,8 +24,11 @@ log = logging.getLogger(__name__)
 
 Recorder = Callable[[int, Enclosure, Callable[[Tightened], object]], HiddenRecorder]
 """What records the bounds of hidden neurons: for a case, its root, and who is told."""
-PATIENCE = 1.5
-"""Counted seconds of a search before neurons are bounded better."""
+PATIENCE, EARLY = 1.5, 0.2
+"""Counted seconds of a search before neurons are bounded better, and what share of these before a
+trial."""
+TRIAL = 0.7
+"""Counted seconds of that."""
 PARTS = 256, 2048
 """In how many parts hidden neurons are bounded at most, at first and if that does not do."""
 WORTH_IT, BETTER = 0.95, 0.8
@@ -41,37 +44,84 @@ def has_hidden(graph: Graph) -> bool:
 
 
 def search_deep(
-    tree: NeuronTree, problem: NeuronProblem, rest: Rest, recorder: Recorder
+    tree: NeuronTree,
+    begun: tuple[NeuronProblem, Begin],
+    clauses: tuple[Array, Array],
+    recorder: Recorder,
+) -> Violated | Unknown | None:
+    """Split some clauses (with their nodes), and bound neurons better where it lasts.
+
+    Searches for hidden neurons gain most where these read all neurons before them, hulls where they
+    read few: a trial tells, after a moment.
+    """
+    (problem, begin), mark, parts = begun, tree.tree.mark(), PARTS
+    if parts and affordable(problem, TRIAL, tree.workers):
+        found = tree.run(problem, begin, EARLY * PATIENCE)
+        if not isinstance(found, Paused):
+            return found
+        begin = found.again(problem.bounds.split_steps)
+        rest = Rest(begin, clauses, mark, [], found.root_margin, found.spent)
+        try:
+            deeper = _deeper(tree, problem, rest, (parts[0], TRIAL, recorder))
+        except DeadlinePassed:
+            return found.late
+        except Hopeless:
+            pass
+        else:
+            problem, begin, more = deeper or (problem, begin, False)
+            parts = parts[1:] if more else ()
+    rest = try_hulls(tree, (problem, begin), clauses, mark)
+    return _go_on(tree, problem, rest, (parts, recorder)) if isinstance(rest, Rest) else rest
+
+
+def _go_on(
+    tree: NeuronTree, problem: NeuronProblem, rest: Rest, how: tuple[tuple[int, ...], Recorder]
 ) -> Violated | Unknown | None:
     """Go on with a search that lasts."""
-    settings, patience = problem.bounds, PATIENCE
-    for parts in PARTS:
+    settings, patience = problem.bounds, 2 * PATIENCE
+    for parts in how[0]:
         found = tree.run(with_cuts(problem, rest.hulled), rest.begin, patience)
         if not isinstance(found, Paused):
             return found
         patience, rest = 2 * patience, rest.after(found, settings.split_steps)
-        tightened = list[Tightened]()
         try:
-            deeper = _deepened(tree, problem, parts, (recorder, tightened))
-            worst = _worst(tree, deeper, rest.clauses, rest.root_margin)
+            deeper = _deeper(tree, problem, rest, (parts, float("inf"), how[1]))
         except DeadlinePassed:
             return found.late
         except Hopeless:
             break
-        if worst <= rest.root_margin * WORTH_IT:
+        if deeper is None:
             break
-        # The proof begins anew, from what bounds the neurons now.
-        tree.tree.restart(rest.mark, tightened)
-        problem = deeper
-        begin = Begin(problem.roots(*rest.clauses), settings.objective_steps)
-        better = worst > rest.root_margin * BETTER
+        problem, begin, more = deeper
         again = try_hulls(tree, (problem, begin), rest.clauses, rest.mark)
         if not isinstance(again, Rest):
             return again
         rest = again
-        if not better:
+        if not more:
             break
     return to_the_end(tree, problem, rest)
+
+
+def _deeper(
+    tree: NeuronTree, problem: NeuronProblem, rest: Rest, how: tuple[int, float, Recorder]
+) -> tuple[NeuronProblem, Begin, bool] | None:
+    """The problem with hidden neurons bounded by searches of their own; None: that gains little.
+
+    ``how``: in how many parts, and for how long at a trial. Also where its proof begins anew, and
+    whether more may be gained.
+
+    Raises:
+        DeadlinePassed: before all was bounded anew.
+        Hopeless: that would not pay.
+    """
+    tightened, before = list[Tightened](), rest.root_margin
+    deeper = _deepened(tree, problem, how[:2], (how[2], tightened))
+    worst = _worst(tree, deeper, rest.clauses, before)
+    if worst <= before * WORTH_IT:
+        return None
+    tree.tree.restart(rest.mark, tightened)
+    begin = Begin(deeper.roots(*rest.clauses), problem.bounds.objective_steps)
+    return deeper, begin, worst > before * BETTER
 
 
 def _worst(
@@ -88,7 +138,7 @@ def _worst(
 def _deepened(
     tree: NeuronTree,
     problem: NeuronProblem,
-    parts: int,
+    how: tuple[int, float],
     record: tuple[Recorder, list[Tightened]],
 ) -> NeuronProblem:
     """The problem anew, with hidden neurons bounded by searches of their own."""
@@ -96,8 +146,11 @@ def _deepened(
     budget = DEEPENING * max(0.0, context.allowed - context.spent)
     latest = time.monotonic() + LATEST * max(0.0, context.left)
     recorder = record[0](tree.case, problem.root, record[1].append)
-    limits = problem.bounds, (budget, latest), parts
-    deepener = Deepener(tree.workers, *limits, hidden, recorder, parts == PARTS[0])
+    limits, trial = (
+        (problem.bounds, (budget, latest), how[0]),
+        how[1] if how[0] == PARTS[0] else None,
+    )
+    deepener = Deepener(tree.workers, *limits, hidden, recorder, trial)
     try:
         return deepener.deeper(problem)
     finally:

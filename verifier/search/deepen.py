@@ -23,7 +23,15 @@ from verifier.bounds.reduced import Reduced, Reducer, Tail
 from verifier.bounds.root import refine_root
 from verifier.bounds.sure import SureNet
 from verifier.bounds.sure_rows import sure_elements
-from verifier.bounds.sweep import Ascent, counted_seconds, sweep_in_parts
+from verifier.bounds.sweep import (
+    CALL,
+    INPUT,
+    NEURON,
+    SPEED,
+    Ascent,
+    counted_seconds,
+    sweep_in_parts,
+)
 from verifier.records import dataclass
 from verifier.search.neuron_split import NeuronProblem, sealed_at_once
 from verifier.search.record import HiddenRecorder
@@ -106,6 +114,20 @@ def hidden_unstable(plain: Enclosure) -> dict[int, int]:
     return {v: int(unstable_mask(plain, v)[0].sum()) for v in values}
 
 
+def affordable(problem: NeuronProblem, seconds: float, workers: Workers) -> bool:
+    """May so many counted seconds do for the neurons of the first value that reads others?"""
+    graph, net = problem.root.graph, problem.reduced
+    hidden = [(v, count) for v, count in hidden_unstable(problem.root).items() if count]
+    if net is None or not hidden:
+        return False
+    value, count = min(hidden)
+    before = sum(len(x.index) for x in problem.layers if x.source in graph.ancestors[value])
+    each = before * (net.inputs + before // 2) / SPEED + NEURON * before + INPUT * net.inputs
+    steps = problem.bounds.hidden_steps
+    first = BESIDES * steps * (CALL + count * each / workers.count)
+    return FEWEST_PARTS * first <= seconds
+
+
 @dataclass(eq=False)
 class Deepener:
     """Searches for all neurons of one value after the other, within a budget of seconds.
@@ -123,8 +145,9 @@ class Deepener:
     """How many neurons of the values that are still to come are not linear."""
     record: HiddenRecorder | None = None
     """Is told which parts made a box smaller."""
-    trial: bool = False
-    """Is all to be left where hardly anything is gained for the neurons of the next value?"""
+    trial: float | None = None
+    """All is to be left where hardly anything is gained for the neurons of the next value in so
+    many seconds."""
     subproblems: int = 0
     spent: float = 0.0
     """Seconds so far."""
@@ -152,28 +175,38 @@ class Deepener:
             Hopeless: at a trial, hardly anything was gained for the neurons of the first value.
                 Those after it will fare no better.
         """
-        enclosure = reducer.enclosure
-        xp, count = enclosure.graph.xp, neuron.shape[0]
+        count = neuron.shape[0]
         self.unstable.pop(value, None)
         if not reducer.layers:
             return
         share = count / (count + sum(self.unstable.values()))
+        rows, (budget, latest) = (value, neuron, tail), self._end(self.limits, share)
+        if self.trial is not None:
+            trial, self.trial = self.trial, None
+            end = min(budget, self.spent + trial), latest
+            if self._both(reducer, rows, end) < PROMISING:
+                raise Hopeless
+            if end[0] == budget:
+                return
+        self._both(reducer, rows, (budget, latest))
+
+    def _both(self, reducer: Reducer, rows: tuple[int, Array, Tail], end: _End) -> float:
+        """Narrow both sides of the boxes; what that gained, as a share of what chords lose."""
+        (value, neuron, tail), enclosure = rows, reducer.enclosure
+        xp, count = enclosure.graph.xp, neuron.shape[0]
         box, one = enclosure.boxes[value], xp.full((count,), 1.0)
         before = _lost(xp, box, neuron)
         sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
-        ends = self._end(self.limits, share / 2), self._end(self.limits, share)
-        for side, end in zip((sign, -sign), ends, strict=True):
+        for side, until in zip((sign, -sign), (self._end(end, 0.5), end), strict=True):
             left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
             if left.shape[0] == 0:
                 break
             net = reducer.net(tail.signed(left, side[left]))
-            self._side(reducer, net, (value, neuron[left], side[left]), end)
+            self._side(reducer, net, (value, neuron[left], side[left]), until)
         settled = count - int(unstable_mask(enclosure, value)[0, neuron].sum())
         gained = 1 - _lost(xp, enclosure.boxes[value], neuron) / before
         log.info("deepened: %d of %d neurons settled, gained %.2f", settled, count, gained)
-        if self.trial and gained < PROMISING:
-            raise Hopeless
-        self.trial = False
+        return gained
 
     def _end(self, end: _End, share: float) -> _End:
         """A share of the way to an end."""

@@ -50,6 +50,8 @@ class Begin:
     """The margins of leaves that nothing can be done about."""
     clauses: int | None = None
     """How many trees there are; None: as many as subproblems that are open."""
+    root_margin: float = -float("inf")
+    """The worst margin of the clauses, before any split, if some were made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,7 @@ class Paused:
 
     def again(self, steps: int) -> Begin:
         """Where the search goes on."""
-        return Begin(self.open, steps, self.exhausted, self.clauses)
+        return Begin(self.open, steps, self.exhausted, self.clauses, self.root_margin)
 
     @property
     def late(self) -> Unknown:
@@ -120,7 +122,7 @@ class NeuronTree:
         """
         context, roots, steps = self.context, begin.clauses or len(begin.open), begin.steps
         self._exhausted, already = list(begin.exhausted), context.spent
-        pause, root_margin = self._pause(patience), -float("inf")
+        pause, root_margin = self._pause(patience), begin.root_margin
         frontier = _frontier(problem, context)
         frontier.push(begin.open)
         share = _open_share(frontier, roots)
