@@ -179,7 +179,8 @@ class Seal:
             log.warning("our own certificate is rejected: %s", error)
             return replace(_none(f"our own certificate is rejected: {error}"), refused=True)
         if report.semantics == asked:
-            return Sealed(Certificate(data, asked, leaves=report.leaves))
+            note = self.pending.lacking if asked == "real" and self.pending else ""
+            return Sealed(Certificate(data, asked, note, report.leaves))
         if single:
             data, _ = certificate(tree, self.problem, replace(subject, semantics="real"))
             lacking = f"{self._lack(report, asked)} float32 execution"
@@ -219,15 +220,18 @@ class Seal:
         data, _ = certificate(tree, self.problem, replace(subject, semantics=asked))
         try:
             report = self._run(data, asked)
+            if report.semantics == asked:
+                return Sealed(Certificate(data, asked, leaves=report.leaves))
+            if report.semantics != "real":
+                return _none(FOLDED)
+            note = f"{len(report.failures)} leaves are not proved for float32 execution"
+            data, _ = certificate(tree, self.problem, replace(subject, semantics="real"))
+            whole = self._run(data, "real")
         except (OutOfTimeError, MemoryError, Rejected):
             return _none(FOLDED)
-        if report.semantics == asked:
-            return Sealed(Certificate(data, asked, leaves=report.leaves))
-        if report.semantics != "real":
+        if not whole.accepted:
             return _none(FOLDED)
-        note = f"{len(report.failures)} leaves are not proved for float32 execution"
-        data, _ = certificate(tree, self.problem, replace(subject, semantics="real"))
-        return Sealed(Certificate(data, "real", note, report.leaves))
+        return Sealed(Certificate(data, "real", note, whole.leaves))
 
     def _run(self, data: bytes, semantics: str, known: np.ndarray | None = None) -> Report:
         """``known``: the nodes that need not be looked at."""

@@ -212,6 +212,18 @@ def test_what_an_earlier_check_has_shown_is_not_looked_at(monkeypatch):
         assert report.leaves == 2
 
 
+def test_cases_that_an_earlier_check_has_shown_are_passed_by(monkeypatch):
+    """Also where so few nodes are looked at together that none is left of some."""
+    monkeypatch.setattr(module.Walk, "batch", lambda _: 1)
+    case = "(and (>= X_0 -1) (<= X_0 1) (<= Y_0 {}))"
+    text = prop(f"(or {' '.join(case.format(most) for most in (0.5, -0.5, 0.5, -0.5))})")
+    data = certificate(SIZE, text, roots=range(4), node=[ROWS] * 4)
+    for known, failing in ((0b0000, [0, 2]), (0b0001, [2]), (0b0111, []), (0b1111, [])):
+        effort = Effort(fall_back=False, known=np.array([known >> k & 1 for k in range(4)]) > 0)
+        report = check(SIZE, text, data, effort)
+        assert [failure.node for failure in report.failures] == failing
+
+
 def deep_tree(levels):
     """All splits at 0, but for leaves on the last level."""
     inner = 2**levels - 1

@@ -20,6 +20,7 @@ from verifier.bounds.root import refine_root
 from verifier.graph import Graph
 from verifier.search import deep, deepen, hulling
 from verifier.search.deepen import Deepener, Hopeless, affordable
+from verifier.search.hulling import Rest
 from verifier.search.strategy import Strategy, decide
 from verifier.search.workers import Workers
 from verifier.sets import Box
@@ -279,9 +280,14 @@ def test_the_search_goes_on_where_a_trial_is_left(monkeypatch):
             raise
 
     monkeypatch.setattr(Deepener, "deeper", watched)
+    rests, hulls = list[object](), deep.try_hulls
+    monkeypatch.setattr(deep, "try_hulls", lambda *given: rests.append(hulls(*given)) or rests[-1])
     verdict = decide(*outputs_at_least(2, 0.6), 60.0, NEURONS)
     assert isinstance(verdict, Verified)
     assert len(left) == 1
+    # What the clauses lacked before any split is known still.
+    assert all(-np.inf < one.root_margin < 0 for one in rests if isinstance(one, Rest))
+    assert any(isinstance(one, Rest) for one in rests)
 
 
 def outputs_at_least(seed: int, share: float):

@@ -162,15 +162,16 @@ def _walk(
     """Depth first, in batches: little is open at a time. Failures are added to those so far."""
     stack = list[Open]()
     size = walk.batch() * (max(1, CROWD // effort.threads) if effort.threads > 1 else 1)
-    roots = (_unknown(state, effort) for state in walk.roots(size * effort.threads))
+    states = walk.roots(size * effort.threads)
+    roots = filter(len, (_unknown(state, effort) for state in states))
     while stack := stack or list(islice(roots, 1)):
         require_time(effort.deadline)
         if walk.single and failures and len(failures) > effort.most_failures:
             break
         for found, children in mapper(walk.look, _take(stack, size, effort.threads)):
             failures += found
-            if len(children):
-                stack.append(_unknown(children, effort))
+            if len(children := _unknown(children, effort)):
+                stack.append(children)
 
 
 def _unknown(state: Open, effort: Effort) -> Open:

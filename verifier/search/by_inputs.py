@@ -179,10 +179,11 @@ class InputSearch:
         if not sealed.reopen:
             return Verified(self.tree, certificate=sealed.certificate)
         log.info("%d leaves are opened again for the checker", len(sealed.reopen))
-        if not sealed.required:
-            now, count = (self.tree.mark(), self.closed), len(sealed.reopen)
-            begun = self.extension or Extension.of(self.boxes, self.context.started, count, now)
-            self.extension = replace(begun, mark=now[0], closed=now[1])
+        now, count = (self.tree.mark(), self.closed), len(sealed.reopen)
+        begun = self.extension or Extension.of(self.boxes, self.context.started, count, now)
+        # What must be proved anyway extends nothing.
+        again = replace(begun, mark=now[0], closed=now[1])
+        self.extension = None if sealed.required else again
         if self._reopen(sealed):
             return None
         return self._settle(self.extension) if self.extension else self._too_thin(sealed)
@@ -202,7 +203,8 @@ class InputSearch:
             return Verified(self.tree, certificate=sealed.certificate)
         log.info("%d leaves are opened again for the checker", len(sealed.reopen))
         self.tree.restart(extension.mark)
-        self.closed, self.thin = extension.closed, 0
+        self.closed, self.thin, self.worst_thin = extension.closed, 0, float("inf")
+        self.ahead = False
         if len(self.frontier):
             self.frontier.empty()
         return None if self._reopen(sealed) else self._too_thin(sealed)
