@@ -62,7 +62,7 @@ def test_what_was_accepted_is_not_checked_again(tmp_path, monkeypatch, most):
     monkeypatch.setattr(sealing, "MOST_FAILURES", most)
     net, prop = slack(tmp_path)
     box = "(>= X_0 0) (<= X_0 1) (>= X_1 0) (<= X_1 1)"
-    cases = " ".join(f"(and {box} (<= Y_0 {most}))" for most in ("-0.7", "-0.500000001"))
+    cases = " ".join(f"(and {box} (<= Y_0 {y}))" for y in ("-0.7", "-0.500000001"))
     flat(prop, f"(assert (or {cases}))", "")
     of = by_inputs.InputSearch.of
 

@@ -114,11 +114,16 @@ def sweep_in_parts(net: Reduced, patterns: Patterns, ascent: Ascent, spread: Spr
 def counted_seconds(net: Reduced, effort: tuple[int, int], spread: Spread) -> float:
     """About how long (patterns, steps) take: counted, not measured, and so always the same."""
     count, steps = effort
-    each = net.bands.links_of(rough=True).work / SPEED + NEURON * net.neurons + INPUT * net.inputs
+    each = pattern_seconds(net.bands.links_of(rough=True).work, net.neurons, net.inputs)
     if net.xp.device != "cpu":
         return steps * (CALL + count * each / ON_GPU)
     parts = len(equal_parts(net, count, spread))
     return steps * (parts * CALL + count * each) / min(parts, spread.count)
+
+
+def pattern_seconds(work: int, neurons: int, inputs: int) -> float:
+    """About how long a step takes a core for each pattern, besides ``CALL``."""
+    return work / SPEED + NEURON * neurons + INPUT * inputs
 
 
 def equal_parts(net: Reduced, count: int, spread: Spread) -> list[slice]:

@@ -178,15 +178,18 @@ class InputSearch:
             return self.unknown(Reason.NOT_SEALED, sealed.certificate.note)
         if not sealed.reopen:
             return Verified(self.tree, certificate=sealed.certificate)
-        log.info("%d leaves are opened again for the checker", len(sealed.reopen))
-        now, count = (self.tree.mark(), self.closed), len(sealed.reopen)
-        begun = self.extension or Extension.of(self.boxes, self.context.started, count, now)
         # What must be proved anyway extends nothing.
-        again = replace(begun, mark=now[0], closed=now[1])
-        self.extension = None if sealed.required else again
+        self.extension = None if sealed.required else self._extended(len(sealed.reopen))
         if self._reopen(sealed):
             return None
         return self._settle(self.extension) if self.extension else self._too_thin(sealed)
+
+    def _extended(self, leaves: int) -> Extension:
+        """The extension of the proof that was sealed just now, within the limits of the first."""
+        now = self.tree.mark(), self.closed
+        if self.extension is not None:
+            return replace(self.extension, mark=now[0], closed=now[1])
+        return Extension.of(self.boxes, self.context.started, leaves, now)
 
     def _too_thin(self, sealed: Sealed) -> Unknown | Verified:
         note = f"{sealed.certificate.note}, and their boxes are too thin to split"
@@ -201,7 +204,6 @@ class InputSearch:
         self.extension, sealed = None, self.context.seal.settle()
         if not sealed.reopen:
             return Verified(self.tree, certificate=sealed.certificate)
-        log.info("%d leaves are opened again for the checker", len(sealed.reopen))
         self.tree.restart(extension.mark)
         self.closed, self.thin, self.worst_thin = extension.closed, 0, float("inf")
         self.ahead = False
@@ -212,6 +214,7 @@ class InputSearch:
     def _reopen(self, sealed: Sealed) -> bool:
         """Split leaves that the checker does not accept; could all of them be split?"""
         leaves = sealed.reopen
+        log.info("%d leaves are opened again for the checker", len(leaves))
         bounds = replace(self.problem.bounds, single=sealed.single)
         self.problem = replace(self.problem, bounds=bounds)
         rows = self.problem.again(self.context.problem, leaves)

@@ -59,8 +59,8 @@ def search_deep(
         found = tree.run(problem, begin, EARLY * PATIENCE)
         if not isinstance(found, Paused):
             return found
-        begin = found.again(problem.bounds.split_steps)
-        rest = Rest(begin, clauses, mark, [], found.root_margin, found.spent)
+        rest = Rest.of(found, clauses, mark, problem.bounds.split_steps)
+        begin = rest.begin
         try:
             deeper = _deeper(tree, problem, rest, (parts[0], TRIAL, recorder))
         except DeadlinePassed:
@@ -85,7 +85,8 @@ def _go_on(
             return found
         patience, rest = 2 * patience, rest.after(found, settings.split_steps)
         try:
-            deeper = _deeper(tree, problem, rest, (parts, float("inf"), how[1]))
+            trial = float("inf") if parts == PARTS[0] else None
+            deeper = _deeper(tree, problem, rest, (parts, trial, how[1]))
         except DeadlinePassed:
             return found.late
         except Hopeless:
@@ -103,12 +104,12 @@ def _go_on(
 
 
 def _deeper(
-    tree: NeuronTree, problem: NeuronProblem, rest: Rest, how: tuple[int, float, Recorder]
+    tree: NeuronTree, problem: NeuronProblem, rest: Rest, how: tuple[int, float | None, Recorder]
 ) -> tuple[NeuronProblem, Begin, bool] | None:
     """The problem with hidden neurons bounded by searches of their own; None: that gains little.
 
-    ``how``: in how many parts, and for how long at a trial. Also where its proof begins anew, and
-    whether more may be gained.
+    ``how``: in how many parts, and for how long at a trial, if it is one. Also where its proof
+    begins anew, and whether more may be gained.
 
     Raises:
         DeadlinePassed: before all was bounded anew.
@@ -138,7 +139,7 @@ def _worst(
 def _deepened(
     tree: NeuronTree,
     problem: NeuronProblem,
-    how: tuple[int, float],
+    how: tuple[int, float | None],
     record: tuple[Recorder, list[Tightened]],
 ) -> NeuronProblem:
     """The problem anew, with hidden neurons bounded by searches of their own."""
@@ -146,11 +147,8 @@ def _deepened(
     budget = DEEPENING * max(0.0, context.allowed - context.spent)
     latest = time.monotonic() + LATEST * max(0.0, context.left)
     recorder = record[0](tree.case, problem.root, record[1].append)
-    limits, trial = (
-        (problem.bounds, (budget, latest), how[0]),
-        how[1] if how[0] == PARTS[0] else None,
-    )
-    deepener = Deepener(tree.workers, *limits, hidden, recorder, trial)
+    (parts, trial), limits = how, (problem.bounds, (budget, latest))
+    deepener = Deepener(tree.workers, *limits, parts, hidden, recorder, trial)
     try:
         return deepener.deeper(problem)
     finally:

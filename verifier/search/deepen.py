@@ -23,15 +23,7 @@ from verifier.bounds.reduced import Reduced, Reducer, Tail
 from verifier.bounds.root import refine_root
 from verifier.bounds.sure import SureNet
 from verifier.bounds.sure_rows import sure_elements
-from verifier.bounds.sweep import (
-    CALL,
-    INPUT,
-    NEURON,
-    SPEED,
-    Ascent,
-    counted_seconds,
-    sweep_in_parts,
-)
+from verifier.bounds.sweep import CALL, Ascent, counted_seconds, pattern_seconds, sweep_in_parts
 from verifier.records import dataclass
 from verifier.search.neuron_split import NeuronProblem, sealed_at_once
 from verifier.search.record import HiddenRecorder
@@ -122,7 +114,7 @@ def affordable(problem: NeuronProblem, seconds: float, workers: Workers) -> bool
         return False
     value, count = min(hidden)
     before = sum(len(x.index) for x in problem.layers if x.source in graph.ancestors[value])
-    each = before * (net.inputs + before // 2) / SPEED + NEURON * before + INPUT * net.inputs
+    each = pattern_seconds(before * (net.inputs + before // 2), before, net.inputs)
     steps = problem.bounds.hidden_steps
     first = BESIDES * steps * (CALL + count * each / workers.count)
     return FEWEST_PARTS * first <= seconds

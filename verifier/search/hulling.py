@@ -77,6 +77,11 @@ class Rest:
     spent: float
     """Counted seconds of searches since then."""
 
+    @staticmethod
+    def of(found: Paused, clauses: tuple[Array, Array], mark: Mark, steps: int) -> Rest:
+        """What the first search of some clauses left open."""
+        return Rest(found.again(steps), clauses, mark, [], found.root_margin, found.spent)
+
     def after(self, found: Paused, steps: int) -> Rest:
         """What another search of that left open, which goes on with so many steps."""
         return replace(self, begin=found.again(steps), spent=self.spent + found.spent)
@@ -130,8 +135,7 @@ def try_hulls(
     found = tree.run(problem, begin, patience)
     if not isinstance(found, Paused):
         return found
-    steps = problem.bounds.split_steps
-    rest = Rest(found.again(steps), clauses, mark, [], found.root_margin, found.spent)
+    rest = Rest.of(found, clauses, mark, problem.bounds.split_steps)
     try:
         rest = replace(rest, hulled=_at_root(tree, problem, clauses, each))
     except DeadlinePassed:

@@ -70,7 +70,7 @@ class ScatterPlan:
 
     @cached_property
     def rounds(self) -> Rounds:
-        """For NumPy; there must be columns."""
+        """For NumPy, where some target is met twice."""
         counts = np.diff(np.append(self.starts, len(self.order)))
         by_count = np.argsort(-counts, kind="stable")
         starts, counts = self.starts[by_count], counts[by_count]

@@ -190,7 +190,7 @@ class NumpyBackend(Backend):
         return np.ascontiguousarray(x.T)
 
     def scatter_columns(self, source: Array, plan: ScatterPlan) -> Array:
-        if plan.unique or not len(plan.targets):
+        if plan.unique:
             result = np.zeros((source.shape[0], plan.size), dtype=source.dtype)
             result[:, plan.index] = source
             return result
