@@ -137,7 +137,7 @@ class SearchSettings:
     """The same where a reduced network is swept: its products of matrices are faster."""
     batch_work_gpu: int = 5_000_000_000_000
     """The same on a GPU."""
-    frontier_bytes: int = 2_000_000_000
+    frontier_bytes: int = 1_200_000_000
     """Above this much memory the newest boxes go first."""
     inherited_neurons: int = 200_000
     """How many hidden neurons' boxes a child takes over from its parent."""

@@ -49,7 +49,7 @@ class HullCase(Case):
 
 def with_cuts(sure: SureNet, cuts: Cuts) -> SureNet:
     none = PairedNet.of_net(sure.net, Pairs.none(sure.net.neurons, sure.net.xp))
-    return replace(sure, net=CutNet.of_paired(none, cuts))
+    return replace(sure, net=CutNet.of_paired(none, cuts, np.arange(len(cuts.bias))))
 
 
 @settings(deadline=None, max_examples=12)

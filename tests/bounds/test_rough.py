@@ -14,7 +14,7 @@ from tests.bounds.test_bands import network, patterns_of
 from tests.bounds.test_hulls import HullCase
 from verifier.bounds import bands, products
 from verifier.bounds.bands import Bands
-from verifier.bounds.cuts import CutNet
+from verifier.bounds.cuts import CutBands, CutLinks, CutNet
 from verifier.bounds.products import Rough
 from verifier.bounds.reduced import Reduced
 from verifier.bounds.sweep import SLACK, Ascent, Swept, sweep_patterns
@@ -42,8 +42,10 @@ def everywhere(monkeypatch):
 
 
 def expecting(net: Reduced, sweeps: int = 1000) -> Reduced:
-    made = replace(net, bands=Bands(net.xp, net.layers, net.weights, net.links))
-    made.bands.expect(sweeps)
+    bands = Bands(net.xp, net.layers, net.weights, net.links)
+    of_cuts = {"products": replace(net.products, bands=bands)} if isinstance(net, CutNet) else {}
+    made = replace(net, bands=bands, **of_cuts)
+    made.expect(sweeps)
     return made
 
 
@@ -146,16 +148,18 @@ def test_cuts_are_swept_by_rough_products_too(make, everywhere):
     arrays = {
         name: xp.floats(xp.doubles(case.xp.numpy(getattr(sure.net, name))))
         for name in sure.net.__dataclass_fields__
-        if name not in ("xp", "layers", "bands", "pairs", "cuts")
+        if name not in ("xp", "layers", "bands", "pairs", "cuts", "products")
     }
     cuts = sure.net.cuts.on(xp, case.xp)
+    bands = Bands(xp, sure.net.layers, arrays["weights"], arrays["links"])
     net = replace(
         sure.net,
         **arrays,
         xp=xp,
         pairs=sure.net.pairs.on(xp),
         cuts=cuts,
-        bands=Bands(xp, sure.net.layers, arrays["weights"], arrays["links"]),
+        bands=bands,
+        products=CutBands(bands, sure.net.products.neuron, CutLinks.of(cuts)),
     )
     numbers = {n: case.xp.numpy(getattr(patterns, n)) for n in ("phase", "tilt", "weight")}
     single = {n: xp.floats(xp.doubles(x)) for n, x in numbers.items()}
@@ -163,7 +167,7 @@ def test_cuts_are_swept_by_rough_products_too(make, everywhere):
     about, plain = (
         sweep_patterns(n, patterns, Ascent(7, 0.35, 0.98)) for n in (expecting(net), net)
     )
-    assert isinstance(net.cut_links(rough=True).to_inputs, Rough) == net.bands.is_rough
+    assert isinstance(expecting(net).products.links_of(rough=True).to_inputs, Rough)
     size = 1 + abs(xp.numpy(plain.least)).max()
     np.testing.assert_allclose(xp.numpy(about.least), xp.numpy(plain.least), atol=0.1 * size)
 

@@ -199,8 +199,8 @@ def test_the_clock_too_is_shared_among_values(monkeypatch):
         now[0] += 0.01
         return sweep(*arguments)
 
-    def watched(self, net, known, end):
-        parts = search(self, net, known, end)
+    def watched(self, net, known, store, end):
+        parts = search(self, net, known, store, end)
         made.append(len(parts) / len(known))
         return parts
 

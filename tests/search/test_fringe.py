@@ -15,8 +15,10 @@ from verifier.search import by_neurons, lemma
 from verifier.search import deep as deep_module
 from verifier.search import fringe as fringe_module
 from verifier.search.fringe import Fringe
+from verifier.search.frontier import Frontier
 from verifier.search.lemma import Effort, Forecast, Lemmas
 from verifier.search.neuron_tree import NeuronTree, Paused
+from verifier.search.sign_patterns import SignPatterns
 from verifier.search.strategy import Strategy, decide
 from verifier.search.workers import Workers
 from verifier.sets import Box
@@ -196,7 +198,9 @@ def test_a_clause_is_proved_behind_its_fringe(monkeypatch: pytest.MonkeyPatch):
 
 def _paused(self, problem, begin, patience=float("inf")):
     assert patience < float("inf"), "the clause is open behind its fringe"
-    return Paused(begin.open, (), -1.0, 1.0, 1, 0.0)
+    waiting = Frontier(problem.xp, 10**9, SignPatterns.cat)
+    waiting.push(begin.open)
+    return Paused(waiting, (), -1.0, 1.0, 1, 0.0)
 
 
 def test_narrowed_boxes_count_also_where_they_close_nothing(monkeypatch: pytest.MonkeyPatch):

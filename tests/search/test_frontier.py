@@ -102,6 +102,6 @@ def test_rows_that_are_taken_together_are_of_one_kind(moves: list[tuple[int, int
                 assert inside.pop(name) == margin_out
         assert len(lanes) == len(inside)
     if inside:
-        assert sorted(lanes.empty().name.tolist()) == sorted(inside)
+        assert sorted(np.concatenate([x.name for x in lanes.moved()]).tolist()) == sorted(inside)
     assert len(lanes) == 0
     assert lanes.worst_margin == np.inf

@@ -136,6 +136,17 @@ class Bands:
         """So many times as many columns as usual are to be swept at once."""
         return AT_ONCE if self.is_rough else 1
 
+    @property
+    def parts(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The neurons, and the inputs, in the groups that products make them in."""
+        links = self.links_now
+        products = (links.of_inputs, links.to_inputs)
+        neurons, inputs = (
+            _partition([group.made for group in product.groups], product.matrix.shape[0])
+            for product in products
+        )
+        return neurons, inputs
+
     def _of(self, places: Float[np.ndarray, "nodes coordinates"] | None) -> Links:
         inputs = self.weights.shape[1]
 
@@ -204,3 +215,11 @@ class Bands:
                     rows.append(row + inputs + part.start)
                     columns.append(column + start)
         return (np.concatenate(rows), np.concatenate(columns)) if rows else None
+
+
+def _partition(groups: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """The groups, and what is in none of them as one."""
+    rest = np.ones(count, dtype=bool)
+    for group in groups:
+        rest[group] = False
+    return [*groups, np.flatnonzero(rest)] if rest.any() else groups

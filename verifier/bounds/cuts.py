@@ -8,14 +8,16 @@ are those of ``paired.py``, then the multipliers of the cuts.
 from __future__ import annotations
 
 from dataclasses import field, fields
-from functools import cached_property
 
+import numpy as np
+
+from verifier.bounds.bands import Bands
 from verifier.bounds.columns import Bounded, Columns, Patterns
 from verifier.bounds.paired import PairedColumns, PairedNet
 from verifier.bounds.products import Product, Rough
 from verifier.bounds.reduced import Reduced
 from verifier.records import dataclass
-from verifier.tensors import Array, Backend, Float
+from verifier.tensors import Array, Backend, Float, Int
 
 STEPS, MOST_STEPS = 64, 255
 """Multipliers in proofs are whole numbers up to the latter of so many parts of a unit."""
@@ -64,9 +66,53 @@ class CutLinks:
         matrices = (cuts.links.T, cuts.inputs.T, cuts.links, cuts.inputs)
         return CutLinks(*map(Product, matrices))
 
+    def in_groups(self, bands: Bands, neuron: Int[np.ndarray, " cuts"]) -> CutLinks:
+        """In the groups of the network's products, where these pay.
+
+        ``neuron``: whose function each cut is about, which reads what that does.
+        """
+        neurons, inputs = bands.parts
+        of_neuron = np.zeros(bands.links.shape[0], dtype=np.int64)
+        for i, part in enumerate(neurons):
+            of_neuron[part] = i
+        cuts = [np.flatnonzero(of_neuron[neuron] == i) for i in range(len(neurons))]
+        parts = (neurons, inputs, cuts, cuts)
+        products = (getattr(self, f.name) for f in fields(self))
+        made = (Product.in_parts(p.matrix, bands.xp, of) for p, of in zip(products, parts, strict=True))
+        return CutLinks(*made)
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of a sweep back and forth for a column, and what else takes as long."""
+        return sum(getattr(self, f.name).work for f in fields(self))
+
     def rough(self, xp: Backend) -> CutLinks:
         """About the same, to 8 bits where these are faster."""
         return CutLinks(*(Rough.of_product(getattr(self, f.name), xp) for f in fields(self)))
+
+
+@dataclass(eq=False)
+class CutBands:
+    """The products with the matrices of a network's cuts: as the network's own ones are made."""
+
+    bands: Bands
+    neuron: Int[np.ndarray, " cuts"]
+    """Whose function each cut is about."""
+    plain: CutLinks
+    rough: CutLinks | None = None
+    grouped: bool = False
+
+    def follow(self) -> None:
+        """Have the products that the network has; not to be called by several threads at once."""
+        if self.bands.grouped and not self.grouped:
+            self.grouped, self.rough = True, None
+            self.plain = self.plain.in_groups(self.bands, self.neuron)
+        if self.bands.is_rough and self.rough is None:
+            self.rough = self.plain.rough(self.bands.xp)
+
+    def links_of(self, *, rough: bool) -> CutLinks:
+        """The products, or what does for proposals where that is much faster."""
+        return self.rough if rough and self.rough is not None else self.plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,23 +120,19 @@ class CutNet(PairedNet):
     """A reduced network with pairs of neurons (or none), and cuts."""
 
     cuts: Cuts
-
-    def cut_links(self, *, rough: bool) -> CutLinks:
-        """The products, or what does for proposals where that is much faster."""
-        return self._rough if rough and self.bands.is_rough else self._plain
-
-    @cached_property
-    def _plain(self) -> CutLinks:
-        return CutLinks.of(self.cuts)
-
-    @cached_property
-    def _rough(self) -> CutLinks:
-        return self._plain.rough(self.xp)
+    products: CutBands
 
     @staticmethod
-    def of_paired(net: PairedNet, cuts: Cuts) -> CutNet:
-        """A network, and cuts in its precision."""
-        return CutNet(**{f.name: getattr(net, f.name) for f in fields(net)}, cuts=cuts)
+    def of_paired(net: PairedNet, cuts: Cuts, neuron: Int[np.ndarray, " cuts"]) -> CutNet:
+        """A network, and cuts in its precision; ``neuron``: whose function each is about."""
+        before = {f.name: getattr(net, f.name) for f in fields(net)}
+        products = CutBands(net.bands, neuron, CutLinks.of(cuts))
+        return CutNet(**before, cuts=cuts, products=products)
+
+    def expect(self, sweeps: int) -> None:
+        """Have the products that suit so many more sweeps."""
+        super().expect(sweeps)
+        self.products.follow()
 
 
 def columns_of(net: Reduced, patterns: Patterns) -> Columns:
@@ -133,7 +175,7 @@ class CutColumns(PairedColumns):
     def start(self) -> tuple[Array, Array, Array]:
         """The sums of rows, and what the cuts add."""
         (links, inputs, bias), kappa = super().start(), self.kappa
-        by = self.cut_net.cut_links(rough=self.rough)
+        by = self.cut_net.products.links_of(rough=self.rough)
         return (
             links + by.to_neurons(kappa),
             inputs + by.to_inputs(kappa),
@@ -149,7 +191,7 @@ class CutColumns(PairedColumns):
         self, multiplier: Array, at: tuple[Array, Array, Array]
     ) -> Float[Array, "tilts batch"]:
         """d(bound)/d(tilt): of a cut's multiplier, the cut at the minimiser."""
-        by, (_, value, corner) = self.cut_net.cut_links(rough=True), at
+        by, (_, value, corner) = self.cut_net.products.links_of(rough=True), at
         arriving = by.of_neurons(value)
         arriving += by.of_inputs(corner)
         arriving += self.cut_by.bias[:, None]

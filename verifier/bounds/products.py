@@ -95,10 +95,9 @@ class Product:
         kinds: Sequence[slice],
     ) -> Product:
         """In groups where that pays; ``kinds``: ranges that no group is to mix."""
-        plain, values = Product(matrix), xp.numpy(matrix)
-        mask = values != 0
-        if matrix.shape[0] * matrix.shape[1] < SMALL:
-            return plain
+        mask = xp.numpy(matrix) != 0
+        if mask.size < SMALL:
+            return Product(matrix)
         some = mask.any(1)
         groups, cost = list[Group](), 0.0
         for kind in kinds:
@@ -106,12 +105,20 @@ class Product:
             if len(made):
                 halved = _Halving(mask.shape[1], places).run(mask[made], made)
                 groups, cost = groups + halved[1], cost + halved[0]
-        if not groups or cost > PAYS * mask.size:
-            return plain
-        if not some.all():
-            # All that is 0 is one element, made with the first group.
-            groups[0] = Group(np.append(groups[0].made, np.flatnonzero(~some)[0]), groups[0].read)
-        return bucketed(plain, values, groups, xp)
+        return _in_groups(matrix, xp, groups, cost)
+
+    @staticmethod
+    def in_parts(
+        matrix: Float[Array, "made read"], xp: Backend, parts: Sequence[Int[np.ndarray, " made"]]
+    ) -> Product:
+        """In given groups of what is made, where these pay."""
+        mask = xp.numpy(matrix) != 0
+        if mask.size < SMALL:
+            return Product(matrix)
+        some, every = mask.any(1), np.arange(mask.shape[1])
+        used = [made[some[made]] for made in parts if some[made].any()]
+        found = [_together(mask[made], made, every) for made in used]
+        return _in_groups(matrix, xp, [group for _, group in found], sum(c for c, _ in found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,12 +168,10 @@ class _Halving:
     def _run(
         self, mask: np.ndarray, made: np.ndarray, columns: np.ndarray
     ) -> tuple[float, list[Group]]:
-        used = np.flatnonzero(mask.any(0))
-        mask, columns, count = mask[:, used], columns[used], len(made)
-        gathered, whole = _price(count, len(columns)), _price(count, self.total, 0)
-        read = columns if gathered < whole else np.arange(self.total)
-        cost = min(gathered, whole) + GROUP
-        one = float(cost), [Group(made, read)]
+        used, count = mask.any(0), len(made)
+        cost, group = _together(mask, made, columns, self.total)
+        one = cost, [group]
+        mask, columns = mask[:, used], columns[used]
         if count < 2 * LEAST:
             return one
         places = self.places[made]
@@ -177,6 +182,37 @@ class _Halving:
         )
         both = first[0] + second[0]
         return (both, first[1] + second[1]) if both < cost else one
+
+
+def _together(
+    mask: Bool[np.ndarray, "made read"],
+    made: Int[np.ndarray, " made"],
+    columns: Int[np.ndarray, " read"],
+    total: int | None = None,
+) -> tuple[float, Group]:
+    """Some elements as one group, and its cost; ``mask``: which of the ``columns`` they read.
+
+    There are ``total`` columns, or these are all.
+    """
+    total = mask.shape[1] if total is None else total
+    read = columns[mask.any(0)]
+    gathered, whole = _price(len(made), len(read)), _price(len(made), total, 0)
+    read = read if gathered < whole else np.arange(total)
+    return float(min(gathered, whole) + GROUP), Group(made, read)
+
+
+def _in_groups(
+    matrix: Float[Array, "made read"], xp: Backend, groups: list[Group], cost: float
+) -> Product:
+    """A product in groups where these pay."""
+    plain, values = Product(matrix), xp.numpy(matrix)
+    if not groups or cost > PAYS * values.size:
+        return plain
+    nothing = np.flatnonzero(~(values != 0).any(1))
+    if len(nothing) and not any(nothing[0] in group.made for group in groups):
+        # All that is 0 is one element, made with the first group.
+        groups = [Group(np.append(groups[0].made, nothing[0]), groups[0].read), *groups[1:]]
+    return bucketed(plain, values, groups, xp)
 
 
 def bucketed(plain: Product, values: np.ndarray, groups: Sequence[Group], xp: Backend) -> Product:

@@ -91,6 +91,10 @@ class Reduced:
         assert self.bands.weights is self.weights
         assert self.bands.links is self.links
 
+    def expect(self, sweeps: int) -> None:
+        """Have the products that suit so many more sweeps; not by several threads at once."""
+        self.bands.expect(sweeps)
+
     @property
     def neurons(self) -> int:
         """How many unstable neurons there are."""

@@ -95,7 +95,7 @@ class SureNet:
     def least(self, patterns: Patterns, spread: Spread) -> Float[Array, " batch"]:
         """What multipliers prove, slopes of free neurons in 255ths as in certificates."""
         count = patterns.rows.shape[0]
-        self.net.bands.expect(count)
+        self.net.expect(count)
 
         def part(some: slice) -> Array:
             return self._least(patterns[some])

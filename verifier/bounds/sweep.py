@@ -103,7 +103,7 @@ class Ascent:
 def sweep_in_parts(net: Reduced, patterns: Patterns, ascent: Ascent, spread: Spread) -> Swept:
     """All patterns, in equal parts that stay in the cache; ``spread`` maps over them."""
     count = patterns.rows.shape[0]
-    net.bands.expect(count * ascent.steps)
+    net.expect(count * ascent.steps)
 
     def part(some: slice) -> Swept:
         return sweep_patterns(net, patterns[some], ascent)

@@ -207,8 +207,7 @@ class InputSearch:
         self.tree.restart(extension.mark)
         self.closed, self.thin, self.worst_thin = extension.closed, 0, float("inf")
         self.ahead = False
-        if len(self.frontier):
-            self.frontier.empty()
+        self.frontier.clear()
         return None if self._reopen(sealed) else self._too_thin(sealed)
 
     def _reopen(self, sealed: Sealed) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from verifier.bounds.sure import SureNet
 from verifier.bounds.sure_rows import sure_elements
 from verifier.bounds.sweep import CALL, Ascent, counted_seconds, pattern_seconds, sweep_in_parts
 from verifier.records import dataclass
+from verifier.search.hidden_parts import Parts, Store
 from verifier.search.neuron_split import NeuronProblem, sealed_at_once
 from verifier.search.record import HiddenRecorder
 from verifier.search.sign_patterns import Neurons, cut_to_sides
@@ -50,6 +51,8 @@ SEALING = 0.25
 """The share of the time that is kept for sealing."""
 AT_ONCE = 4096
 """How many parts are sealed at once."""
+SPLIT_BYTES, LEAST_AT_ONCE = 50_000_000, 1024
+"""Bytes of the signs of parts that are split at once, or so many parts."""
 BESIDES = 1.4
 """What is done for parts beside their sweeps takes so much longer: measured."""
 SEALED = 2.0
@@ -62,35 +65,6 @@ _End = tuple[float, float]
 
 class Hopeless(Exception):
     """Searches for hidden neurons would not pay: an event inside a search, caught there."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """The parts of the region that rows are bounded in, sorted by row."""
-
-    row: Int[Array, " parts"]
-    phase: Float[Array, "parts neurons"]
-    tilt: Float[Array, "parts neurons"]
-    least: Float[Array, " parts"]
-    branch: Int[Array, " parts"]
-    gap: Float[Array, " parts"]
-    """What the relaxation of the neuron to be split costs; 0: no split is of use."""
-
-    def __len__(self) -> int:
-        return self.row.shape[0]
-
-    def __getitem__(self, index: Array) -> _Parts:
-        return _Parts(*(getattr(self, f.name)[index] for f in fields(self)))
-
-    @staticmethod
-    def cat(parts: Sequence[_Parts], xp: Backend) -> _Parts:
-        """All of several, sorted anew."""
-        joined = xp.joined(parts)
-        return joined[xp.argsort(joined.row)]
-
-    def worst(self, count: int, xp: Backend) -> Float[Array, " rows"]:
-        """The bound of each row."""
-        return -xp.segment_max(-self.least[:, None], self.row, count)[:, 0]
 
 
 def _lost(xp: Backend, box: Box, neuron: Array) -> float:
@@ -219,16 +193,20 @@ class Deepener:
         enclosure, fast = reducer.enclosure, net.xp
         xp, box = enclosure.graph.xp, reducer.enclosure.boxes[value]
         known = xp.where(sign > 0, box.lower[0, neuron], -box.upper[0, neuron])
-        parts = self._search(net, fast.floats(xp.numpy(known)), self._end(end, 1 - SEALING))
+        store = Store(net.neurons)
+        known_fast = fast.floats(xp.numpy(known))
+        parts = self._search(net, known_fast, store, self._end(end, 1 - SEALING))
         worst = parts.worst(neuron.shape[0], fast)
         gained = xp.floats(fast.numpy(worst)) > known + WORTH * abs(known)
         kept = fast.nonzero(fast.bools(xp.numpy(gained))[parts.row])[0]
         if kept.shape[0]:
             rows = sure_elements(reducer, value, neuron)
             sure = SureNet.of(reducer, rows.signed(xp.arange(neuron.shape[0]), sign))
-            self._seal(reducer, (sure, which), parts[kept], end)
+            self._seal(reducer, (sure, which), (parts[kept], store), end)
 
-    def _search(self, net: Reduced, known: Float[Array, " rows"], end: _End) -> _Parts:
+    def _search(
+        self, net: Reduced, known: Float[Array, " rows"], store: Store, end: _End
+    ) -> Parts:
         """Split what bounds each row worst, until the rows are positive or time is up."""
         fast, count = net.xp, known.shape[0]
         tilt = fast.zeros(count, net.neurons) + net.tilt
@@ -238,32 +216,46 @@ class Deepener:
             settings.hidden_steps, settings.learning_rate, settings.learning_rate_decay, last=False
         )
         begun = self.spent
-        parts = self._swept(net, (row, tilt * 0, tilt, known), ascent)
+        parts = self._swept(net, (row, tilt * 0, tilt, known), store, ascent)
         if FEWEST_PARTS * (self.spent - begun) > self._left(end):
             return parts
         ascent = replace(ascent, steps=STEPS, rate=settings.split_rate)
         for _ in range(TURNS):
             self.bounds.check_time()
-            chosen = self._chosen(net, parts, count, end)
+            chosen = self._chosen(net, (parts, store.room), count, end)
             index = fast.nonzero(chosen)[0]
             if index.shape[0] == 0:
                 break
-            children, split = [], parts[index]
-            place = fast.arange(len(split))
-            tilts = fast.copy(split.tilt)
-            tilts[place, split.branch] = 0.0
-            for side in (1.0, -1.0):
-                phase = fast.copy(split.phase)
-                phase[place, split.branch] = side
-                children.append((split.row, phase, tilts, split.least))
-            joined = tuple(fast.cat([c[k] for c in children], 0) for k in range(4))
             others = parts[fast.nonzero(~chosen)[0]]
-            made = self._swept(net, (joined[0], joined[1], joined[2], joined[3]), ascent)
-            parts = _Parts.cat([others, made], fast)
+            each = max(LEAST_AT_ONCE, SPLIT_BYTES // (4 * max(1, net.neurons)))
+            starts = range(0, index.shape[0], each)
+            made = [self._halves(net, parts[index[k : k + each]], store, ascent) for k in starts]
+            parts = Parts.cat([others, *made], fast)
         return parts
 
-    def _chosen(self, net: Reduced, parts: _Parts, count: int, end: _End) -> Bool[Array, " parts"]:
-        """The parts to split: those that decide about a row which can still be improved."""
+    def _halves(self, net: Reduced, split: Parts, store: Store, ascent: Ascent) -> Parts:
+        """What some parts are split into."""
+        fast, place = net.xp, net.xp.arange(len(split))
+        before, tilts = split.taken(store, fast)
+        store.drop(fast.numpy(split.place))
+        tilts[place, split.branch] = 0.0
+        sides = list[Array]()
+        for side in (1.0, -1.0):
+            phase = fast.copy(before)
+            phase[place, split.branch] = side
+            sides.append(phase)
+        row, least = (fast.cat([x, x], 0) for x in (split.row, split.least))
+        both = row, fast.cat(sides, 0), fast.cat([tilts, tilts], 0), least
+        return self._swept(net, both, store, ascent)
+
+    def _chosen(
+        self, net: Reduced, known: tuple[Parts, int], count: int, end: _End
+    ) -> Bool[Array, " parts"]:
+        """The parts to split: those that decide about a row which can still be improved.
+
+        ``known``: all parts, and for how many more there is room.
+        """
+        parts, room = known
         xp, pace = net.xp, self._seconds(net, AT_ONCE, STEPS) / AT_ONCE
         worst = parts.worst(count, xp)[parts.row]
         one = xp.floats(parts.least[:, None] * 0 + 1)
@@ -275,17 +267,17 @@ class Deepener:
         left = self._left(end)
         if left <= 0:
             return chosen & False
-        if pace * 2 * int(chosen.sum()) > left:
+        most = min(room, int(left / (2 * pace)))
+        if int(chosen.sum()) > most:
             # Those that lack least first.
-            most = int(left / (2 * pace))
             lack = xp.where(chosen, -worst, worst * 0 + float("inf"))
             rank = xp.argsort(xp.argsort(lack))
             chosen = chosen & (rank < most)
         return chosen
 
     def _swept(
-        self, net: Reduced, which: tuple[Array, Array, Array, Array], ascent: Ascent
-    ) -> _Parts:
+        self, net: Reduced, which: tuple[Array, Array, Array, Array], store: Store, ascent: Ascent
+    ) -> Parts:
         """Parts (row, phase, tilt, bound so far) with the bounds and next splits of sweeps."""
         fast, (row, phase, tilt, known) = net.xp, which
         patterns = Patterns(row[:, None], fast.full((row.shape[0], 1), 1.0), phase, tilt)
@@ -298,20 +290,21 @@ class Deepener:
         score = -found.passed.clip(max=0) * net.offset * fast.floats(phase == 0)
         gap = fast.amax(score, 1)
         gap = fast.where(found.proved > 0, gap * 0, gap)
-        return _Parts(row, phase, found.tilt, least, score.argmax(1), gap)
+        place = fast.ints(store.put(fast.numpy(phase), fast.numpy(found.tilt)))
+        return Parts(row, place, least, score.argmax(1), gap)
 
     def _seal(
         self,
         reducer: Reducer,
         known: tuple[SureNet | None, tuple[int, Array, Array]],
-        parts: _Parts,
+        found: tuple[Parts, Store],
         end: _End,
     ) -> None:
         """The bounds that the parts' multipliers prove narrow the boxes.
 
         Those of neurons that there is no time for prove nothing.
         """
-        sure, which = known
+        (sure, which), (parts, store) = known, found
         value, neuron, sign = which
         root, xp = reducer.enclosure, reducer.enclosure.graph.xp
         layers = [Neurons(v, source, index) for v, (source, index) in reducer.layers.items()]
@@ -321,12 +314,12 @@ class Deepener:
             place = reducer.xp.arange(min(each, len(parts) - start)) + start
             if time.monotonic() > end[1]:
                 return xp.doubles(xp.zeros(place.shape[0])) - float("inf")
-            return self._bound(reducer, layers, which, parts[place])
+            return self._bound(reducer, layers, which, (parts[place], store))
 
         if sure is None:
             least = xp.cat(self.workers.map(seal, range(0, len(parts), each)), 0)
         else:
-            least = self._least(sure, parts, end)
+            least = self._least(sure, found, end)
         owner = xp.ints(reducer.xp.numpy(parts.row))
         worst = -xp.segment_max(-least[:, None], owner, neuron.shape[0])[:, 0]
         some = xp.nonzero(xp.function("isfinite", worst))[0]
@@ -335,15 +328,17 @@ class Deepener:
         if self.record is not None and bool(narrowed.any()):
             told = xp.numpy(worst) * 0 > 0
             told[xp.numpy(some[narrowed])] = True
-            numpy = reducer.xp.numpy
-            row, phase, tilt = (numpy(x) for x in (parts.row, parts.phase, parts.tilt))
-            kept = np.flatnonzero(told[row])
-            found = row[kept], phase[kept], tilt[kept]
-            self.record.in_parts(value, (neuron, sign), layers, found)
+            kept = parts[reducer.xp.ints(np.flatnonzero(told[reducer.xp.numpy(parts.row)]))]
+            for some in kept.by_rows(AT_ONCE, reducer.xp):
+                place = reducer.xp.numpy(some.place)
+                found = reducer.xp.numpy(some.row), *store.take(place)
+                self.record.in_parts(value, (neuron, sign), layers, found)
 
-    def _least(self, sure: SureNet, parts: _Parts, end: _End) -> Float[Array, " parts"]:
+    def _least(
+        self, sure: SureNet, which: tuple[Parts, Store], end: _End
+    ) -> Float[Array, " parts"]:
         """What the parts' multipliers prove on the reduced network, as far as there is time."""
-        xp, found = sure.net.xp, []
+        xp, (parts, store), found = sure.net.xp, which, []
         for start in range(0, len(parts), AT_ONCE):
             some = parts[start : start + AT_ONCE]
             one = xp.full((len(some), 1), 1.0)
@@ -352,7 +347,7 @@ class Deepener:
                 continue
             self.bounds.check_time()
             self.spent += SEALED * self._seconds(sure.net, len(some), 1)
-            patterns = Patterns(some.row[:, None], one, some.phase, some.tilt)
+            patterns = Patterns(some.row[:, None], one, *some.taken(store, xp))
             found.append(xp.astype_double(sure.least(patterns, self.workers)))
         return xp.cat(found, 0)
 
@@ -361,14 +356,15 @@ class Deepener:
         reducer: Reducer,
         layers: Sequence[Neurons],
         which: tuple[int, Array, Array],
-        parts: _Parts,
+        found: tuple[Parts, Store],
     ) -> Float[Array, " parts"]:
-        value, neuron, sign = which
+        (value, neuron, sign), (parts, store) = which, found
         root, count = reducer.enclosure, len(parts)
         xp = root.graph.xp
         # Of what later values need nothing is known yet.
-        enclosure = cut_to_sides(root, layers, parts.phase)
+        phase, tilt = parts.taken(store, reducer.xp)
+        enclosure = cut_to_sides(root, layers, phase)
         row = xp.ints(parts.row)
         rows = unit_rows(enclosure, value, (xp.arange(count), neuron[row], sign[row]))
-        tilts = reducer.whole_tilts(enclosure, rows, parts.tilt)
+        tilts = reducer.whole_tilts(enclosure, rows, tilt)
         return optimise(enclosure, rows, 1, self.bounds, tilts).least

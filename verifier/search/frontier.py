@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
 from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
@@ -51,6 +51,7 @@ class Frontier(Generic[R]):
     _serial: int = 0
     _rows: int = 0
     _bytes: int = 0
+    _moved: bool = False
 
     def __len__(self) -> int:
         return self._rows
@@ -77,6 +78,11 @@ class Frontier(Generic[R]):
             if len(part):
                 self._add(part)
 
+    def take_over(self, chunks: Iterable[R]) -> None:
+        """Add chunks that are sorted already."""
+        for chunk in chunks:
+            self._add(chunk)
+
     def _add(self, chunk: R) -> None:
         self._serial += 1
         self._chunks[self._serial] = chunk
@@ -100,9 +106,28 @@ class Frontier(Generic[R]):
             total += len(chunk)
         return self.cat(parts, self.xp)
 
-    def empty(self) -> R:
-        """Remove and give all rows."""
-        return self.take(len(self))
+    def clear(self) -> None:
+        """Remove all rows."""
+        self._heap, self._chunks = [], {}
+        self._rows = self._bytes = 0
+
+    def chunks(self) -> list[R]:
+        """All rows, chunk by chunk."""
+        return list(self._chunks.values())
+
+    def moved(self) -> Iterator[R]:
+        """Remove and give all rows, chunk by chunk; once, for good.
+
+        Raises:
+            AssertionError: they were moved before; that nothing is open would be no proof.
+        """
+        assert not self._moved
+        self._moved = True
+        while self._chunks:
+            chunk = self._chunks.pop(next(iter(self._chunks)))
+            self._rows -= len(chunk)
+            self._bytes -= len(chunk) * chunk.bytes_each
+            yield chunk
 
     def _next(self) -> int:
         if self.crowded:
@@ -132,17 +157,31 @@ class Lanes(Generic[R]):
 
     def push(self, rows: R) -> None:
         """Add open rows."""
+        for lane, some in self._by_kind(rows):
+            lane.push(some)
+
+    def take_over(self, chunks: Iterable[R]) -> None:
+        """Add chunks that are sorted already."""
+        for chunk in chunks:
+            for lane, some in self._by_kind(chunk):
+                lane.take_over([some])
+
+    def _by_kind(self, rows: R) -> Iterator[tuple[Frontier[R], R]]:
         kinds = self.kind(rows)
         for each in distinct(kinds).tolist():
             lane = self._lanes.setdefault(each, self.make())
-            lane.push(rows[lane.xp.ints(np.flatnonzero(kinds == each))])
+            yield lane, rows[lane.xp.ints(np.flatnonzero(kinds == each))]
 
     def take(self, count: int) -> R:
         """Remove and give at most ``count`` rows of the kind that has the least margin."""
         lanes = filter(len, self._lanes.values())
         return min(lanes, key=lambda lane: lane.worst_margin).take(count)
 
-    def empty(self) -> R:
-        """Remove and give all rows."""
-        lanes = [lane for lane in self._lanes.values() if len(lane)]
-        return self.cat([lane.empty() for lane in lanes], lanes[0].xp)
+    def chunks(self) -> list[R]:
+        """All rows, chunk by chunk."""
+        return [chunk for lane in self._lanes.values() for chunk in lane.chunks()]
+
+    def moved(self) -> Iterator[R]:
+        """Remove and give all rows, chunk by chunk; once, for good, as of ``Frontier``."""
+        for lane in self._lanes.values():
+            yield from lane.moved()

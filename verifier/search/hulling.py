@@ -38,7 +38,7 @@ STEPS, FEWEST = 100, 30
 """Of an ascent, and how many must be affordable."""
 NEAR = 0.25
 """An ascent that took the bound so near to 0 goes on for twice as many."""
-SHARE = 0.1
+SHARE = 0.2
 """Of the time that is left, for all ascents together."""
 AT_ROOT = 20
 """Steps with the planes as cuts."""
@@ -187,11 +187,9 @@ def _started(problem: NeuronProblem, roots: SignPatterns, hulled: list[Hulled]) 
 
 def would_close(made: NeuronProblem, found: Paused, workers: Workers) -> float:
     """The share of some of what is open that pairs or cuts would close at once."""
-    count = len(found.open)
-    if count == 0:
+    if len(found.open) == 0:
         return 0.0
-    some = np.linspace(0, count - 1, min(count, TRIED)).astype(np.int64)
-    batch = found.open[made.xp.ints(some)]
+    batch = found.some(TRIED, made.xp)
     result = bound_subproblems(made, batch, PAIR_STEPS, workers)
     share = result.closed.shape[0] / len(batch)
     log.info("pairs or cuts would close %.2f of what is open", share)
@@ -206,10 +204,11 @@ def with_cuts(problem: NeuronProblem, hulled: list[Hulled]) -> NeuronProblem:
     certain, fast = before.sure.net, before.net.xp
     assert isinstance(certain, PairedNet)
     for one in hulled:
-        quick = CutNet.of_paired(before.net, one.cuts.on(fast, certain.xp))
-        sure = replace(before.sure, net=CutNet.of_paired(certain, one.cuts))
+        neuron = one.planes.neuron
+        quick = CutNet.of_paired(before.net, one.cuts.on(fast, certain.xp), neuron)
+        sure = replace(before.sure, net=CutNet.of_paired(certain, one.cuts, neuron))
         record = None if problem.paired is not None else one.record
-        made[one.clause] = Paired(quick, sure, fast.ints(one.planes.neuron), record)
+        made[one.clause] = Paired(quick, sure, fast.ints(neuron), record)
     return replace(problem, hulled=made)
 
 

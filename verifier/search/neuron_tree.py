@@ -20,7 +20,7 @@ from verifier.search.neuron_split import NeuronProblem, split_neurons
 from verifier.search.sign_patterns import SignPatterns
 from verifier.search.workers import Workers
 from verifier.settings import DeadlinePassed
-from verifier.tensors import Array
+from verifier.tensors import Array, Backend
 from verifier.verdict import Reason, Unknown, Violated
 
 HUNT_SHARE = 0.1
@@ -43,7 +43,8 @@ Open = Frontier[SignPatterns] | Lanes[SignPatterns]
 class Begin:
     """What is open when a search begins."""
 
-    open: SignPatterns
+    open: SignPatterns | Open
+    """Its search has what is open of one before from there on."""
     steps: int
     """Of the first round."""
     exhausted: tuple[float, ...] = ()
@@ -58,7 +59,7 @@ class Begin:
 class Paused:
     """A search that closed too little in its time."""
 
-    open: SignPatterns
+    open: Open
     exhausted: tuple[float, ...]
     root_margin: float
     """The worst margin of the clauses, before any split."""
@@ -72,10 +73,22 @@ class Paused:
         """Where the search goes on."""
         return Begin(self.open, steps, self.exhausted, self.clauses, self.root_margin)
 
+    def some(self, count: int, xp: Backend) -> SignPatterns:
+        """At most so many of what is open, from all over it."""
+        chunks = sorted(self.open.chunks(), key=lambda chunk: float(chunk.margin[0]))
+        place = np.linspace(0, len(self.open) - 1, min(count, len(self.open))).astype(np.int64)
+        parts, first = list[SignPatterns](), 0
+        for chunk in chunks:
+            inside = place[(place >= first) & (place < first + len(chunk))] - first
+            first += len(chunk)
+            if len(inside):
+                parts.append(chunk[xp.ints(inside)])
+        return SignPatterns.cat(parts, xp)
+
     @property
     def late(self) -> Unknown:
         """What is known when the time is up."""
-        worst = min([float(self.open.margin.min()), *self.exhausted])
+        worst = min([self.open.worst_margin, *self.exhausted])
         return Unknown(Reason.OUT_OF_TIME, worst, len(self.open) + len(self.exhausted))
 
 
@@ -124,10 +137,15 @@ class NeuronTree:
         self._exhausted, already = list(begin.exhausted), context.spent
         pause, root_margin = self._pause(patience), begin.root_margin
         frontier = _frontier(problem, context)
-        frontier.push(begin.open)
+        if isinstance(begin.open, SignPatterns):
+            frontier.push(begin.open)
+        else:
+            frontier.take_over(begin.open.moved())
         share = _open_share(frontier, roots)
-        size, pace = problem.batch_size(), 0.0
+        pace = 0.0
         while len(frontier):
+            # Products get other sizes that pay while a search lasts.
+            size = problem.batch_size()
             # No round may take much of what is left.
             most = ROUND_SHARE * max(context.left, 0.0) / pace if pace > 0 else size
             batch = frontier.take(max(1, int(min(size, most))))
@@ -153,9 +171,8 @@ class NeuronTree:
             if late and len(frontier):
                 before, share = share, _open_share(frontier, roots)
                 if share > HALF_DONE * before:
-                    rest = frontier.empty()
-                    spent = context.spent - already
-                    return Paused(rest, tuple(self._exhausted), root_margin, share, roots, spent)
+                    spent, left = context.spent - already, tuple(self._exhausted)
+                    return Paused(frontier, left, root_margin, share, roots, spent)
                 pause = self._pause(patience)
         if self._exhausted:
             return Unknown(Reason.NO_SPLIT, min(self._exhausted), len(self._exhausted))
@@ -261,6 +278,4 @@ def _frontier(problem: NeuronProblem, context: Context) -> Open:
 
 def _open_share(frontier: Open, roots: int) -> float:
     """The share of the tree that is open: the sum of 2^-depth (Knuth 1975)."""
-    some = frontier.empty()
-    frontier.push(some)
-    return float((2.0**-some.depth).sum()) / roots
+    return sum(float((2.0**-some.depth).sum()) for some in frontier.chunks()) / roots

@@ -13,6 +13,7 @@ import numpy as np
 from verifier.search import apart as processes
 from verifier.settings import Spread
 from verifier.tensors import Backend
+from verifier.tensors.memory import give_back
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,7 +47,9 @@ class Workers(AbstractContextManager["Workers"], Spread):
         """The function's results for each part."""
         if self._pool is None or len(parts) == 1:
             return [function(part) for part in parts]
-        return list(self._pool.map(function, parts))
+        results = list(self._pool.map(function, parts))
+        give_back()
+        return results
 
     def apart(self, function: Callable[[T], R], parts: Sequence[T]) -> list[R]:
         """The same for parts that are many small operations: in processes, where that is possible.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 
 from verifier.tensors.annotations import Array
 from verifier.tensors.backend import Backend, ScatterPlan
+from verifier.tensors.memory import keep_freed
 from verifier.tensors.rough import RoughProduct, has_tiles, rough_product_of_numpy, threads_again
 
 
@@ -61,21 +60,6 @@ _FUNCTIONS = {
 }
 
 
-def _keep_freed_memory() -> None:
-    """Let glibc's malloc keep large freed blocks instead of returning them to the system.
-
-    Arrays of a few hundred kilobytes come and go thousands of times a second; mapping them anew
-    each time costs more than computing with them (measured: a factor 2 on CROWN of small networks).
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        m_trim_threshold, m_mmap_threshold, one_gigabyte = -1, -3, 1 << 30
-        mallopt(m_mmap_threshold, one_gigabyte)
-        mallopt(m_trim_threshold, one_gigabyte)
-
-
 class NumpyBackend(Backend):
     """NumPy on the CPU."""
 
@@ -86,7 +70,7 @@ class NumpyBackend(Backend):
     def __init__(self, dtype: str = "float64") -> None:
         self.dtype = dtype
         self._float = np.dtype(dtype)
-        _keep_freed_memory()
+        keep_freed()
 
     @contextmanager
     def single_threaded(self) -> Iterator[None]:
