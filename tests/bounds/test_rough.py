@@ -167,7 +167,9 @@ def test_cuts_are_swept_by_rough_products_too(make, everywhere):
     about, plain = (
         sweep_patterns(n, patterns, Ascent(7, 0.35, 0.98)) for n in (expecting(net), net)
     )
-    assert isinstance(expecting(net).products.links_of(rough=True).to_inputs, Rough)
+    followed = expecting(net)
+    assert isinstance(followed, CutNet)
+    assert isinstance(followed.products.links_of(rough=True).to_inputs, Rough)
     size = 1 + abs(xp.numpy(plain.least)).max()
     np.testing.assert_allclose(xp.numpy(about.least), xp.numpy(plain.least), atol=0.1 * size)
 

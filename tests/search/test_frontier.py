@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,3 +106,56 @@ def test_rows_that_are_taken_together_are_of_one_kind(moves: list[tuple[int, int
         assert sorted(np.concatenate([x.name for x in lanes.moved()]).tolist()) == sorted(inside)
     assert len(lanes) == 0
     assert lanes.worst_margin == np.inf
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    st.integers(1, 40),
+    st.booleans(),
+    st.booleans(),
+)
+def test_what_is_taken_over_is_what_was_open(
+    pushed: list[int], taken: int, from_lanes: bool, to_lanes: bool
+):
+    xp, number = numpy_backend("float64"), np.random.default_rng(len(pushed))
+
+    def make() -> Frontier[Items]:
+        return Frontier(xp, 10**9, Items.cat)
+
+    def open_(lanes: bool) -> Frontier[Items] | Lanes[Items]:
+        return Lanes(make, lambda rows: rows.name % 3, Items.cat) if lanes else make()
+
+    before, after, first = open_(from_lanes), open_(to_lanes), 0
+    for count in pushed:
+        names = np.arange(first, first + count)
+        before.push(Items(number.normal(size=count), names))
+        first += count
+    gone = set(before.take(taken).name.tolist())
+    left, worst = len(before), before.worst_margin
+    assert sum(map(len, before.chunks())) == left
+    after.take_over(before.moved())
+    assert len(before) == 0
+    assert (len(after), after.worst_margin) == (left, worst)
+    names = list[int]()
+    while len(after):
+        names += after.take(7).name.tolist()
+    assert sorted(names) == sorted(set(range(first)) - gone)
+
+
+def test_what_is_open_is_moved_once():
+    """Nothing would be open the second time, which would be taken for a proof."""
+    frontier = Frontier(numpy_backend("float64"), 10**9, Items.cat)
+    frontier.push(Items(np.zeros(3), np.arange(3)))
+    assert sum(len(chunk) for chunk in frontier.moved()) == 3
+    with pytest.raises(AssertionError):
+        list(frontier.moved())
+
+
+def test_a_frontier_is_cleared():
+    frontier = Frontier(numpy_backend("float64"), 30, Items.cat)
+    frontier.push(Items(np.zeros(3), np.arange(3)))
+    assert frontier.crowded
+    frontier.clear()
+    assert len(frontier) == 0
+    assert not frontier.crowded
+    assert frontier.worst_margin == np.inf

@@ -225,7 +225,9 @@ def test_a_search_that_goes_on_counts_what_is_open_of_the_whole_tree(monkeypatch
     def running(*given):
         found = run(*given)
         if isinstance(found, Paused):
-            shares.append((found.share, sum(float((2.0**-x.depth).sum()) for x in found.open.chunks())))
+            shares.append(
+                (found.share, sum(float((2.0**-x.depth).sum()) for x in found.open.chunks()))
+            )
         return found
 
     monkeypatch.setattr(NeuronTree, "run", running)

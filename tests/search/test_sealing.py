@@ -1,5 +1,6 @@
 """What the search does about leaves that the checker does not accept."""
 
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ from onnx import helper
 from tests.cli.made import flat, save, twice
 from verifier import Options, Unknown, Verified, sealing, verify
 from verifier.certify import Certificate, Leaf, ProofTree, Sealed
+from verifier.checker import check
 from verifier.checker.errors import OutOfTimeError
 from verifier.search import by_inputs, by_neurons, extension
 from verifier.verdict import Reason
@@ -283,3 +285,20 @@ def test_what_the_checker_doubted_is_not_believed_when_its_time_is_up(net, prop,
     assert len(calls) == 2
     assert isinstance(verdict, Unknown)
     assert verdict.note == sealing.DOUBTED
+
+
+@pytest.mark.parametrize(("timeout", "kept"), [(500.0, 1.0), (20.0, 0.4)])
+def test_checks_end_before_the_answer_is_due(net, prop, monkeypatch, timeout, kept):
+    """Even if they may go on to the end."""
+    plain, left = check.check_parsed, list[float]()
+    monkeypatch.setattr(sealing, "CHECK_SHARE", float("inf"))
+
+    def watched(container, read, effort, semantics):
+        left.append(started + timeout - effort.deadline)
+        return plain(container, read, effort, semantics)
+
+    monkeypatch.setattr(check, "check_parsed", watched)
+    started = time.monotonic()
+    assert isinstance(verify(net, prop, timeout=timeout).verdict, Verified)
+    assert left
+    assert all(kept * 0.9 < seconds < kept + 1.0 for seconds in left)

@@ -78,7 +78,9 @@ class CutLinks:
         cuts = [np.flatnonzero(of_neuron[neuron] == i) for i in range(len(neurons))]
         parts = (neurons, inputs, cuts, cuts)
         products = (getattr(self, f.name) for f in fields(self))
-        made = (Product.in_parts(p.matrix, bands.xp, of) for p, of in zip(products, parts, strict=True))
+        made = (
+            Product.in_parts(p.matrix, bands.xp, of) for p, of in zip(products, parts, strict=True)
+        )
         return CutLinks(*made)
 
     @property

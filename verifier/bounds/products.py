@@ -109,16 +109,17 @@ class Product:
 
     @staticmethod
     def in_parts(
-        matrix: Float[Array, "made read"], xp: Backend, parts: Sequence[Int[np.ndarray, " made"]]
+        matrix: Float[Array, "made read"], xp: Backend, parts: Sequence[np.ndarray]
     ) -> Product:
         """In given groups of what is made, where these pay."""
         mask = xp.numpy(matrix) != 0
         if mask.size < SMALL:
             return Product(matrix)
-        some, every = mask.any(1), np.arange(mask.shape[1])
+        some, total = mask.any(1), mask.shape[1]
         used = [made[some[made]] for made in parts if some[made].any()]
-        found = [_together(mask[made], made, every) for made in used]
-        return _in_groups(matrix, xp, [group for _, group in found], sum(c for c, _ in found))
+        found = [_together(mask[made], made, np.arange(total), total) for made in used]
+        cost = sum((cost for cost, _ in found), 0.0)
+        return _in_groups(matrix, xp, [group for _, group in found], cost)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,13 +189,12 @@ def _together(
     mask: Bool[np.ndarray, "made read"],
     made: Int[np.ndarray, " made"],
     columns: Int[np.ndarray, " read"],
-    total: int | None = None,
+    total: int,
 ) -> tuple[float, Group]:
     """Some elements as one group, and its cost; ``mask``: which of the ``columns`` they read.
 
-    There are ``total`` columns, or these are all.
+    There are ``total`` columns in all.
     """
-    total = mask.shape[1] if total is None else total
     read = columns[mask.any(0)]
     gathered, whole = _price(len(made), len(read)), _price(len(made), total, 0)
     read = read if gathered < whole else np.arange(total)

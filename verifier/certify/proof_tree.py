@@ -105,6 +105,11 @@ class Tightened:
     parts: Parts | None = None
     """Of bounds in parts, which are one after the other: each row is about one of them."""
 
+    @property
+    def bytes(self) -> int:
+        """About what the slopes take."""
+        return self.tilts.alpha.nbytes + (0 if self.parts is None else self.parts.beta.nbytes)
+
 
 @dataclass(frozen=True, eq=False)
 class Splits:
@@ -224,9 +229,7 @@ class ProofTree:
         """Record the slopes of some neurons."""
         if not len(tightened.neuron):
             return
-        self.hidden_bytes += tightened.tilts.alpha.nbytes
-        if tightened.parts is not None:
-            self.hidden_bytes += tightened.parts.beta.nbytes
+        self.hidden_bytes += tightened.bytes
         if not self.full:
             self.tightened.append(tightened)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import field
 
 from verifier.bounds import Enclosure
 from verifier.certify import Tightened
+from verifier.certify.proof_tree import MOST_BYTES
 from verifier.graph import Graph
+from verifier.records import dataclass
 from verifier.search.deepen import Deepener, Hopeless, affordable, hidden_unstable
 from verifier.search.hulling import Rest, try_hulls, with_cuts
 from verifier.search.neuron_round import bound_neurons
@@ -36,6 +39,29 @@ WORTH_IT, BETTER = 0.95, 0.8
 this one, or no more is tried."""
 DEEPENING, LATEST = 0.35, 0.5
 """The share of the time left that these may take: as it is counted, and by the clock."""
+
+
+@dataclass(eq=False)
+class _Told:
+    """What bounds hidden neurons, as long as there may be a certificate to hold it."""
+
+    room: int
+    """Bytes of slopes."""
+    found: list[Tightened] = field(default_factory=list[Tightened])
+    bytes: int = 0
+
+    @property
+    def too_much(self) -> bool:
+        """Is there more than certificates hold? Then nothing of it is kept."""
+        return self.bytes > self.room
+
+    def append(self, one: Tightened) -> None:
+        """One more."""
+        self.bytes += one.bytes
+        if self.too_much:
+            self.found.clear()
+        else:
+            self.found.append(one)
 
 
 def has_hidden(graph: Graph) -> bool:
@@ -115,12 +141,17 @@ def _deeper(
         DeadlinePassed: before all was bounded anew.
         Hopeless: that would not pay.
     """
-    tightened, before = list[Tightened](), rest.root_margin
+    tightened, before = (
+        _Told(MOST_BYTES - rest.mark.bytes - tree.tree.hidden_bytes),
+        rest.root_margin,
+    )
     deeper = _deepened(tree, problem, how[:2], (how[2], tightened))
     worst = _worst(tree, deeper, rest.clauses, before)
     if worst <= before * WORTH_IT:
         return None
-    tree.tree.restart(rest.mark, tightened)
+    tree.tree.restart(rest.mark, tightened.found)
+    if tightened.too_much:
+        tree.tree.hidden_bytes += tightened.bytes
     begin = Begin(deeper.roots(*rest.clauses), problem.bounds.objective_steps)
     return deeper, begin, worst > before * BETTER
 
@@ -140,7 +171,7 @@ def _deepened(
     tree: NeuronTree,
     problem: NeuronProblem,
     how: tuple[int, float | None],
-    record: tuple[Recorder, list[Tightened]],
+    record: tuple[Recorder, _Told],
 ) -> NeuronProblem:
     """The problem anew, with hidden neurons bounded by searches of their own."""
     context, hidden = tree.context, hidden_unstable(problem.root)

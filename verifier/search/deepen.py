@@ -32,7 +32,7 @@ from verifier.search.sign_patterns import Neurons, cut_to_sides
 from verifier.search.workers import Workers
 from verifier.sets import Box
 from verifier.settings import BoundSettings
-from verifier.tensors import Array, Backend, Bool, Float, Int, single_precision
+from verifier.tensors import Array, Backend, Bool, Float, single_precision
 
 log = logging.getLogger(__name__)
 
@@ -204,9 +204,7 @@ class Deepener:
             sure = SureNet.of(reducer, rows.signed(xp.arange(neuron.shape[0]), sign))
             self._seal(reducer, (sure, which), (parts[kept], store), end)
 
-    def _search(
-        self, net: Reduced, known: Float[Array, " rows"], store: Store, end: _End
-    ) -> Parts:
+    def _search(self, net: Reduced, known: Float[Array, " rows"], store: Store, end: _End) -> Parts:
         """Split what bounds each row worst, until the rows are positive or time is up."""
         fast, count = net.xp, known.shape[0]
         tilt = fast.zeros(count, net.neurons) + net.tilt
@@ -331,8 +329,8 @@ class Deepener:
             kept = parts[reducer.xp.ints(np.flatnonzero(told[reducer.xp.numpy(parts.row)]))]
             for some in kept.by_rows(AT_ONCE, reducer.xp):
                 place = reducer.xp.numpy(some.place)
-                found = reducer.xp.numpy(some.row), *store.take(place)
-                self.record.in_parts(value, (neuron, sign), layers, found)
+                told_of = reducer.xp.numpy(some.row), *store.take(place)
+                self.record.in_parts(value, (neuron, sign), layers, told_of)
 
     def _least(
         self, sure: SureNet, which: tuple[Parts, Store], end: _End

@@ -12,7 +12,8 @@ LARGE = 1_500_000_000
 GROWN = 1.2
 """By what factor a process must have grown since it last gave memory back to do so again."""
 
-_after_last = 0
+_after_last = [0]
+"""What the process had when it last gave memory back."""
 
 
 def keep_freed() -> None:
@@ -34,13 +35,12 @@ def give_back() -> None:
     What is kept lies between arrays that are still used, in pieces that the next, larger arrays do
     not fit into: without this, searches that let arrays grow take several times what they hold.
     """
-    global _after_last
-    if resident() <= max(GROWN * _after_last, LARGE):
+    if resident() <= max(GROWN * _after_last[0], LARGE):
         return
     malloc_trim = getattr(_libc(), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)
-    _after_last = resident()
+    _after_last[0] = resident()
 
 
 def resident() -> int:
