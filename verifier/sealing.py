@@ -117,12 +117,9 @@ class Seal:
         """
         started, self.single, pending = time.monotonic(), False, self.pending
         assert pending is not None
-        try:
-            report = self._run(pending.data, "real")
-        except OutOfTimeError:
-            return Sealed(Certificate(pending.data, note=OUT_OF_TIME))
-        except MemoryError:
-            return Sealed(Certificate(pending.data, note=TOO_LARGE))
+        report = self._report(pending.data, "real")
+        if isinstance(report, Sealed):
+            return report
         seconds = time.monotonic() - started
         log.info("settled in %.2f s: %s", seconds, report.semantics)
         if not report.accepted:
@@ -168,18 +165,9 @@ class Seal:
         single = self.single and network.single_precision
         asked = "float32" if single else "real"
         data, numbers = certificate(tree, self.problem, replace(subject, semantics=asked))
-        try:
-            report = self._run(data, asked, self._known(tree, numbers, asked))
-        except OutOfTimeError:
-            # Leaves that it did not accept before count for more than that they were split since.
-            late = replace(_none(DOUBTED), refused=True)
-            return late if self.doubted else Sealed(Certificate(data, note=OUT_OF_TIME))
-        except MemoryError:
-            return Sealed(Certificate(data, note=TOO_LARGE))
-        except Rejected as error:
-            # A bug of ours: nothing is said that rests on it.
-            log.warning("our own certificate is rejected: %s", error)
-            return replace(_none(f"our own certificate is rejected: {error}"), refused=True)
+        report = self._report(data, asked, self._known(tree, numbers, asked))
+        if isinstance(report, Sealed):
+            return report
         if report.semantics == asked:
             note = self.pending.lacking if asked == "real" and self.pending else ""
             return Sealed(Certificate(data, asked, note, report.leaves))
@@ -190,6 +178,21 @@ class Seal:
         sealed = self._lacking(report, numbers, asked)
         many = not sealed.required and len(sealed.reopen) > MOST_REFINED
         return self.settle() if many else sealed
+
+    def _report(self, data: bytes, asked: str, known: np.ndarray | None = None) -> Report | Sealed:
+        """What the checker says of a certificate, or what is said where it does not."""
+        try:
+            return self._run(data, asked, known)
+        except OutOfTimeError:
+            # Leaves that it did not accept before count for more than that they were split since.
+            late = replace(_none(DOUBTED), refused=True)
+            return late if self.doubted else Sealed(Certificate(data, note=OUT_OF_TIME))
+        except MemoryError:
+            return Sealed(Certificate(data, note=TOO_LARGE))
+        except Rejected as error:
+            # A bug of ours: nothing is said that rests on it.
+            log.warning("our own certificate is rejected: %s", error)
+            return replace(_none(f"our own certificate is rejected: {error}"), refused=True)
 
     def _known(self, tree: ProofTree | None, numbers: np.ndarray, asked: str) -> np.ndarray | None:
         """bool [nodes]: what the last check has shown, if it was for the same; None: nothing."""
