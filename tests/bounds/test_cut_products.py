@@ -85,3 +85,13 @@ def test_parts_hold_each_element_once():
         assert sorted(np.concatenate(neurons).tolist()) == list(range(net.neurons))
         assert sorted(np.concatenate(inputs).tolist()) == list(range(net.inputs))
     assert bands_module._partition([np.array([0, 2])], 4)[1].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("make", [numpy_backend, torch_backend])
+def test_groups_multiply_no_columns_too(make):
+    """A layer of which no bound got better is sealed, too."""
+    xp, matrix = make("float64"), np.kron(np.eye(16), np.ones((12, 12)))
+    parts = [np.arange(12 * i, 12 * i + 12) for i in range(16)]
+    product = Product.in_parts(xp.floats(xp.doubles(matrix)), xp, parts)
+    assert product.groups
+    assert tuple(product(xp.zeros(192, 0)).shape) == (192, 0)

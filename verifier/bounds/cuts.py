@@ -83,11 +83,6 @@ class CutLinks:
         )
         return CutLinks(*made)
 
-    @property
-    def work(self) -> int:
-        """Multiply-adds of a sweep back and forth for a column, and what else takes as long."""
-        return sum(getattr(self, f.name).work for f in fields(self))
-
     def rough(self, xp: Backend) -> CutLinks:
         """About the same, to 8 bits where these are faster."""
         return CutLinks(*(Rough.of_product(getattr(self, f.name), xp) for f in fields(self)))

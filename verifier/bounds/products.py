@@ -78,10 +78,10 @@ class Product:
         made = xp.empty(sum(b.weights.shape[0] * b.weights.shape[1] for b in self.buckets), batch)
         start = 0
         for bucket in self.buckets:
-            groups, rows, _ = bucket.weights.shape
+            groups, rows, reads = bucket.weights.shape
             read = x[None]
             if bucket.index is not None:
-                read = xp.rows(x, bucket.index).reshape(groups, -1, batch)
+                read = xp.rows(x, bucket.index).reshape(groups, reads, batch)
             stop = start + groups * rows
             xp.product_into(bucket.weights, read, made[start:stop].reshape(groups, rows, batch))
             start = stop

@@ -265,7 +265,7 @@ class Deepener:
         left = self._left(end)
         if left <= 0:
             return chosen & False
-        most = min(room, int(left / (2 * pace)))
+        most = min(float(room), left / (2 * pace))
         if int(chosen.sum()) > most:
             # Those that lack least first.
             lack = xp.where(chosen, -worst, worst * 0 + float("inf"))
