@@ -18,7 +18,7 @@ from verifier.tensors import numpy_backend
 @given(SEEDS)
 def test_a_refined_root_contains_what_points_give_and_is_as_tight_as_crown(seed: int):
     told: list[tuple[int, np.ndarray, np.ndarray, dict[int, np.ndarray]]] = []
-    case = case_of(seed, record=lambda v, which, tilts: told.append((v, *which, tilts)))
+    case = case_of(seed, record=lambda _, v, which, tilts: told.append((v, *which, tilts)))
     graph, box = case.root.graph, case.root.boxes[0]
     plain = crown(graph, box, SETTINGS).enclosure
     points = np.random.default_rng(seed).uniform(box.lower, box.upper, (200, graph.input_size))
@@ -61,7 +61,7 @@ def test_whatever_is_linear_at_the_root_can_be_shown_there():
     for seed in range(60):
         told: set[tuple[int, int]] = set()
 
-        def note(value, which, tilts, told=told) -> None:
+        def note(_, value, which, tilts, told=told) -> None:
             told.update((value, int(j)) for j in which[0])
 
         graph = mlp(seed, (4, 12, 12, 12, 2)).on(XP)

@@ -135,6 +135,30 @@ def test_of_several_bounds_of_a_neuron_the_best_counts():
     assert accepted(twins(), NEVER, node=[ROWS | HIDDEN], **(COLUMNS | plain)) == "float32"
 
 
+@pytest.mark.parametrize("turn", [0, 1, 3, 255])
+def test_bounds_may_be_of_any_round(turn):
+    late = changed(hidden_round=[turn] * 4)
+    assert accepted(twins(), NEVER, node=[ROWS | HIDDEN], **late) == "float32"
+    assert accepted(twins(), NEVER, node=[ROWS], **late) is None
+    assert accepted(twins(0.01), NEVER, node=[ROWS | HIDDEN], **late) is None
+
+
+def test_later_rounds_keep_what_earlier_ones_found():
+    names = [name for name in PARTS if name.startswith("hidden")]
+    both = {name: [*PARTS[name], *PARTS[name]] for name in names}
+    for turns in ([0] * 4 + [1] * 4, [1] * 4 + [0] * 4, [2] * 4 + [1] * 4):
+        both["hidden_beta"] = [*PARTS["hidden_beta"], *[0.0] * 8]
+        found = accepted(
+            twins(), NEVER, node=[ROWS | HIDDEN], hidden_round=turns, **(COLUMNS | both)
+        )
+        assert found == "float32"
+        both["hidden_beta"] = [0.0] * 16
+        assert (
+            accepted(twins(), NEVER, node=[ROWS | HIDDEN], hidden_round=turns, **(COLUMNS | both))
+            is None
+        )
+
+
 def test_a_part_behind_the_last_is_a_bound_of_its_own():
     more = twice(3, [2, 0, 1, 0, 0], [0, 1, 1], PARTS["hidden_beta"])
     assert accepted(twins(), NEVER, node=[ROWS | HIDDEN], **more) == "float32"
@@ -160,11 +184,13 @@ WRONG = {
     "another neuron": (changed(hidden_neuron=[0, 0, 1, 0]), f"hidden_neuron: {SEVERAL}"),
     "another atom": (changed(hidden_atom=[1, 1, 1, 0]), f"hidden_atom: {SEVERAL}"),
     "another sign": (changed(hidden_sign=[-1, 1, -1, -1]), f"hidden_sign: {SEVERAL}"),
+    "another round": (changed(hidden_round=[0, 0, 1, 0]), f"hidden_round: {SEVERAL}"),
+    "a round less": (changed(hidden_round=[1] * 3), "hidden_round.npy: its size does not fit"),
     "another node": (
         changed(hidden_node=[0, 0, 0, 1]) | split(children=(ROWS, ROWS)),
         f"hidden_node: {SEVERAL}",
     ),
-    "a split less": (changed(hidden_splits=[2, 0, 1]), "its length must be hidden_node's"),
+    "a split less": (changed(hidden_splits=[2, 0, 1]), "hidden_splits.npy: its size does not fit"),
     "a column less": (changed(hidden_column=[0, 1]), "its length must be the sum"),
     "no such column": (changed(hidden_column=[0, 1, 3]), "there is no such column"),
     "the neuron itself": (changed(hidden_column=[0, 1, 2]), "not a neuron before the one bounded"),
@@ -216,23 +242,26 @@ def test_products_are_not_split():
 
 
 def random_records(g, sizes, count):
-    """Bounds of random neurons of the second layer or the third, all by parts of random trees."""
+    """Bounds of random neurons of the second layer or the third, all by parts of random trees, in
+    random rounds."""
     columns = {
         "neurons": [(f"r{k}", size) for k, size in enumerate(sizes)],
         "column_atom": np.repeat(np.arange(len(sizes)), sizes),
         "column_neuron": np.concatenate([np.arange(size) for size in sizes]),
     }
-    record = {name: [] for name in PARTS if name.startswith("hidden")}
+    record, turns = {name: [] for name in PARTS if name.startswith("hidden")}, []
     for place, atom in product((0, 1), sorted(g.integers(1, len(sizes), count).tolist())):
         parts, named = random_parts(g, sum(sizes[:atom]), 4)
         neuron, sign = int(g.integers(sizes[atom])), int(g.choice([-1, 1]))
+        turn = int(g.choice([0, 0, 1, 3]))
         for depth, further in parts:
             entry = place, atom, neuron, sign, g.integers(0, 256, sum(sizes)), further
             for name, value in zip(record, entry, strict=False):
                 record[name].append(value)
+            turns.append(turn)
             record["hidden_beta"] += (g.normal(size=depth) * g.choice([0, 1, 9])).tolist()
         record["hidden_column"] += named
-    return columns | record
+    return columns | record | {"hidden_round": turns}
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from verifier.checker.members import LENGTHS, MEMBERS, WIDTHS
+from verifier.checker.members import LENGTHS, MEMBERS, OPTIONAL, WIDTHS
 from verifier.checker.proof import CLAUSE, INPUT, LEAF, MIX, NEURON
 
 Record = dict[str, Any]
 ROW = ("row", "row_alpha", "row_hulls", "row_beta", "mix_row", "mix_weight")
-HIDDEN = ("hidden_atom", "hidden_neuron", "hidden_sign", "hidden_alpha")
+HIDDEN = ("hidden_atom", "hidden_neuron", "hidden_sign", "hidden_alpha", "hidden_round")
 KEPT = ("roots", "column_atom", "column_neuron")
 PARTS = ("hidden_column", "hidden_beta")
 
@@ -78,7 +78,8 @@ def grow(arrays: dict[str, np.ndarray]) -> list[Tree]:
         record = dict(zip(ROW, (*parts, a["mix_row"][some], a["mix_weight"][some]), strict=True))
         nodes[owner].rows.append(record)
         beta, mixed = beta + count, mixed + rows
-    splits = a["hidden_splits"] if len(a["hidden_splits"]) else np.zeros(len(a["hidden_node"]), int)
+    a |= {name: np.zeros(len(a["hidden_node"]), int) for name in OPTIONAL if not len(a[name])}
+    splits = a["hidden_splits"]
     path, column, beta = list[bool](), 0, 0
     for i, owner in enumerate(a["hidden_node"].tolist()):
         path += [False] * int(splits[i])

@@ -18,7 +18,7 @@ from verifier.tensors import numpy_backend
 
 OF_RECORDS = (
     *("hidden_node", "hidden_atom", "hidden_neuron", "hidden_sign", "hidden_alpha"),
-    "hidden_splits",
+    *("hidden_round", "hidden_splits"),
 )
 OF_PARTS = "hidden_splits", "hidden_column", "hidden_beta"
 
@@ -53,6 +53,19 @@ def test_they_are_accepted(proofs):
         assert proof.verdict(proof.bytes()) is not None
         assert proof.verdict(proof.bytes(), exact=True) == "real"
         assert proof.arrays["hidden_splits"].max() > 0
+
+
+@pytest.mark.parametrize("seed", [21, 27])
+def test_a_second_search_may_rest_on_the_first(seed, tmp_path):
+    """The slopes that the first one found prove less in the boxes that the second one leaves."""
+    g = np.random.default_rng(seed)
+    net = Net.random(g, (3, 12, 12, 12, 12, 2))
+    proof = prove(tmp_path, net, statement(net, g, 1, 2, 1), "deepened")
+    assert proof is not None
+    assert proof.arrays["hidden_round"].max() == 2
+    assert proof.verdict(proof.bytes(), exact=True) == "real"
+    at_once = {k: v for k, v in proof.arrays.items() if k != "hidden_round"}
+    assert proof.verdict(proof.bytes(at_once)) is None
 
 
 def test_they_are_of_use(proofs):

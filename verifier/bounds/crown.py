@@ -46,12 +46,12 @@ class HiddenRows:
 class HiddenOptimiser:
     """How hidden neurons optimise their slopes, and which of them.
 
-    ``record`` is told which rows made a box smaller: value, (neuron, sign), and their tilts.
+    ``record`` is told which rows made a box smaller: where, value, (neuron, sign), and their tilts.
     """
 
     steps: int
     """0: they do not, and nothing is recorded."""
-    record: Callable[[int, tuple[Array, Array], dict[int, Array]], object] = field(
+    record: Callable[[Enclosure, int, tuple[Array, Array], dict[int, Array]], object] = field(
         default=lambda *_: None
     )
     only: Mapping[int, Bool[Array, "batch n"]] | None = None
@@ -353,7 +353,7 @@ def _use(
         return
     _, neuron, sign = which
     tilts = {v: t[narrowed] for v, t in found.tilts.items()}
-    optimiser.record(value, (neuron[narrowed], sign[narrowed]), tilts)
+    optimiser.record(enclosure, value, (neuron[narrowed], sign[narrowed]), tilts)
 
 
 def narrow(

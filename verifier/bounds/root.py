@@ -29,8 +29,8 @@ PARTS_AT_ONCE = 2
 
 Deepen = Callable[[Reducer, int, Array, Tail], object]
 """Narrows the boxes of a value's neurons further: reducer, value, neurons, and their rows."""
-Record = Callable[[int, tuple[Array, Array], dict[int, Array]], object]
-"""Is told which rows made a box smaller: value, (neuron, sign), and their tilts."""
+Record = Callable[[Enclosure, int, tuple[Array, Array], dict[int, Array]], object]
+"""Is told which rows made a box smaller: where, value, (neuron, sign), and their tilts."""
 
 
 @dataclass(eq=False)
@@ -96,7 +96,7 @@ class _Root:
         starts = range(0, neurons.shape[0], chunk)
         for which, tilts in self.settings.spread.map(broken, starts):
             if which.shape[0]:
-                record(value, (neurons[which], signs[which]), tilts)
+                record(enclosure, value, (neurons[which], signs[which]), tilts)
 
     def _half(self, value: int, neuron: Array, sign: Array, rows: SureRows) -> None:
         xp, box = self.enclosure.graph.xp, self.enclosure.boxes[value]
@@ -154,7 +154,7 @@ class _Root:
             some = narrowed[first : first + chunk]
             rows = unit_rows(self.enclosure, value, (batch[some], neuron[some], sign[some]))
             told = self.reducer.whole_tilts(self.enclosure, rows, tilt[some])
-            self.record(value, (neuron[some], sign[some]), told)
+            self.record(self.enclosure, value, (neuron[some], sign[some]), told)
 
 
 def refine_root(
@@ -186,6 +186,7 @@ def refine_root(
             enclosure.relax(value)
             reducer.add(value)
         if value in tight and not graph.affine_of_input[value]:
-            root.keep_promises(value, own)
+            if deepen is None:
+                root.keep_promises(value, own)
             root.refine(value)
     return reducer

@@ -41,6 +41,8 @@ class Tilts:
 
     column: np.ndarray
     alpha: np.ndarray
+    passing: np.ndarray | None = None
+    """Columns of neurons that are their own input: checkers may find them unstable by a hair."""
 
     @staticmethod
     def of(
@@ -104,6 +106,8 @@ class Tightened:
     tilts: Tilts
     parts: Parts | None = None
     """Of bounds in parts, which are one after the other: each row is about one of them."""
+    turn: int = 0
+    """They hold in the boxes that all bounds of the turns before leave."""
 
     @property
     def bytes(self) -> int:
@@ -232,6 +236,10 @@ class ProofTree:
         self.hidden_bytes += tightened.bytes
         if not self.full:
             self.tightened.append(tightened)
+
+    def next_turn(self, node: int) -> int:
+        """Of bounds of neurons in the boxes that those known at a node leave: 1 or later."""
+        return 1 + max((t.turn for t in self.tightened if t.node == node), default=0)
 
     def around(self, nodes: np.ndarray) -> np.ndarray:
         """bool [count]: the nodes, what lies above them, and what lies below."""

@@ -6,9 +6,10 @@ from dataclasses import field
 
 import numpy as np
 
+from verifier.bounds.optimise import TILT_STEPS
 from verifier.certify.container import pack
 from verifier.certify.parts import Parts
-from verifier.certify.proof_tree import MOST_BYTES, Chosen, ProofTree, Tightened
+from verifier.certify.proof_tree import MOST_BYTES, Chosen, ProofTree, Tightened, Tilts
 from verifier.records import dataclass
 from verifier.spec import Problem
 from verifier.spec.ragged import Integers, gather_pieces, starts_of
@@ -201,7 +202,7 @@ class _Writer:
         for chosen in self.tree.chosen:
             node.append(self.number[chosen.node])
             row.append(self._canonical(chosen, mixes))
-            alpha.append(self._widen(chosen.tilts.column, chosen.tilts.alpha))
+            alpha.append(self._widen(chosen.tilts))
             beta += self._betas(chosen)
         nodes = np.concatenate(node)
         order = np.argsort(nodes, kind="stable")
@@ -293,8 +294,10 @@ class _Writer:
         atom = [np.full(len(b.neuron), np.searchsorted(values, b.atom)) for b in blocks]
         nodes = np.concatenate([none, *node])
         order = np.argsort(nodes, kind="stable")
-        alpha = [self._widen(b.tilts.column, b.tilts.alpha) for b in blocks]
+        alpha = [self._widen(b.tilts) for b in blocks]
+        turns = np.concatenate([none, *(np.full(len(b.neuron), b.turn) for b in blocks)])
         return {
+            "hidden_round": turns[order if turns.any() else none].astype(np.uint8),
             "hidden_node": nodes[order].astype(np.uint32),
             "hidden_atom": np.concatenate([none, *atom])[order].astype(np.uint32),
             "hidden_neuron": np.concatenate(
@@ -320,12 +323,15 @@ class _Writer:
             "hidden_beta": beta[_gathered(depth, order)].astype(np.float32),
         }
 
-    def _widen(self, column: Integers, alpha: np.ndarray) -> np.ndarray:
+    def _widen(self, tilts: Tilts) -> np.ndarray:
         """Rows over some columns as rows over all of them."""
-        if len(column) == len(self.columns):
+        column, alpha, every = tilts.column, tilts.alpha, self.columns
+        if len(column) == len(every) and tilts.passing is None:
             return alpha
-        result = np.zeros((len(alpha), len(self.columns)), dtype=np.uint8)
-        result[:, np.searchsorted(self.columns, column)] = alpha
+        result = np.zeros((len(alpha), len(every)), dtype=np.uint8)
+        result[:, np.searchsorted(every, column)] = alpha
+        if tilts.passing is not None:
+            result[:, np.isin(every, tilts.passing)] = TILT_STEPS
         return result
 
     def _case(self, node: int) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verifier.checker.errors import Rejected, Unreadable
-from verifier.checker.members import LENGTHS, MEMBERS, WIDTHS
+from verifier.checker.members import LENGTHS, MEMBERS, OPTIONAL, WIDTHS
 
 MAX_MEMBER = 2**30
 MAX_TOTAL = 3 * 2**29
@@ -157,7 +157,8 @@ def _check_sizes(sizes: dict[str, int]) -> None:
             raise Rejected(f"{name}: not the size of an array of type {MEMBERS[array][0]}")
     for array, other in LENGTHS.items():
         width = count[WIDTHS[array]] if array in WIDTHS else 1
-        if count[array] != count[other] * width:
+        left_out = array in OPTIONAL and not count[array]
+        if count[array] != count[other] * width and not left_out:
             raise Rejected(f"{array}.npy: its size does not fit that of {other}.npy")
 
 

@@ -22,6 +22,7 @@ MEMBERS = {
     "hidden_neuron": ("<u4", 1),
     "hidden_sign": ("|i1", 1),
     "hidden_alpha": ("|u1", 2),
+    "hidden_round": ("|u1", 1),
     "hidden_splits": ("<u4", 1),
     "hidden_column": ("<u4", 1),
     "hidden_beta": ("<f4", 1),
@@ -45,6 +46,8 @@ LENGTHS = {
     "hidden_neuron": "hidden_node",
     "hidden_sign": "hidden_node",
     "hidden_alpha": "hidden_node",
+    "hidden_round": "hidden_node",
+    "hidden_splits": "hidden_node",
     "mix_weight": "mix_row",
     "hull_column": "hull_root",
     "hull_below": "hull_root",
@@ -54,6 +57,9 @@ LENGTHS = {
     "row_hulls": "row_node",
 }
 """Arrays that must have as many entries as others."""
+
+OPTIONAL = "hidden_round", "hidden_splits"
+"""Arrays that are left out where they are 0."""
 
 WIDTHS = {"row_alpha": "column_atom", "hidden_alpha": "column_atom", "row_hulls": "hull_root"}
 """Arrays whose second axis is that of others."""

@@ -36,15 +36,12 @@ def read_parts(arrays: dict[str, Ints]) -> Parts:
         Rejected: a tree has no end, or the numbers do not fit each other.
     """
     further, count = arrays["hidden_splits"], len(arrays["hidden_node"])
-    # It is left out where nothing is split.
-    further = further if len(further) else np.zeros(count, dtype=np.int64)
-    if len(further) != count:
-        raise Rejected("hidden_splits: its length must be hidden_node's")
     if further.sum(dtype=np.int64) != len(arrays["hidden_column"]):
         raise Rejected("hidden_column: its length must be the sum of hidden_splits")
     parts = _follow(further, arrays["hidden_column"].astype(np.int64), len(arrays["hidden_beta"]))
     owner = np.maximum.accumulate(np.where(parts.first, np.arange(count), 0))
-    for name in ("hidden_node", "hidden_atom", "hidden_neuron", "hidden_sign"):
+    alike = "hidden_node", "hidden_atom", "hidden_neuron", "hidden_sign", "hidden_round"
+    for name in alike:
         if (arrays[name] != arrays[name][owner]).any():
             raise Rejected(f"{name}: the parts of one bound are about several neurons")
     return parts

@@ -11,7 +11,7 @@ from verifier.checker.atoms import Atom, Relu
 from verifier.checker.container import Container
 from verifier.checker.errors import Rejected
 from verifier.checker.groups import Product
-from verifier.checker.members import LENGTHS, MEMBERS, WIDTHS
+from verifier.checker.members import LENGTHS, MEMBERS, OPTIONAL, WIDTHS
 from verifier.checker.network import Network
 from verifier.checker.parts import Parts, read_parts
 from verifier.checker.rows import Choice, Multipliers
@@ -74,6 +74,10 @@ class Proof:
     def count(self, name: str, some: Ints) -> Ints:
         """How many entries some lists have."""
         return self.starts[name][some + 1] - self.starts[name][some]
+
+    def rounds(self, some: Ints) -> int:
+        """How often some nodes go through the values: their hidden records may be about each."""
+        return 1 + int(self["hidden_round"][self.entries("hidden", some)[1]].max(initial=0))
 
     def multipliers(self, alpha: Ints, beta: Ints | None, arithmetic: Arithmetic) -> Multipliers:
         """The multipliers of some rows: alpha [rows, columns] of 255ths, beta [rows, columns]."""
@@ -165,6 +169,8 @@ def _members(given: dict[str, Ints]) -> dict[str, Ints]:
         _require(fits, f"{name}: need {axes} axes of type {dtype}")
         _require(axes == 1 or array.shape[1] == width, f"{name}: need {width} columns")
     for name, other in LENGTHS.items():
+        if name in OPTIONAL and not len(arrays[name]):
+            arrays[name] = np.zeros(len(arrays[other]), MEMBERS[name][0])
         _require(len(arrays[name]) == len(arrays[other]), f"{name}: its length must be {other}'s")
     signs = abs(arrays["hidden_sign"].astype(np.int64)) == 1
     _require(signs.all(), "hidden_sign: 1 or -1")

@@ -136,7 +136,8 @@ class Walk:
     def _bound_anew(self, state: Open, each: Ints) -> None:
         """Bound nodes in boxes of their own."""
         part = state[each]
-        enclosure = self._enclose(part)
+        for turn in range(self.proof.rounds(part.node)):
+            enclosure = self._enclose(part, turn)
         if len(part) == 1 and part.node[0] < len(self.proof["roots"]) <= KNOWN_CASES:
             self.known[int(part.case[0])] = enclosure
         self.hulls.find(part.node, enclosure)
@@ -167,7 +168,7 @@ class Walk:
             self._inherit(part, enclosure, value)
         return enclosure
 
-    def _enclose(self, part: Open) -> Enclosure:
+    def _enclose(self, part: Open, turn: int) -> Enclosure:
         """Boxes of all values, and the hidden bounds that the nodes are to pass on."""
         enclosure = Enclosure(
             self.network, self.arithmetic, self.single, [part.lower], [part.upper], self.deadline
@@ -181,7 +182,11 @@ class Walk:
                 enclosure.relax(value)
             self._inherit(part, enclosure, value)
             if value in self.place and len(tighten):
-                self._tighten(part, enclosure, value, tighten)
+                if not turn and value not in self.network.by_intervals:
+                    self._tighten(enclosure, value, tighten)
+                self._narrow_as_told(part, enclosure, value, turn)
+                part.neurons[tighten, 0, self.place[value]] = enclosure.lower[value][tighten]
+                part.neurons[tighten, 1, self.place[value]] = enclosure.upper[value][tighten]
         return enclosure
 
     def _inherit(self, part: Open, enclosure: Enclosure, value: int) -> None:
@@ -199,30 +204,25 @@ class Walk:
         for boxes, side in ((enclosure.lower, 0), (enclosure.upper, 1)):
             boxes[value] = np.where(taken, known[:, side], boxes[value])
 
-    def _tighten(self, part: Open, enclosure: Enclosure, value: int, wanted: Ints) -> None:
+    def _tighten(self, enclosure: Enclosure, value: int, wanted: Ints) -> None:
         """Bound the neurons of a value that are not linear yet, in the nodes where it is wanted."""
-        lower, upper = enclosure.lower, enclosure.upper
-        if value not in self.network.by_intervals:
-            mask = np.zeros(lower[value].shape, dtype=bool)
-            mask[wanted] = enclosure.unstable(value)[wanted]
-            batch, neuron = np.nonzero(mask)
-            # The side that may settle a neuron comes first; the other one only where it did not.
-            rising = upper[value][batch, neuron] > -lower[value][batch, neuron]
-            sign = np.where(rising, 1, -1)
-            self._narrow(enclosure, value, (batch, neuron, sign))
-            left = enclosure.unstable(value)[batch, neuron]
-            self._narrow(enclosure, value, (batch[left], neuron[left], -sign[left]))
-        self._narrow_as_told(part, enclosure, value)
-        place = self.place[value]
-        part.neurons[wanted, 0, place] = lower[value][wanted]
-        part.neurons[wanted, 1, place] = upper[value][wanted]
+        mask = np.zeros(enclosure.lower[value].shape, dtype=bool)
+        mask[wanted] = enclosure.unstable(value)[wanted]
+        batch, neuron = np.nonzero(mask)
+        # The side that may settle a neuron comes first; the other one only where it did not.
+        rising = enclosure.upper[value][batch, neuron] > -enclosure.lower[value][batch, neuron]
+        sign = np.where(rising, 1, -1)
+        self._narrow(enclosure, value, (batch, neuron, sign))
+        left = enclosure.unstable(value)[batch, neuron]
+        self._narrow(enclosure, value, (batch[left], neuron[left], -sign[left]))
 
-    def _narrow_as_told(self, part: Open, enclosure: Enclosure, value: int) -> None:
+    def _narrow_as_told(self, part: Open, enclosure: Enclosure, value: int, turn: int) -> None:
         """Bound the neurons for which the certificate has slopes."""
         proof = self.proof
         places, records = proof.entries("hidden", part.node)
         neurons = proof["hidden_neuron"][records].astype(np.int64)
-        fits = (proof.hidden_value[records] == value) & (neurons < self.network.sizes[value])
+        fits = (proof.hidden_value[records] == value) & (proof["hidden_round"][records] == turn)
+        fits &= neurons < self.network.sizes[value]
         fits &= proof["node"][part.node[places]] & HIDDEN > 0
         for i in sorted(set(places[fits].tolist())):  # one by one, for want of memory
             some = fits & (places == i)

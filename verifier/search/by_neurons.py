@@ -281,7 +281,7 @@ class NeuronSearch:
         And the clauses that this left open.
         """
         context, graph, region = self.context, self.context.graph, plain.boxes[0]
-        record = self._recorder(case, plain, self.tree.tighten)
+        record = self._recorder((case, 0), plain, self.tree.tighten)
         settings = context.bounds, context.settings
         if is_reducible(plain):
             how = single_precision(graph.xp), self.workers
@@ -306,10 +306,10 @@ class NeuronSearch:
         return NeuronProblem.of(root, self.objective, thresholds, settings), clauses
 
     def _recorder(
-        self, node: int, plain: Enclosure, tell: Callable[[Tightened], object]
+        self, where: tuple[int, int], plain: Enclosure, tell: Callable[[Tightened], object]
     ) -> HiddenRecorder:
-        """Hands over what bounds hidden neurons, as the proof tree records it."""
-        return HiddenRecorder(self.context.graph, node, unstable_neurons(plain), tell)
+        """Hands over what bounds hidden neurons in a turn of a node, as proof trees record it."""
+        return HiddenRecorder(self.context.graph, where, unstable_neurons(plain), tell)
 
     def _left(self, enclosure: Enclosure, thresholds: Array, case: int) -> tuple[Array, float]:
         """The clauses that plain CROWN does not refute, nor optimised slopes of its lines.

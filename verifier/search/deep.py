@@ -25,8 +25,8 @@ from verifier.verdict import Unknown, Violated
 
 log = logging.getLogger(__name__)
 
-Recorder = Callable[[int, Enclosure, Callable[[Tightened], object]], HiddenRecorder]
-"""What records the bounds of hidden neurons: for a case, its root, and who is told."""
+Recorder = Callable[[tuple[int, int], Enclosure, Callable[[Tightened], object]], HiddenRecorder]
+"""What records the bounds of hidden neurons: for a case and a turn, its root, and who is told."""
 PATIENCE, EARLY = 1.5, 0.2
 """Counted seconds of a search before neurons are bounded better, and what share of these before a
 trial."""
@@ -177,7 +177,8 @@ def _deepened(
     context, hidden = tree.context, hidden_unstable(problem.root)
     budget = DEEPENING * max(0.0, context.allowed - context.spent)
     latest = time.monotonic() + LATEST * max(0.0, context.left)
-    recorder = record[0](tree.case, problem.root, record[1].append)
+    where = tree.case, tree.tree.next_turn(tree.case)
+    recorder = record[0](where, problem.root, record[1].append)
     (parts, trial), limits = how, (problem.bounds, (budget, latest))
     deepener = Deepener(tree.workers, *limits, parts, hidden, recorder, trial)
     try:

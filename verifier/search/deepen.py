@@ -26,10 +26,10 @@ from verifier.bounds.sure_rows import sure_elements
 from verifier.bounds.sweep import CALL, Ascent, counted_seconds, pattern_seconds, sweep_in_parts
 from verifier.records import dataclass
 from verifier.search.hidden_parts import Parts, Store
-from verifier.search.neuron_split import NeuronProblem, sealed_at_once
+from verifier.search.neuron_split import NeuronProblem
 from verifier.search.record import HiddenRecorder
 from verifier.search.sign_patterns import Neurons, cut_to_sides
-from verifier.search.workers import Workers
+from verifier.search.workers import Workers, sealed_at_once
 from verifier.sets import Box
 from verifier.settings import BoundSettings
 from verifier.tensors import Array, Backend, Bool, Float, single_precision
@@ -330,7 +330,7 @@ class Deepener:
             for some in kept.by_rows(AT_ONCE, reducer.xp):
                 place = reducer.xp.numpy(some.place)
                 told_of = reducer.xp.numpy(some.row), *store.take(place)
-                self.record.in_parts(value, (neuron, sign), layers, told_of)
+                self.record.in_parts(root, value, (neuron, sign), layers, told_of)
 
     def _least(
         self, sure: SureNet, which: tuple[Parts, Store], end: _End

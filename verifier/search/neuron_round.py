@@ -21,12 +21,12 @@ from verifier.bounds.sweep import (
 from verifier.certify import Chosen
 from verifier.families import Planes
 from verifier.records import dataclass
-from verifier.search.neuron_split import NeuronProblem, sealed_at_once
+from verifier.search.neuron_split import NeuronProblem
 from verifier.search.program import Multipliers, Program
 from verifier.search.propagate import Implied
 from verifier.search.refresh import Refresher
 from verifier.search.sign_patterns import SignPatterns
-from verifier.search.workers import Workers
+from verifier.search.workers import Workers, sealed_at_once
 from verifier.tensors import Array, Backend, Bool, Float, Int
 
 SCALES = (255.0, 252.0, 240.0, 192.0, 128.0)

@@ -23,19 +23,21 @@ from verifier.bounds.sure_rows import sure_rows
 from verifier.bounds.sweep import Ascent, Swept, counted_seconds, sweep_in_parts, sweep_patterns
 from verifier.certify import Chosen, Hulls, ProofTree, Tilts
 from verifier.families import Planes
-from verifier.graph import Graph
 from verifier.records import dataclass
 from verifier.search.propagate import Propagator
-from verifier.search.sign_patterns import Neurons, SignPatterns, cut_to_sides, unstable_neurons
-from verifier.search.workers import Workers
+from verifier.search.sign_patterns import (
+    Neurons,
+    SignPatterns,
+    cut_to_sides,
+    passing_neurons,
+    unstable_neurons,
+)
 from verifier.sets import Owner
 from verifier.settings import BoundSettings, SearchSettings, Spread
 from verifier.tensors import Array, Backend, Float, Int, gamma
 
 REFRESHED_BYTES, ARRAYS = 1_000_000_000, 10
 """About the memory of a round's rows, and how many arrays of them there are."""
-SEALED_BYTES = 200_000_000
-"""About the memory of the enclosures that are sealed at once."""
 BESIDES, EACH, SWEPT_SPEED = 1.3, 2e-5, 2e9
 """What a round takes beside its sweeps: a factor, and seconds for a subproblem; and multiply-adds
 per second where the graph is swept. All measured, on two cores."""
@@ -63,11 +65,7 @@ class Paired:
     """The cuts as proofs hold them; None: they cannot, or there are pairs."""
 
     def tried(
-        self,
-        patterns: Patterns,
-        steps: int,
-        bounds: BoundSettings,
-        spread: Spread,
+        self, patterns: Patterns, steps: int, bounds: BoundSettings, spread: Spread
     ) -> tuple[Swept, Float[Array, " proved"]]:
         """Bounds from some multipliers on; and of the proved ones, for certain."""
         xp, tilt = self.net.xp, patterns.tilt
@@ -172,6 +170,11 @@ class NeuronProblem:
             [np.zeros(0, dtype=np.int64), *((n.value << 32) + numpy(n.index) for n in self.layers)]
         )
 
+    @cached_property
+    def passing(self) -> Int[np.ndarray, " neurons"]:
+        """Neurons that are their own input in the whole region, counted in the same way."""
+        return passing_neurons(self.root)
+
     def choice(self, batch: SignPatterns, tilts: dict[int, Array], row: np.ndarray) -> Chosen:
         """Multipliers of one row for each subproblem of a batch, as the proof tree records them."""
         return self._chosen(batch, self.of_neurons(tilts, len(batch)), row)
@@ -193,7 +196,9 @@ class NeuronProblem:
         # What is said of a neuron is the slope of its lower line: known where it is split.
         alpha[phase > 0], alpha[phase < 0] = TILT_STEPS, 0
         beta = np.where(phase != 0, -phase * tilts, np.nan).astype(np.float32)
-        return Chosen(self.xp.numpy(batch.node), row, Tilts(self.columns, alpha), beta)
+        return Chosen(
+            self.xp.numpy(batch.node), row, Tilts(self.columns, alpha, self.passing), beta
+        )
 
     @property
     def width(self) -> int:
@@ -373,12 +378,6 @@ class NeuronProblem:
                 flat[:, start:stop] = tilts[layer.value][:, layer.index]
             start = stop
         return flat.reshape(batch.tilts.shape)
-
-
-def sealed_at_once(graph: Graph, count: int, workers: Workers) -> int:
-    """How many subproblems, of so many, to enclose together."""
-    floats = sum(graph.size(v) for v in range(len(graph.nodes) + 1))
-    return max(1, min(SEALED_BYTES // (8 * 16 * floats), -(-count // workers.count)))
 
 
 def split_neurons(problem: NeuronProblem, batch: SignPatterns, tree: ProofTree) -> SignPatterns:

@@ -17,9 +17,9 @@ from verifier.bounds.reduced import Reduced
 from verifier.bounds.sure import SureNet
 from verifier.bounds.sweep import Ascent, gaps, sweep_in_parts
 from verifier.records import dataclass
-from verifier.search.neuron_split import NeuronProblem, Refreshing, sealed_at_once
+from verifier.search.neuron_split import NeuronProblem, Refreshing
 from verifier.search.sign_patterns import SignPatterns
-from verifier.search.workers import Workers
+from verifier.search.workers import Workers, sealed_at_once
 from verifier.tensors import Array, Bool, Float, Int
 
 FIRST_UNIT = 0.25

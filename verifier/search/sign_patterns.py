@@ -35,6 +35,16 @@ def unstable_neurons(enclosure: Enclosure) -> dict[int, Int[np.ndarray, " neuron
     return result
 
 
+def passing_neurons(enclosure: Enclosure) -> Int[np.ndarray, " neurons"]:
+    """Those that are their own input, as the proof tree counts them (value * 2^32 + element)."""
+    xp, found = enclosure.graph.xp, [np.zeros(0, dtype=np.int64)]
+    for value, planes in sorted(enclosure.relaxations.items()):
+        if isinstance(planes, Planes) and planes.gain is not None:
+            passing = (planes.gain[0] == 0) & (planes.below[0][0] == 1)
+            found.append((value << 32) + xp.numpy(xp.nonzero(passing)[0]))
+    return np.concatenate(found)
+
+
 def cut_to_sides(
     root: Enclosure,
     layers: Sequence[Neurons],

@@ -10,10 +10,14 @@ from typing import Self, TypeVar
 
 import numpy as np
 
+from verifier.graph import Graph
 from verifier.search import apart as processes
 from verifier.settings import Spread
 from verifier.tensors import Backend
 from verifier.tensors.memory import give_back
+
+SEALED_BYTES = 200_000_000
+"""About the memory of the enclosures that are sealed at once."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -70,3 +74,9 @@ def _cores() -> int:
     """The cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def sealed_at_once(graph: Graph, count: int, workers: Workers) -> int:
+    """How many subproblems, of so many, to enclose together."""
+    floats = sum(graph.size(v) for v in range(len(graph.nodes) + 1))
+    return max(1, min(SEALED_BYTES // (8 * 16 * floats), -(-count // workers.count)))
