@@ -316,6 +316,7 @@ def random_tree(proof: Proof, g: Generator, depth: int) -> Tree:
             "hidden_atom": atom,
             "hidden_neuron": g.integers(4),
             "hidden_sign": g.choice([-1, 1]),
+            "hidden_round": g.choice([0, 0, 1, 3]),
         }
         for length, further in parts:
             more = {

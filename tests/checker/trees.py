@@ -132,6 +132,8 @@ def flatten(roots: list[Tree], arrays: dict[str, np.ndarray]) -> dict[str, np.nd
     columns |= {name: [x for record in mixes for x in record[name]] for name in ROW[4:]}
     columns |= {name: [record[name] for _, record in hidden] for name in HIDDEN}
     columns |= {name: [x for _, record in hidden for x in record[name]] for name in PARTS}
+    if not any(columns["hidden_round"]):
+        del columns["hidden_round"]
     if columns["hidden_column"]:
         columns["hidden_splits"] = [len(record["hidden_column"]) for _, record in hidden]
     result = complete({n: x for n, x in arrays.items() if n in KEPT or n.startswith("hull_")})
