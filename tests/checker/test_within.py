@@ -69,7 +69,7 @@ def test_boxes_losses_and_bounds_hold(seed, exact):
     points, root = samples(region, g, 300), walk.known[0]
     for state in states[1:]:
         assert walk._like(state).tolist() == [0] * len(state)
-        near, own = walk._within(state, root), walk._enclose(state)
+        near, own = walk._within(state, root), walk._enclose(state, 0)
         # Sums are taken in another order where there are other numbers of rows.
         off = 0 if exact else 1e-12
         for value in range(len(own.lower)):
