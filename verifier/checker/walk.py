@@ -53,10 +53,10 @@ class Walk:
         for value, (columns, neurons) in proof.columns.items():
             self.source[columns] = source = network.nodes[value - 1].inputs[0]
             self.slot[columns] = self.place[source].start + neurons
-        self.parted = np.zeros(proof.nodes, dtype=bool)
+        parted = proof["hidden_node"][np.diff(proof.parts.start) > 0]
+        self.parted = np.isin(np.arange(proof.nodes), parted)
         """Which nodes bound neurons in parts."""
         self.hulls = Hulls(proof, network.sizes, self.arithmetic)
-        self.parted[proof["hidden_node"][np.diff(proof.parts.start) > 0]] = True
         self.known: dict[int, Enclosure] = {}
         """The roots of cases whose neurons are split: what rounding may do in their whole boxes."""
 
@@ -136,7 +136,8 @@ class Walk:
     def _bound_anew(self, state: Open, each: Ints) -> None:
         """Bound nodes in boxes of their own."""
         part = state[each]
-        for turn in range(self.proof.rounds(part.node)):
+        enclosure = self._enclose(part, 0)
+        for turn in range(1, self.proof.rounds(part.node)):
             enclosure = self._enclose(part, turn)
         if len(part) == 1 and part.node[0] < len(self.proof["roots"]) <= KNOWN_CASES:
             self.known[int(part.case[0])] = enclosure
@@ -218,12 +219,11 @@ class Walk:
 
     def _narrow_as_told(self, part: Open, enclosure: Enclosure, value: int, turn: int) -> None:
         """Bound the neurons for which the certificate has slopes."""
-        proof = self.proof
+        proof, acts = self.proof, self.proof["node"][part.node] & HIDDEN > 0
         places, records = proof.entries("hidden", part.node)
         neurons = proof["hidden_neuron"][records].astype(np.int64)
         fits = (proof.hidden_value[records] == value) & (proof["hidden_round"][records] == turn)
-        fits &= neurons < self.network.sizes[value]
-        fits &= proof["node"][part.node[places]] & HIDDEN > 0
+        fits &= acts[places] & (neurons < self.network.sizes[value])
         for i in sorted(set(places[fits].tolist())):  # one by one, for want of memory
             some = fits & (places == i)
             record, signs = records[some], proof["hidden_sign"][records[some]].astype(np.int64)
