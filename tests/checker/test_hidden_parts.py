@@ -143,6 +143,21 @@ def test_bounds_may_be_of_any_round(turn):
     assert accepted(twins(0.01), NEVER, node=[ROWS | HIDDEN], **late) is None
 
 
+def test_rounds_of_records_that_are_ignored_are_none(monkeypatch):
+    enclosed, enclose = [], Walk._enclose
+
+    def spy(self, part, turn):
+        enclosed.append(turn)
+        return enclose(self, part, turn)
+
+    monkeypatch.setattr(Walk, "_enclose", spy)
+    late = changed(hidden_round=[9] * 4)
+    assert accepted(twins(), NEVER, node=[ROWS], **late) is None
+    assert set(enclosed) == {0}
+    assert accepted(twins(), NEVER, node=[ROWS | HIDDEN], **late) == "float32"
+    assert set(enclosed) == set(range(10))
+
+
 def test_later_rounds_keep_what_earlier_ones_found():
     names = [name for name in PARTS if name.startswith("hidden")]
     both = {name: [*PARTS[name], *PARTS[name]] for name in names}

@@ -326,12 +326,13 @@ class _Writer:
     def _widen(self, tilts: Tilts) -> np.ndarray:
         """Rows over some columns as rows over all of them."""
         column, alpha, every = tilts.column, tilts.alpha, self.columns
-        if len(column) == len(every) and tilts.passing is None:
+        none = np.zeros(0, dtype=np.int64)
+        passing = np.flatnonzero(np.isin(every, none if tilts.passing is None else tilts.passing))
+        if len(column) == len(every) and not len(passing):
             return alpha
         result = np.zeros((len(alpha), len(every)), dtype=np.uint8)
         result[:, np.searchsorted(every, column)] = alpha
-        if tilts.passing is not None:
-            result[:, np.isin(every, tilts.passing)] = TILT_STEPS
+        result[:, passing] = TILT_STEPS
         return result
 
     def _case(self, node: int) -> int:

@@ -77,6 +77,7 @@ class Proof:
 
     def rounds(self, some: Ints) -> int:
         """How often some nodes go through the values: their hidden records may be about each."""
+        some = some[self["node"][some] & HIDDEN > 0]
         return 1 + int(self["hidden_round"][self.entries("hidden", some)[1]].max(initial=0))
 
     def multipliers(self, alpha: Ints, beta: Ints | None, arithmetic: Arithmetic) -> Multipliers:
