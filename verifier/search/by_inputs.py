@@ -16,7 +16,6 @@ from verifier.search.enclose import MANY_NEURONS, Efforts, pay
 from verifier.search.extension import Extension
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import LARGE_WORK, Hunt
-from verifier.search.hybrid import Hybrid
 from verifier.search.input_problem import InputProblem
 from verifier.search.input_split import Round, bisect, bound_round, splittable
 from verifier.search.subproblems import Subproblems
@@ -31,6 +30,8 @@ LABORIOUS = "unchecked: the checker bounds all neurons, of which the search coul
 CHECKED_WORK = 10_000_000_000
 """Up to so many multiply-adds that the search left out, its proof is checked nevertheless."""
 FIRST_BATCH = 32
+FEW_BOXES = 8
+"""Boxes per worker that a round has, if that is not too much work."""
 LEAST_PART = 16
 """A thread gets at least so many boxes."""
 CASES_AT_ONCE = 4096
@@ -97,8 +98,6 @@ class InputSearch:
     """Do rounds last so long that processes are worth being made?"""
     ahead: bool = False
     """Do bounds count float32 errors before there is a proof for the real function?"""
-    hybrid: Hybrid | None = None
-    """Closes boxes by their neurons, where no certificate would be made anyway."""
     extension: Extension | None = None
     """Of a proof that is there to float32 execution."""
 
@@ -134,7 +133,8 @@ class InputSearch:
         """Search until decided and sealed, or out of time."""
         if self.context.graph.work > LARGE_WORK:
             self.hunt = Hunt(self.context)
-            if (found := self.hunt.run(HUNT_SECONDS)) is not None:
+            found = self.hunt.run(HUNT_SECONDS)
+            if found is not None:
                 return found
         while True:
             verdict = self._exhaust() or self._seal()
@@ -147,7 +147,8 @@ class InputSearch:
             if self.context.left <= 0:
                 return self.unknown(Reason.OUT_OF_TIME)
             if self.extension and self.extension.hopeless(self.boxes, len(self.frontier)):
-                if (settled := self._settle(self.extension)) is not None:
+                settled = self._settle(self.extension)
+                if settled is not None:
                     return settled
                 continue
             verdict = self._round()
@@ -170,7 +171,7 @@ class InputSearch:
         log.info("proved with %d boxes, %d leaves", self.boxes, self.closed)
         if self.context.seal is None:
             return Verified(self.tree)
-        if self._laborious:
+        if self.spared > CHECKED_WORK and not self.context.thorough:
             return Verified(self.tree, certificate=Certificate(None, note=LABORIOUS))
         sealed = self.context.seal(self.tree)
         if sealed.refused:
@@ -182,11 +183,6 @@ class InputSearch:
         if self._reopen(sealed):
             return None
         return self._settle(self.extension) if self.extension else self._too_thin(sealed)
-
-    @property
-    def _laborious(self) -> bool:
-        """Would the checker need so much that the search left out that it is not begun?"""
-        return self.spared > CHECKED_WORK and not self.context.thorough
 
     def _extended(self, leaves: int) -> Extension:
         """The extension of the proof that was sealed just now, within the limits of the first."""
@@ -266,28 +262,17 @@ class InputSearch:
             if result.closed.shape[0] and (efforts.correlate or efforts.try_products):
                 self.tree.lacking = UNRECORDED
             self.closed += result.closed.shape[0]
-            if (found := self._examine(result)) is not None:
+            found = self._examine(result)
+            if found is not None:
                 return found
-        rows = sum(result.rows for result in results)
-        self.batch = self.problem.next_batch(self.batch, rows / max(1, count))
-        return self._split(results)
-
-    def _split(self, results: list[Round]) -> Violated | None:
-        """Bisect what a round left open, but for what searches over neurons close."""
         for result in results:
-            rows, scores = result.open, result.scores
-            if self._laborious and not self.context.strict:
-                self.hybrid = self.hybrid or Hybrid.of(self.context, self.workers)
-                left = self.hybrid.close(self.problem, rows, self.tree)
-                if isinstance(left, Violated):
-                    return left
-                self.closed += len(rows) - left.shape[0]
-                rows, scores = rows[left], scores[left]
-            children = bisect(self.problem, rows, scores, self.tree)
-            if lost := len(rows) - len(children) // 2:
+            children = bisect(self.problem, result.open, result.scores, self.tree)
+            lost = len(result.open) - len(children) // 2
+            if lost:
                 self.thin += lost
-                self.worst_thin = min(self.worst_thin, float(rows.margin.min()))
+                self.worst_thin = min(self.worst_thin, float(result.open.margin.min()))
             self.frontier.push(children)
+        self._adapt(count, sum(result.rows for result in results))
         return None
 
     def _bounded(self, problem: InputProblem, parts: list[Subproblems]) -> list[Round]:
@@ -358,6 +343,15 @@ class InputSearch:
             try_products=again and late and not self.products,
         )
 
+    def _adapt(self, count: int, rows: int) -> None:
+        """Choose the next batch so that a round has the number of rows wanted."""
+        xp = self.problem.graph.xp
+        wanted = self.context.settings.rows_in_round(self.problem.graph, xp)
+        each = max(1.0, rows / max(1, count))
+        # Rows go in chunks: a few boxes at once cost no more memory, as far as the work allows.
+        least = min(FEW_BOXES, self.context.settings.rows_of_work(self.problem.graph, xp) / each)
+        self.batch = int(min(max(1, least, wanted / each), 2 * self.batch, 65536))
+
     def _examine(self, result: Round) -> Violated | None:
         """Run the network on the round's candidates, and confirm the unsafe ones."""
         if result.candidates.shape[0] == 0:
@@ -382,7 +376,8 @@ class InputSearch:
 
     def unknown(self, reason: Reason, note: str = "") -> Unknown | Verified:
         """How far the search got; what it proved before it looked for more."""
-        if self.extension and (settled := self._settle(self.extension)) is not None:
+        settled = self._settle(self.extension) if self.extension else None
+        if settled is not None:
             return settled
         margin = min(self.frontier.worst_margin, self.worst_thin)
         still = len(self.frontier) + self.thin + len(self.context.problem.cases) - self.taken
