@@ -4,8 +4,8 @@
     scripts/ablation.py NET.onnx PROP.vnnlib [NET PROP ...] [--timeout S] [--only PART ...]
 
 A process for each run. Printed are verdicts and CPU seconds, of which about one is the start, and
-at last each part's geometric mean of (without / with) over the instances that both decide. No
-proof depends on a switch: all of them only leave something out.
+at last each part's geometric mean of (without / with) over the instances that both decide, and how
+many are not decided without it. No proof depends on a switch: all of them only leave something out.
 """
 
 from __future__ import annotations
@@ -59,9 +59,8 @@ def _with(**changes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 INFINITE = float("inf")
 BOUNDS = "verifier.search.strategy.BoundSettings"
-INPUTS, SPLIT, PROBLEM = (
-    f"verifier.search.{name}" for name in ("by_inputs", "input_split", "input_problem")
-)
+SPLIT, PROBLEM = (f"verifier.search.{name}" for name in ("input_split", "input_problem"))
+PLAIN = "verifier.search.weighing.PLAIN_BOXES"
 SWITCHES = {
     "slopes of hidden neurons' rows": Switch("neurons", ((BOUNDS, _with(hidden_steps=1)),)),
     "slopes and multipliers of subproblems": Switch("neurons", ((BOUNDS, _with(split_steps=1)),)),
@@ -84,8 +83,11 @@ SWITCHES = {
         ((f"{PROBLEM}.JOINT_INPUTS", _to(0)), ("verifier.search.clip.JOINT_INPUTS", _to(0))),
     ),
     "slopes of boxes' rows": Switch("inputs", ((BOUNDS, _with(box_steps=1)),)),
-    "planes from how factors move": Switch("inputs", ((f"{INPUTS}.PLAIN_BOXES", _to(INFINITE)),)),
+    "planes from how factors move": Switch("inputs", ((PLAIN, _to(INFINITE)),)),
     "gap-smear": Switch("inputs", ((f"{SPLIT}.gap_smear", _flat),)),
+    "boxes closed by their neurons": Switch(
+        "inputs", (("verifier.search.by_inputs.DEAR", _to(INFINITE)),)
+    ),
     "the attack": Switch("both", (("verifier.search.hunt.Hunt.run", _nothing),)),
 }
 
@@ -150,22 +152,25 @@ def main() -> None:
     if given.one is not None:
         one(pairs[0], given.timeout, given.one)
         return
-    ratios = dict[str, list[float]]()
+    ratios: dict[str, list[float]] = {part: [] for part in given.only or SWITCHES}
+    lost = dict.fromkeys(ratios, 0)
     for files in pairs:
         whole = run(files, given.timeout, "")
         decided = whole["verdict"] in ("verified", "violated")
         name = " ".join(Path(f).name for f in files)
         print(f"{name}: {whole['verdict']}, {whole['cpu']:.1f} s", flush=True)
-        for part in given.only or SWITCHES:
+        for part, found in ratios.items():
             if SWITCHES[part].search not in ("both", *whole["searches"]):
                 continue
             without = run(files, given.timeout, part)
             if decided and without["verdict"] == whole["verdict"]:
-                ratios.setdefault(part, []).append(without["cpu"] / whole["cpu"])
+                found.append(without["cpu"] / whole["cpu"])
+            else:
+                lost[part] += decided
             print(f"  without {part}: {without['verdict']}, {without['cpu']:.1f} s", flush=True)
-    for part, found in ratios.items():
-        mean = math.exp(sum(map(math.log, found)) / len(found))
-        print(f"without {part}: {mean:.2f} times as long ({len(found)} instances)")
+    for (part, found), missing in zip(ratios.items(), lost.values(), strict=True):
+        mean = math.exp(sum(map(math.log, found)) / max(1, len(found)))
+        print(f"without {part}: {mean:.2f} times as long ({len(found)}), lost: {missing}")
 
 
 if __name__ == "__main__":

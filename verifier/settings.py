@@ -88,6 +88,8 @@ class BoundSettings:
     """Bytes of one array of rows on a GPU."""
     hidden_steps: int = 8
     """Steps of the slope optimisation for each hidden neuron at the root; more gain little."""
+    within_steps: int = 3
+    """The same within a region of which slopes are known."""
     objective_steps: int = 20
     """Steps of the slope optimisation for the property's rows at the root."""
     split_steps: int = 10

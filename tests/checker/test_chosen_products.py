@@ -20,7 +20,7 @@ from verifier.checker.groups import Product
 from verifier.checker.network import read_network
 from verifier.checker.property import read_property
 from verifier.checker.rows import Multipliers, Rows
-from verifier.search import by_inputs
+from verifier.search import weighing
 
 SIZE = 3
 
@@ -89,7 +89,7 @@ def proved(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, byte
     """A network, a property, and a certificate with chosen planes."""
     folder = tmp_path_factory.mktemp("chosen")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(by_inputs, "WORTH_CLOSED", -1.0)
+        patch.setattr(weighing, "WORTH_CLOSED", -1.0)
         for seed in range(20):
             data = network_of(seed)
             a, b = _weights(seed)

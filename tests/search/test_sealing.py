@@ -14,7 +14,7 @@ from verifier import Options, Unknown, Verified, sealing, verify
 from verifier.certify import Certificate, Leaf, ProofTree, Sealed
 from verifier.checker import check
 from verifier.checker.errors import OutOfTimeError
-from verifier.search import by_inputs, by_neurons, extension
+from verifier.search import by_inputs, by_neurons, extension, weighing
 from verifier.verdict import Reason
 
 BARELY = "(assert (>= Y_0 2.0000000001))"
@@ -115,7 +115,7 @@ def test_planes_that_no_certificate_holds_are_left_alone_where_it_is_required(
     tmp_path, monkeypatch
 ):
     """Products of factors that move together."""
-    monkeypatch.setattr(by_inputs, "PLAIN_BOXES", 0)
+    monkeypatch.setattr(weighing, "PLAIN_BOXES", 0)
     nodes = [
         helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
         helper.make_node("MatMul", ["h", "p"], ["l"]),

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import field, replace
 from functools import cached_property
 
-import numpy as np
-
 from verifier.bounds.back import Trace, back_substitute
 from verifier.bounds.bands import Bands
 from verifier.bounds.enclosure import Enclosure
@@ -25,7 +23,7 @@ from verifier.families import Planes
 from verifier.records import dataclass
 from verifier.sets import Box
 from verifier.settings import BoundSettings
-from verifier.tensors import Array, Backend, Float, Int
+from verifier.tensors import Array, Backend, Float, Int, found_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,15 +297,25 @@ class Reducer:
         )
         if index.shape[0] == 0:
             return
-        if source in self.known:
-            some, rows = self.known.pop(source)
-            place = xp.ints(np.searchsorted(xp.numpy(some), xp.numpy(index)))
-            self.sure[value] = rows.signed(place, xp.full((index.shape[0],), 1.0))
-            self.tails.append(self.sure[value].tail)
+        known = self.known_rows(source, index)
+        if known is not None:
+            self.sure[value] = known
+            self.tails.append(known.tail)
+            self.known.pop(source)
         else:
             self.tails.append(self.unit_tail(self.exact, source, index))
         self.lines.append(_lines(xp, planes, self.enclosure.boxes[source], index))
         self.layers[value] = (source, index)
+
+    def known_rows(self, value: int, index: Int[Array, " some"]) -> SureRows | None:
+        """What some elements of a value are, if it is known for all of these."""
+        if value not in self.known:
+            return None
+        xp, (some, rows) = self.enclosure.graph.xp, self.known[value]
+        place = found_in(xp.numpy(some), xp.numpy(index))
+        if place is None:
+            return None
+        return rows.signed(xp.ints(place), xp.full((index.shape[0],), 1.0))
 
     def in_double(self, tails: list[Tail]) -> Reducer:
         """The same in the graph's precision, with other tails of the layers."""

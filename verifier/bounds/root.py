@@ -13,10 +13,11 @@ from verifier.bounds.columns import Patterns
 from verifier.bounds.crown import narrow, unstable_mask
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.optimise import default_tilts, optimise, unit_rows
-from verifier.bounds.reduced import Reducer, SureRows, Tail
+from verifier.bounds.reduced import Reduced, Reducer, SureRows, Tail
 from verifier.bounds.sure import SureNet
 from verifier.bounds.sure_rows import sure_elements
 from verifier.bounds.sweep import Ascent, sweep_in_parts
+from verifier.bounds.within import Outer, Slopes, Within
 from verifier.families import Nonlinear
 from verifier.graph import Graph
 from verifier.records import dataclass
@@ -43,6 +44,30 @@ class _Root:
     settings: BoundSettings
     record: Record | None
     deepen: Deepen | None = None
+    within: Within | None = None
+    """What a region around this one's tells of rows."""
+    slopes: Slopes | None = None
+    """Of all bounds, where regions within are to have them."""
+
+    def run(self) -> Reducer:
+        """Bound all values, one after another."""
+        graph, enclosure, plain = self.enclosure.graph, self.enclosure, self.plain
+        tight = set(graph.relaxed_inputs)
+        for _ in graph.nodes:
+            value = enclosure.step()
+            own = enclosure.boxes[value]
+            if value in tight:
+                enclosure.boxes[value] = own.intersect(plain.boxes[value], graph.xp)
+            if isinstance(graph.node(value).operator, Nonlinear):
+                enclosure.relax(value)
+                self.reducer.add(value)
+            if self.within is not None:
+                self.within.see(value)
+            if value in tight and not graph.affine_of_input[value]:
+                if self.deepen is None:
+                    self.keep_promises(value, own)
+                self.refine(value)
+        return self.reducer
 
     def refine(self, value: int) -> None:
         """Narrow the box of a value, the side first that may settle a neuron."""
@@ -52,8 +77,10 @@ class _Root:
             return
         box, one = enclosure.boxes[value], xp.full((neuron.shape[0],), 1.0)
         sign = xp.where(box.upper[0, neuron] > -box.lower[0, neuron], one, -one)
-        rows = sure_elements(self.reducer, value, neuron)
-        self.reducer.known[value] = neuron, rows
+        rows = self.reducer.known_rows(value, neuron)
+        if rows is None:
+            rows = sure_elements(self.reducer, value, neuron)
+            self.reducer.known[value] = neuron, rows
         self._half(value, neuron, sign, rows)
         left = xp.nonzero(unstable_mask(enclosure, value)[0, neuron])[0]
         if left.shape[0]:
@@ -104,7 +131,7 @@ class _Root:
         rows = rows.signed(xp.arange(count), sign)
         net = self.reducer.net(rows.tail)
         fast = net.xp
-        tilt = fast.zeros(count, net.neurons) + net.tilt
+        tilt = self._tilt(value, (neuron, sign), net)
         one = fast.full((count, 1), 1.0)
         patterns = Patterns(fast.arange(count)[:, None], one, tilt * 0, tilt)
         ascent = Ascent(
@@ -114,6 +141,9 @@ class _Root:
             last=False,
         )
         found = sweep_in_parts(net, patterns, ascent, settings.spread)
+        if self.slopes is not None:
+            which = xp.numpy(neuron), xp.numpy(sign)
+            self.slopes.keep(value, which, fast.numpy(found.tilt))
         known = xp.where(sign > 0, box.lower[0, neuron], -box.upper[0, neuron])
         better = xp.nonzero(xp.floats(found.least) > known)[0]
         which = xp.ints(better * 0), neuron[better], sign[better]
@@ -124,6 +154,13 @@ class _Root:
             return
         patterns = patterns[fast.arange(better.shape[0])]
         self._dispose(value, which, sure.least(replace(patterns, tilt=tilt), settings.spread), tilt)
+
+    def _tilt(self, value: int, which: tuple[Array, Array], net: Reduced) -> Array:
+        """Slopes to begin with: those of the region around, or else the nearest."""
+        found = None if self.within is None else self.within.tilts(value, which)
+        if found is None:
+            return net.xp.zeros(which[0].shape[0], net.neurons) + net.tilt
+        return net.xp.floats(found)
 
     def _by_graph(self, value: int, which: tuple[Array, Array, Array], tilt: Array) -> None:
         """The bounds that the slopes found give on the graph itself."""
@@ -175,18 +212,26 @@ def refine_root(
     enclosure = Enclosure.over(graph, plain.boxes[0], single=settings.single)
     settings = replace(settings, spread=how[1])
     reducer = Reducer.of(enclosure, how[0], settings)
-    root = _Root(enclosure, plain, reducer, settings, record, deepen)
-    tight = set(graph.relaxed_inputs)
-    for _ in graph.nodes:
-        value = enclosure.step()
-        own = enclosure.boxes[value]
-        if value in tight:
-            enclosure.boxes[value] = own.intersect(plain.boxes[value], graph.xp)
-        if isinstance(graph.node(value).operator, Nonlinear):
-            enclosure.relax(value)
-            reducer.add(value)
-        if value in tight and not graph.affine_of_input[value]:
-            if deepen is None:
-                root.keep_promises(value, own)
-            root.refine(value)
-    return reducer
+    return _Root(enclosure, plain, reducer, settings, record, deepen).run()
+
+
+def refine_outer(
+    plain: Enclosure, settings: BoundSettings, how: tuple[Backend, Spread]
+) -> tuple[Reducer, Slopes]:
+    """The same for a region of which parts are to be refined later; also what these begin with."""
+    enclosure = Enclosure.over(plain.graph, plain.boxes[0], single=settings.single)
+    settings, slopes = replace(settings, spread=how[1]), Slopes()
+    reducer = Reducer.of(enclosure, how[0], settings)
+    return _Root(enclosure, plain, reducer, settings, None, slopes=slopes).run(), slopes
+
+
+def refine_within(
+    outer: Outer, settings: BoundSettings, region: Box, how: tuple[Backend, Spread]
+) -> tuple[Reducer, Slopes]:
+    """The same over a region within another, without a sweep of the graph."""
+    enclosure = Enclosure.over(outer.plain.graph, region, single=settings.single)
+    settings = replace(settings, spread=how[1], hidden_steps=settings.within_steps)
+    reducer, slopes = Reducer.of(enclosure, how[0], settings), Slopes()
+    within = Within(outer, reducer)
+    root = _Root(enclosure, outer.plain, reducer, settings, None, within=within, slopes=slopes)
+    return root.run(), slopes

@@ -12,15 +12,18 @@ from verifier.attack import Target
 from verifier.certify import Certificate, ProofTree, Sealed
 from verifier.records import dataclass
 from verifier.search.context import Context
-from verifier.search.enclose import MANY_NEURONS, Efforts, pay
+from verifier.search.enclose import MANY_NEURONS
 from verifier.search.extension import Extension
 from verifier.search.frontier import Frontier
 from verifier.search.hunt import LARGE_WORK, Hunt
+from verifier.search.hybrid import Hybrid, Left
 from verifier.search.input_problem import InputProblem
 from verifier.search.input_split import Round, bisect, bound_round, splittable
 from verifier.search.subproblems import Subproblems
+from verifier.search.weighing import TRIAL_ROUNDS, Weighing
 from verifier.search.workers import Workers
 from verifier.settings import ONE_BY_ONE, DeadlinePassed
+from verifier.tensors import Array
 from verifier.verdict import Reason, Unknown, Verdict, Verified, Violated
 
 log = logging.getLogger(__name__)
@@ -29,24 +32,16 @@ LABORIOUS = "unchecked: the checker bounds all neurons, of which the search coul
 
 CHECKED_WORK = 10_000_000_000
 """Up to so many multiply-adds that the search left out, its proof is checked nevertheless."""
+DEAR, FIRST_BOXES = 10_000_000_000, 7
+"""From so many multiply-adds of a box on searches over neurons close them, after so many boxes."""
 FIRST_BATCH = 32
-FEW_BOXES = 8
-"""Boxes per worker that a round has, if that is not too much work."""
 LEAST_PART = 16
 """A thread gets at least so many boxes."""
 CASES_AT_ONCE = 4096
-WORTH_BISECTIONS = 0.4
-"""Joint clipping goes on while it saves each box so many bisections: as much as it costs."""
-WORTH_CLOSED = 0.15
-"""Slopes are optimised while that closes such a share of the open boxes."""
 TRIAL_BOXES = 8
 """Boxes per worker of a round that finds out what rows of hidden neurons are worth."""
 LONG_ROUND = 0.015
 """After a round of so many seconds per worker, parts of the next go to processes."""
-TRIAL_ROUNDS = 8
-"""After so many rounds an effort that did not pay is tried again."""
-PLAIN_BOXES = 512
-"""So many boxes are tried before rows for the planes of products, which no certificate records."""
 UNRECORDED = "not recorded: products were bounded by how their factors move together"
 WORTH_COUNTING = 0.5
 """Float32 errors are counted while they keep no larger share of the open boxes open."""
@@ -78,26 +73,15 @@ class InputSearch:
     thin: int = 0
     """Boxes that could neither be closed nor split."""
     rounds: int = 0
-    efforts: Efforts = field(
-        default_factory=lambda: Efforts(jointly=True, sharpen=True, forward=True, trial=True)
-    )
-    clipping: float = 0.0
-    """Bisections that joint clipping saves each box, lately."""
-    sharpening: float = 0.0
-    """The share of open boxes that optimised slopes close, lately."""
-    spared: int = 0
-    """Multiply-adds of rows of hidden neurons, at most, that the checker would need and the search
-    did not."""
-    products: bool = False
-    """Do rows draw the planes of products closer together?"""
-    hidden: bool = True
-    """Are hidden neurons bounded by rows, or by forward bounds only?"""
+    weighing: Weighing = field(default_factory=Weighing)
     hunt: Hunt | None = None
     worst_thin: float = field(default=float("inf"))
     apart: bool = False
     """Do rounds last so long that processes are worth being made?"""
     ahead: bool = False
     """Do bounds count float32 errors before there is a proof for the real function?"""
+    hybrid: Hybrid | None = None
+    """Closes boxes by their neurons, where they are dear and no certificate would be made."""
     extension: Extension | None = None
     """Of a proof that is there to float32 execution."""
 
@@ -171,7 +155,7 @@ class InputSearch:
         log.info("proved with %d boxes, %d leaves", self.boxes, self.closed)
         if self.context.seal is None:
             return Verified(self.tree)
-        if self.spared > CHECKED_WORK and not self.context.thorough:
+        if self._laborious:
             return Verified(self.tree, certificate=Certificate(None, note=LABORIOUS))
         sealed = self.context.seal(self.tree)
         if sealed.refused:
@@ -183,6 +167,11 @@ class InputSearch:
         if self._reopen(sealed):
             return None
         return self._settle(self.extension) if self.extension else self._too_thin(sealed)
+
+    @property
+    def _laborious(self) -> bool:
+        """Would the checker need so much that the search left out that it is not begun?"""
+        return self.weighing.spared > CHECKED_WORK and not self.context.thorough
 
     def _extended(self, leaves: int) -> Extension:
         """The extension of the proof that was sealed just now, within the limits of the first."""
@@ -234,29 +223,52 @@ class InputSearch:
             self.taken = stop
         return len(self.frontier) > 0
 
+    def _by_neurons(self, hybrid: Hybrid) -> Violated | None:
+        """Close a box by a search over its neurons, or bisect it."""
+        box = self.frontier.take(1)
+        self.boxes += 1
+        try:
+            found = hybrid.close(box)
+        except DeadlinePassed:
+            self.frontier.push(box)
+            raise
+        if isinstance(found, Left):
+            children = self._bisected(found.box, found.scores)
+            hybrid.hand_over(children, found.outer)
+        elif found is None:
+            self.tree.close(box.node)
+            self.closed += 1
+        return found if isinstance(found, Violated) else None
+
+    def _bisected(self, rows: Subproblems, scores: Array) -> Subproblems:
+        """Split what is open."""
+        children = bisect(self.problem, rows, scores, self.tree)
+        if lost := len(rows) - len(children) // 2:
+            self.thin += lost
+            self.worst_thin = min(self.worst_thin, float(rows.margin.min()))
+        self.frontier.push(children)
+        return children
+
     def _round(self) -> Violated | None:
+        if self.hybrid is not None and self.hybrid.pays:
+            return self._by_neurons(self.hybrid)
+        efforts, begun = self.weighing.efforts, time.monotonic()
         wanted = self.batch * self.workers.count
-        if self.efforts.trial:
+        if efforts.trial:
             wanted = min(wanted, TRIAL_BOXES * self.workers.count)
         batch = self.frontier.take(wanted)
-        count = len(batch)
-        self.boxes += count
-        size = max(LEAST_PART, -(-count // self.workers.count))
-        parts = [batch[start : start + size] for start in range(0, count, size)]
-        problem = self.problem
-        if len(parts) > 1:
-            # Workers must not wait for each other: one part each, or chunks of the only one.
-            problem = replace(problem, bounds=replace(problem.bounds, spread=ONE_BY_ONE))
-        efforts, begun = self.efforts, time.monotonic()
+        self.boxes += len(batch)
         try:
-            results = self._bounded(problem, parts)
-            if self.ahead:
-                results = self._ahead(problem, parts, results)
+            results = self._all_bounded(batch)
         except DeadlinePassed:
             self.frontier.push(batch)
             raise
         self.apart = time.monotonic() - begun > LONG_ROUND * self.workers.count
-        self._weigh(results)
+        extended = self.extension is not None
+        certified = extended or self.context.strict
+        self.weighing.weigh(
+            self.problem, results, self.boxes, extended=extended, certified=certified
+        )
         for result in results:
             result.log(self.tree)
             if result.closed.shape[0] and (efforts.correlate or efforts.try_products):
@@ -265,19 +277,36 @@ class InputSearch:
             found = self._examine(result)
             if found is not None:
                 return found
-        for result in results:
-            children = bisect(self.problem, result.open, result.scores, self.tree)
-            lost = len(result.open) - len(children) // 2
-            if lost:
-                self.thin += lost
-                self.worst_thin = min(self.worst_thin, float(result.open.margin.min()))
-            self.frontier.push(children)
-        self._adapt(count, sum(result.rows for result in results))
+        self._go_on(results, len(batch))
         return None
+
+    def _all_bounded(self, batch: Subproblems) -> list[Round]:
+        """What bounds find out about a round's boxes, in parts."""
+        count, workers = len(batch), self.workers.count
+        size = max(LEAST_PART, -(-count // workers))
+        parts = [batch[start : start + size] for start in range(0, count, size)]
+        problem = self.problem
+        if len(parts) > 1:
+            # Workers must not wait for each other: one part each, or chunks of the only one.
+            problem = replace(problem, bounds=replace(problem.bounds, spread=ONE_BY_ONE))
+        results = self._bounded(problem, parts)
+        return self._ahead(problem, parts, results) if self.ahead else results
+
+    def _go_on(self, results: list[Round], count: int) -> None:
+        """Split what is open, and leave it to searches over neurons where boxes are dear."""
+        rows = sum(result.rows for result in results) / max(1, count)
+        self.batch = self.problem.next_batch(self.batch, rows)
+        for result in results:
+            self._bisected(result.open, result.scores)
+        dear = self._laborious and rows * self.problem.graph.work > DEAR
+        late = dear and self.boxes >= FIRST_BOXES and len(self.frontier) > 0
+        if late and self.hybrid is None and not self.context.strict:
+            self.hybrid = Hybrid(self.context, self.problem, self.workers)
+            self.hybrid.begin(Subproblems.cat(self.frontier.chunks(), self.context.graph.xp))
 
     def _bounded(self, problem: InputProblem, parts: list[Subproblems]) -> list[Round]:
         """What bounds find out about each part; it depends on nothing but the part."""
-        efforts = self.efforts
+        efforts = self.weighing.efforts
         map_over = self.workers.apart if self.apart else self.workers.map
         return map_over(lambda part: bound_round(problem, part, efforts), parts)
 
@@ -288,7 +317,7 @@ class InputSearch:
 
         If that is much they are counted no longer, before there is a proof.
         """
-        trial = self.rounds % (2 * TRIAL_ROUNDS) == TRIAL_ROUNDS - 1
+        trial = self.weighing.rounds % (2 * TRIAL_ROUNDS) == TRIAL_ROUNDS - 1
         thin = not all(splittable(result.open).any(1).all() for result in results)
         if not trial and not thin:
             return results
@@ -308,49 +337,6 @@ class InputSearch:
         self.problem = replace(self.problem, bounds=replace(self.problem.bounds, single=False))
         none = slice(0, 0)
         return [replace(r, open=r.open[none], scores=r.scores[none]) for r in results] + found
-
-    def _weigh(self, results: list[Round]) -> None:
-        """Go on with efforts that are worth their time, and try the others again now and then."""
-        self.rounds += 1
-        if self.efforts.jointly:
-            gained = sum(result.gained for result in results) / len(results)
-            self.clipping = (self.clipping + gained) / 2
-        before = sum(result.sharpened[0] for result in results)
-        if self.efforts.sharpen and before:
-            share = sum(result.sharpened[1] for result in results) / before
-            self.sharpening = (self.sharpening + share) / 2
-        pays = pay([result.worth for result in results])
-        if not self.efforts.trial or pays is None:
-            self.hidden = self.hidden or self.extension is not None
-        else:
-            self.hidden = pays
-        if self.efforts.try_products and pays:
-            self.products = True
-        self.spared += sum(result.spared for result in results) * self.problem.graph.work
-        many = self.problem.hidden_neurons > MANY_NEURONS
-        again = self.rounds & (self.rounds + 1) == 0
-        try_rows = many and again
-        certified = self.extension is not None or self.context.strict
-        late = self.boxes > PLAIN_BOXES and self.problem.products and not (many or certified)
-        trial = self.rounds % TRIAL_ROUNDS == 0
-        self.efforts = Efforts(
-            jointly=trial or self.clipping > WORTH_BISECTIONS,
-            sharpen=trial or self.sharpening > WORTH_CLOSED,
-            hidden=self.hidden or try_rows,
-            trial=try_rows,
-            forward=False,
-            correlate=self.products,
-            try_products=again and late and not self.products,
-        )
-
-    def _adapt(self, count: int, rows: int) -> None:
-        """Choose the next batch so that a round has the number of rows wanted."""
-        xp = self.problem.graph.xp
-        wanted = self.context.settings.rows_in_round(self.problem.graph, xp)
-        each = max(1.0, rows / max(1, count))
-        # Rows go in chunks: a few boxes at once cost no more memory, as far as the work allows.
-        least = min(FEW_BOXES, self.context.settings.rows_of_work(self.problem.graph, xp) / each)
-        self.batch = int(min(max(1, least, wanted / each), 2 * self.batch, 65536))
 
     def _examine(self, result: Round) -> Violated | None:
         """Run the network on the round's candidates, and confirm the unsafe ones."""

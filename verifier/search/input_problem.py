@@ -19,6 +19,9 @@ from verifier.settings import BoundSettings, SearchSettings
 from verifier.spec import Problem
 from verifier.tensors import Array, Float
 
+FEW_BOXES = 8
+"""Boxes per worker that a round has, if that is not too much work."""
+
 
 @dataclass(frozen=True, eq=False)
 class InputProblem:
@@ -98,6 +101,17 @@ class InputProblem:
             node,
             xp.ints(xp.zeros(batch)),
         )
+
+    def next_batch(self, before: int, rows: float) -> int:
+        """How many boxes a round takes, where one has so many rows and the last took ``before``.
+
+        As many as make the number of rows wanted.
+        """
+        settings, xp, each = self.settings, self.graph.xp, max(1.0, rows)
+        wanted = settings.rows_in_round(self.graph, xp)
+        # Rows go in chunks: a few boxes at once cost no more memory, as far as the work allows.
+        least = min(FEW_BOXES, settings.rows_of_work(self.graph, xp) / each)
+        return int(min(max(1, least, wanted / each), 2 * before, 65536))
 
     def again(self, whole: Problem, leaves: Sequence[Leaf]) -> Subproblems:
         """Leaves of the problem's cases as open boxes."""

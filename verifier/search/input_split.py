@@ -67,7 +67,7 @@ def bound_round(problem: InputProblem, batch: Subproblems, efforts: Efforts) -> 
     xp = problem.graph.xp
     taken = batch.node
     batch, empty, gained = _clip(problem, batch, jointly=efforts.jointly)
-    enclosed = enclose(problem, batch, _inherited(problem, batch), efforts)
+    enclosed = enclose(problem, batch, inherited(problem, batch), efforts)
     result, found = enclosed.crown, enclosed.found
     best = problem.objective.best_of_clauses(found.least)
     live = batch.live & ~(best > 0)
@@ -137,7 +137,7 @@ def _clip(
     return batch[keep], batch.node[~alive], cut.gained
 
 
-def _inherited(problem: InputProblem, batch: Subproblems) -> dict[int, Box]:
+def inherited(problem: InputProblem, batch: Subproblems) -> dict[int, Box]:
     boxes, start = {}, 0
     for value in problem.hidden_values:
         stop = start + problem.graph.size(value)

@@ -246,9 +246,16 @@ def _sweep(
 def seal_patterns(
     problem: NeuronProblem, batch: SignPatterns, workers: Workers
 ) -> tuple[Float[Array, " batch"], list[Chosen]]:
-    """What bounds subproblems for certain, and the multipliers of those that this closes."""
+    """What bounds subproblems for certain, and the multipliers of those that this closes.
+
+    On the graph, as a checker will, or where nothing is recorded on the reduced network.
+    """
     graph = problem.root.graph
     xp = graph.xp
+    if not problem.recorded and problem.sure is not None and len(batch):
+        patterns = batch.patterns(problem.members[batch.clause])
+        patterns = replace(patterns, weight=patterns.weight.clip(min=0))
+        return xp.astype_double(problem.sure.least(patterns, workers)), []
     each = sealed_at_once(graph, len(batch), workers)
 
     def seal(start: int) -> tuple[Array, list[Chosen]]:

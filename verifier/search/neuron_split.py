@@ -36,8 +36,8 @@ from verifier.sets import Owner
 from verifier.settings import BoundSettings, SearchSettings, Spread
 from verifier.tensors import Array, Backend, Float, Int, gamma
 
-REFRESHED_BYTES, ARRAYS = 1_000_000_000, 10
-"""About the memory of a round's rows, and how many arrays of them there are."""
+REFRESHED_BYTES, ARRAYS, LEAST_BATCH = 1_000_000_000, 10, 16
+"""About the memory of a round's rows, how many arrays there are; and the least rows of a round."""
 BESIDES, EACH, SWEPT_SPEED = 1.3, 2e-5, 2e9
 """What a round takes beside its sweeps: a factor, and seconds for a subproblem; and multiply-adds
 per second where the graph is swept. All measured, on two cores."""
@@ -111,6 +111,8 @@ class NeuronProblem:
     """The same for clauses that have planes of hulls as cuts of their own."""
     start: Mapping[int, Float[Array, "rows _"]] = field(default_factory=dict)
     """Tilts for each of the property's rows to begin with, of what is no neuron to be split."""
+    recorded: bool = True
+    """Are multipliers kept of what is closed?"""
 
     @staticmethod
     def of(
@@ -212,21 +214,19 @@ class NeuronProblem:
 
     def batch_size(self) -> int:
         """How many subproblems to bound together."""
-        graph, xp = self.root.graph, self.root.graph.xp
+        graph, xp, settings = self.root.graph, self.root.graph.xp, self.settings
         if self.reduced is not None:
-            cpu = (
-                self.settings.swept_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu
-            )
-            sweeps, rows, least = self.bounds.split_steps, 1, 16
+            most = settings.swept_work_cpu if xp.device == "cpu" else settings.batch_work_gpu
+            sweeps, rows = self.bounds.split_steps, 1
             if self.refreshing is not None:
-                rows, least = 2 * self.refreshing.neurons, 16
+                rows = 2 * self.refreshing.neurons
                 sweeps = 2 * sweeps + rows * self.refreshing.steps
             held = REFRESHED_BYTES // (4 * ARRAYS * rows * (self.neurons + self.reduced.inputs))
-            many = self.reduced.bands.at_once * cpu // (self.reduced.work * 2 * sweeps)
-            return max(least, min(many, held))
-        rows = self.settings.rows_in_round(graph, xp)
+            many = self.reduced.bands.at_once * most // (self.reduced.work * 2 * sweeps)
+            return max(LEAST_BATCH, min(many, held))
+        rows = settings.rows_in_round(graph, xp)
         sweeps = 2 * self.bounds.split_steps
-        work = self.settings.batch_work_cpu if xp.device == "cpu" else self.settings.batch_work_gpu
+        work = settings.batch_work_cpu if xp.device == "cpu" else settings.batch_work_gpu
         return max(1, min(rows, work // (graph.work * sweeps)) // self.width)
 
     def seconds(self, count: int, steps: int, spread: Spread) -> float:

@@ -14,7 +14,7 @@ from verifier.tensors.choose import (
     single_precision,
     torch_backend,
 )
-from verifier.tensors.distinct import distinct
+from verifier.tensors.distinct import distinct, found_in
 from verifier.tensors.rough import RoughProduct
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "cuda_devices",
     "cuda_works",
     "distinct",
+    "found_in",
     "gamma",
     "numpy_backend",
     "single_precision",

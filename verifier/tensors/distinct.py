@@ -12,3 +12,10 @@ def distinct(numbers: np.ndarray) -> np.ndarray:
     """
     ordered = np.sort(numbers, axis=None)
     return ordered[np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))]
+
+
+def found_in(known: np.ndarray, some: np.ndarray) -> np.ndarray | None:
+    """Where some numbers are among others, both ascending; None: not all are there."""
+    place = np.searchsorted(known, some)
+    inside = place < len(known)
+    return place if inside.all() and (known[place] == some).all() else None
