@@ -14,7 +14,14 @@ from verifier import Options, Unknown, Verified, sealing, verify
 from verifier.certify import Certificate, Leaf, ProofTree, Sealed
 from verifier.checker import check
 from verifier.checker.errors import OutOfTimeError
-from verifier.search import by_inputs, by_neurons, extension, weighing
+from verifier.search import (
+    by_inputs,
+    by_neurons,
+    extension,
+    product_root,
+    strategy,
+    weighing,
+)
 from verifier.verdict import Reason
 
 BARELY = "(assert (>= Y_0 2.0000000001))"
@@ -302,3 +309,33 @@ def test_checks_end_before_the_answer_is_due(net, prop, monkeypatch, timeout, ke
     assert isinstance(verify(net, prop, timeout=timeout).verdict, Verified)
     assert left
     assert all(kept * 0.9 < seconds < kept + 1.0 for seconds in left)
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_nor_one_that_needs_rows_inside_funnels(tmp_path, monkeypatch, many):
+    """Of a Softmax' own numbers the search bounds none by rows, where there are many."""
+    monkeypatch.setattr(strategy, "FEW_INPUTS", 0)
+    monkeypatch.setattr(strategy, "SOME_INPUTS", 0)
+    monkeypatch.setattr(product_root, "MOST_FIRST_WORK", 0)
+    monkeypatch.setattr(by_neurons, "CHECKED_ROWS", 0 if many else 10**12)
+    g = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+        helper.make_node("Softmax", ["h"], ["s"]),
+        helper.make_node("Gemm", ["s", "v", "c"], ["t"]),
+        helper.make_node("Relu", ["t"], ["r"]),
+        helper.make_node("Sub", ["r", "t"], ["y"]),
+    ]
+    arrays = {
+        "w": g.uniform(-1, 1, (2, 6)),
+        "b": g.normal(size=6),
+        "v": [[1, -1]] * 3 + [[-1, 1]] * 3,
+    }
+    constants = {k: np.asarray(x, np.float32) for k, x in arrays.items()}
+    net = save(tmp_path / "soft.onnx", nodes, constants | {"c": np.zeros(2, np.float32)})
+    prop = flat(tmp_path / "p.vnnlib", "(assert (>= Y_0 1.1))")
+    verdict = verify(net, prop, timeout=20.0).verdict
+    assert isinstance(verdict, Verified)
+    assert verdict.certificate is not None
+    assert (verdict.certificate.semantics is None) == many
+    assert (verdict.certificate.note == by_inputs.LABORIOUS) == many

@@ -24,6 +24,8 @@ from verifier.tensors import Array, Bool, Float, Int
 
 TILES_AT_ONCE = 64
 """After so many tiles the box is narrowed with what they gave."""
+CHUNKS_APART = 8
+"""So many chunks for each process that works on them."""
 OPTIMISER_ARRAYS = 8
 """How many more arrays of rows the optimiser holds at once than a plain sweep does."""
 
@@ -270,17 +272,16 @@ def _rows(
     tiler = None if optimiser is None else optimiser.tiler
     if optimiser is not None and not optimiser.steps:
         optimiser = None
-    count = which[0].shape[0]
-    offsets = _offsets(enclosure, value, count) if optimiser is None else None
-    source = enclosure.bent() if optimiser is not None and optimiser.bend else enclosure
+    offsets = _offsets(enclosure, value, which[0].shape[0]) if optimiser is None else None
+    bend = optimiser is not None and optimiser.bend
+    source = enclosure.bent() if bend else enclosure
+    # Choosing planes of products takes many small operations.
+    map_over = settings.spread.apart if bend else settings.spread.map
     groups = by_tiles(tiler, value, which[1], xp) if offsets is not None else []
     together = TILES_AT_ONCE
     if not groups:
-        chunk, together = (
-            _chunk(enclosure, value, (settings, optimiser), offsets),
-            settings.spread.count,
-        )
-        groups = in_chunks(count, min(chunk, max(16, -(-count // together))), xp)
+        together = settings.spread.count * (CHUNKS_APART if bend else 1)
+        groups = _chunks(enclosure, value, which[0].shape[0], (settings, optimiser), offsets)
 
     def bound(group: Group) -> Optimised:
         settings.check_time()
@@ -288,7 +289,8 @@ def _rows(
             return bound_group(offsets, value, group, which, settings)
         if optimiser is not None:
             rows = unit_rows(enclosure, value, group.of(which))
-            return optimise(source, rows, optimiser.steps, settings)
+            found = optimise(source, rows, optimiser.steps, settings)
+            return replace(found, trace=Trace(), last={})
         route = Route(shortcuts=enclosure.composed)
         least, coefficients = bound_units(enclosure, value, group.of(which), route)
         return Optimised(least, {}, LowerForm(coefficients, least), Trace())
@@ -296,7 +298,7 @@ def _rows(
     parts = []
     for first in range(0, len(groups), together):
         some = groups[first : first + together]
-        for group, found in zip(some, settings.spread.map(bound, some), strict=True):
+        for group, found in zip(some, map_over(bound, some), strict=True):
             _use(enclosure, value, group.of(which), found, optimiser)
             if keep:
                 parts.append(xp.floats(found.form.coefficients))
@@ -307,17 +309,19 @@ def _rows(
     return forms if rows is None else forms[xp.argsort(rows)]
 
 
-def _chunk(
+def _chunks(
     enclosure: Enclosure,
     value: int,
+    count: int,
     how: tuple[BoundSettings, HiddenOptimiser | None],
     offsets: Offsets | None,
-) -> int:
-    """How many rows of a value are swept at once."""
-    settings, optimiser = how
-    swept = enclosure.graph.xp if offsets is None else offsets.enclosure.graph.xp
+) -> list[Group]:
+    """So many rows of a value, in parts that are swept at once: one for each worker, at least."""
+    (settings, optimiser), xp = how, enclosure.graph.xp
+    swept = xp if offsets is None else offsets.enclosure.graph.xp
     chunk = settings.rows_at_once(_passed(enclosure, value), swept)
-    return chunk if optimiser is None else max(16, chunk // OPTIMISER_ARRAYS)
+    chunk = chunk if optimiser is None else max(16, chunk // OPTIMISER_ARRAYS)
+    return in_chunks(count, min(chunk, max(16, -(-count // settings.spread.count))), xp)
 
 
 def _offsets(enclosure: Enclosure, value: int, count: int) -> Offsets | None:

@@ -27,6 +27,7 @@ from verifier.certify import Action, Certificate, Chosen, ProofTree, Tightened, 
 from verifier.records import dataclass
 from verifier.search import deep
 from verifier.search.by_curves import CurveSearch
+from verifier.search.by_inputs import LABORIOUS
 from verifier.search.context import Context
 from verifier.search.curve_split import is_curved
 from verifier.search.fringe import Fringe
@@ -40,6 +41,7 @@ from verifier.search.product_root import (
     first_rows,
     has_products,
     hidden_work,
+    left_out,
     product_root,
 )
 from verifier.search.race import race
@@ -62,6 +64,8 @@ LONG, MANY = 10.0, 60
 takes long, and of 28 proofs with more leaves the least margin was too small in all."""
 CHECKED_WORK = 200_000_000_000
 """Up to so many multiply-adds that tiles left out, a proof is checked nevertheless."""
+CHECKED_ROWS = 50_000_000_000
+"""The same for rows of neurons inside funnels: about a minute."""
 FRINGE = 0.35
 """The share of the time left for bounds of the numbers that products and curves read."""
 
@@ -83,6 +87,8 @@ class NeuronSearch:
     """Was something closed by less than what float32 execution loses?"""
     settled: int = 0
     """How many neurons were settled by searches of their own."""
+    spared: int = 0
+    """Multiply-adds of rows inside funnels that the checker needs and the search did not."""
     tiler: Tiler | None = None
     """Cuts large networks into what tiles of neurons depend on."""
 
@@ -106,8 +112,7 @@ class NeuronSearch:
         seal, context = self.context.seal, self.context
         if seal is None:
             return Verified(self.tree)
-        if self.settled or self._unshared:
-            note = SETTLED if self.settled else UNSHARED
+        if note := self._unchecked:
             return Verified(self.tree, certificate=Certificate(None, note=note))
         # Leaves are not split again: one that lacks is as many as all.
         seal.most_failures = 0
@@ -120,6 +125,14 @@ class NeuronSearch:
             note = sealed.certificate.note
             return Unknown(Reason.NOT_SEALED, 0.0, len(sealed.reopen), note)
         return Verified(self.tree, certificate=sealed.certificate)
+
+    @property
+    def _unchecked(self) -> str:
+        """Why a proof is not checked; empty: it is."""
+        if self.settled or self._unshared:
+            return SETTLED if self.settled else UNSHARED
+        much = self.spared > CHECKED_ROWS and not self.context.thorough
+        return LABORIOUS if much and not self.tree.lacking else ""
 
     @property
     def _unshared(self) -> bool:
@@ -146,6 +159,7 @@ class NeuronSearch:
             self.tiler.move(region, single=context.bounds.single)
         some = HiddenOptimiser(0, only=first_rows(self.context.graph), tiler=self.tiler)
         plain = crown(context.graph, region, bounds, first, optimiser=some).enclosure
+        self.spared += left_out(plain)
         self.tree.act(node, Action.HIDDEN | Action.ROWS)
         clauses, slack = self._left(plain, thresholds, case)
         if clauses.shape[0] == 0:

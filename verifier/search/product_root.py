@@ -73,6 +73,15 @@ def first_rows(graph: Graph) -> dict[int, Array] | None:
     return {v: xp.bools(xp.full((1, 1), 1.0)) for v in values}
 
 
+def left_out(enclosure: Enclosure) -> int:
+    """About how many multiply-adds the rows take that were left out at first."""
+    graph = enclosure.graph
+    if first_rows(graph) is None:
+        return 0
+    inside = set(graph.bounded_by_rows) & graph.inside_funnels
+    return 2 * graph.work * sum(int(unstable_mask(enclosure, v).sum()) for v in inside)
+
+
 def hidden_work(enclosure: Enclosure, steps: int) -> int:
     """About how many multiply-adds rows of all unstable neurons take, with so many steps each."""
     graph = enclosure.graph
