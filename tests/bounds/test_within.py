@@ -14,7 +14,7 @@ import verifier.bounds.root
 import verifier.bounds.within
 from tests.bounds.checks import SETTINGS, below
 from tests.bounds.exact import exact_values
-from tests.bounds.graphs import boxes, mlp, placed, points_in, residual
+from tests.bounds.graphs import Weights, boxes, mlp, placed, points_in, residual
 from verifier.bounds import crown
 from verifier.bounds.columns import Patterns
 from verifier.bounds.reduced import Reducer
@@ -22,6 +22,8 @@ from verifier.bounds.root import refine_outer, refine_within
 from verifier.bounds.sure import SureNet
 from verifier.bounds.sure_rows import sure_elements, sure_layers
 from verifier.bounds.within import Outer, Slopes
+from verifier.graph import Builder, Graph, Value
+from verifier.ops.relu import Relu
 from verifier.sets import Box
 from verifier.settings import ONE_BY_ONE
 from verifier.tensors import numpy_backend, single_precision, torch_backend
@@ -38,6 +40,8 @@ class Case:
         kind = KINDS[seed % len(KINDS)]
         layers = (3, 8, 7, 6, 5, 2)
         self.plain_graph = residual(seed) if seed % 3 == 0 else mlp(seed, layers, 0.2 * (seed % 2))
+        if seed % 5 == 0:
+            self.plain_graph = relu_first(seed)
         self.graph = self.plain_graph.on(self.xp)
         region = placed(self.xp, *boxes(kind, [seed], 1, self.graph.input_size))
         plain = crown(self.graph, region, SETTINGS).enclosure
@@ -57,6 +61,16 @@ class Case:
         share = np.where(self.generator.random(low.shape) < 0.3, [[[0.0]], [[1.0]]], share)
         sides = (np.clip(low + s * (high - low), low, high) for s in share)
         return Box(*(self.xp.floats(s) for s in sides))
+
+
+def relu_first(seed: int) -> Graph:
+    """ReLUs that read the input."""
+    weights, builder = Weights(np.random.default_rng(seed)), Builder(4)
+    value = builder.add("", Relu.of(4), [Value(0, (4,))])
+    for size in (6, 5, 2):
+        value = builder.add("", weights.linear(value.size, size), [value], (size,))
+        value = builder.add("", Relu.of(size), [value])
+    return builder.finish(value)
 
 
 def values_in(case: Case, which: int, count: int) -> tuple[np.ndarray, list[np.ndarray]]:

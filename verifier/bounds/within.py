@@ -46,12 +46,10 @@ class Slopes:
         neuron, sign = which
         found, known = np.zeros((len(neuron), len(columns)), np.uint8), np.zeros(len(neuron), bool)
         for there, side, steps in self._halves.get(value, []):
-            place = np.searchsorted(there, neuron).clip(max=max(0, len(there) - 1))
-            mine = (
-                np.flatnonzero((there[place] == neuron) & (side[place] == sign))
-                if len(there)
-                else []
-            )
+            if not len(there):
+                continue
+            place = np.searchsorted(there, neuron).clip(max=len(there) - 1)
+            mine = np.flatnonzero((there[place] == neuron) & (side[place] == sign))
             found[mine] = steps[np.ix_(place[mine], columns)]
             known[mine] = True
         return found / np.float32(TILT_STEPS) if known.all() else None
@@ -112,6 +110,9 @@ class Within:
     """The greatest sums of the sizes of what goes into that."""
     _linear: dict[int, _Linear] = field(default_factory=dict[int, _Linear])
     """Of the layers whose relaxations are known."""
+
+    def __post_init__(self) -> None:
+        self.see(0)
 
     def tilts(self, value: int, which: tuple[Array, Array]) -> Float[np.ndarray, "rows _"] | None:
         """The slopes that bounded (neurons, signs) of a value in the outer region, if any did."""
