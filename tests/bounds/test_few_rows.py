@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bounds.checks import SETTINGS, Trial, backend, contains
-from tests.bounds.graphs import mlp, placed
-from verifier.bounds import by_forms, crown, crown_some, free_inputs
+from tests.bounds.graphs import Weights, mlp, placed
+from verifier.bounds import HiddenOptimiser, by_forms, crown, crown_some, free_inputs
 from verifier.bounds.crown import unstable_mask
 from verifier.bounds.enclosure import Enclosure
 from verifier.bounds.forward import forward
@@ -18,7 +18,8 @@ from verifier.families import Product
 from verifier.graph import Builder, Graph, Value
 from verifier.ops.linear import Linear
 from verifier.ops.relu import Relu
-from verifier.settings import Spread
+from verifier.search.workers import Workers
+from verifier.settings import ONE_BY_ONE, Spread
 
 
 @given(seed=st.integers(0, 10**6))
@@ -105,6 +106,44 @@ def test_chunks_in_threads_give_the_same_bounds(name: str):
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_allclose(xp.numpy(a.lower), xp.numpy(b.lower), rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(xp.numpy(a.upper), xp.numpy(b.upper), rtol=1e-12, atol=1e-12)
+
+
+def products(seed: int) -> Graph:
+    """Products of linear functions, and ReLUs that read these."""
+    weights, builder = Weights(np.random.default_rng(seed)), Builder(3)
+    value = Value(0, (3,))
+    for _ in range(2):
+        factors = [builder.add("", weights.linear(value.size, 40), [value], (40,)) for _ in "xy"]
+        value = builder.add("", Product.of(40), factors, (40,))
+    value = builder.add("", weights.linear(40, 20), [value], (20,))
+    value = builder.add("", Relu.of(20), [value], (20,))
+    return builder.finish(builder.add("", weights.linear(20, 2), [value], (2,)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_choose_planes_are_the_same_in_processes(seed: int, monkeypatch):
+    xp = backend("numpy-64")
+    graph = products(seed).on(xp)
+    box = placed(xp, np.full((1, 3), -0.7), np.full((1, 3), 0.6))
+    optimiser, found, kept = HiddenOptimiser(3, bend=True), [], list[bool]()
+    with np.errstate(all="ignore"), Workers(xp) as workers:
+        monkeypatch.setattr(workers, "count", 2)
+        whole = workers.apart
+
+        def apart(function, parts):
+            kept.append(len(parts) > 1)
+            return whole(function, parts)
+
+        monkeypatch.setattr(workers, "apart", apart)
+        for spread in (ONE_BY_ONE, workers):
+            how = replace(SETTINGS, spread=spread, chunk_bytes_cpu=1)
+            found.append(crown(graph, box, how, optimiser=optimiser).enclosure.boxes)
+    assert any(kept)
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.lower, b.lower, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(a.upper, b.upper, rtol=1e-12, atol=1e-12)
+    plain = crown(graph, box, SETTINGS).enclosure.boxes
+    assert any((a.lower > b.lower).any() for a, b in zip(found[0], plain, strict=True))
 
 
 def masked() -> Graph:
